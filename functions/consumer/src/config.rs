@@ -1,0 +1,52 @@
+//! The consumer's configuration.
+
+use std::time::Duration;
+
+use surehook::{
+    config::{ConfigError, Lifetimes, Reader},
+    qstash::SigningKeys,
+    secret::Secret,
+    web::EndpointUrl,
+};
+
+/// Everything that the consumer reads from its environment.
+#[derive(Debug)]
+pub struct Config {
+    /// `TABLE_NAME`.
+    pub table: String,
+    /// `STACK`.
+    pub stack: String,
+    /// `QSTASH_CURRENT_SIGNING_KEY`, `QSTASH_NEXT_SIGNING_KEY`.
+    pub keys: Option<SigningKeys>,
+    /// `CONSUMER_URL`; may be absent.
+    pub bases: Vec<EndpointUrl>,
+    /// `HANDLER_TIMEOUT`.
+    pub handler_timeout: Duration,
+    /// `RETRY_*` and the retentions.
+    pub lifetimes: Lifetimes,
+    /// `MAX_BODY_BYTES`.
+    pub max_body_bytes: usize,
+    /// `SIGNING_SECRETS`.
+    pub signing_secrets: Vec<Secret>,
+    /// `ALLOW_PRIVATE_DESTINATIONS`.
+    pub allow_private: bool,
+}
+
+impl Config {
+    /// Reads everything, or says everything that is wrong.
+    pub fn load(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(look_up);
+        let config = Self {
+            table: reader.table(),
+            stack: reader.stack(),
+            keys: reader.signing_keys(),
+            bases: reader.consumer_urls(false),
+            handler_timeout: reader.handler_timeout(),
+            lifetimes: reader.lifetimes(),
+            max_body_bytes: reader.max_body_bytes(),
+            signing_secrets: reader.signing_secrets(),
+            allow_private: reader.allow_private_destinations(),
+        };
+        reader.finish().map(|()| config)
+    }
+}

@@ -1,0 +1,93 @@
+//! What a user's own work looks like to the consumer.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use surehook::{Millis, identity::EventKey};
+use tokio::time::Instant;
+
+/// A verified event that this worker alone may handle now.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its key: the same for every delivery of it.
+    pub key: EventKey,
+    /// Where it came from.
+    pub source: String,
+    /// What happened, where the source says so.
+    pub event_type: Option<String>,
+    /// The headers of this delivery, which no signature covers.
+    pub headers: HeaderMap,
+    /// The body, byte for byte as it was published.
+    pub body: Bytes,
+}
+
+/// One try at an event.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Counts from 1.
+    pub number: u64,
+    /// Grows with every change of hands: give it to systems that can refuse an older one.
+    pub fence: u64,
+    /// Destinations that accepted the event before.
+    pub delivered: Vec<String>,
+    /// Destinations that refused it for good.
+    pub refused: Vec<String>,
+    /// The wall clock when the attempt began.
+    pub now: Millis,
+    /// When the work is cut off.
+    pub deadline: Instant,
+}
+
+/// What a handler did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Ids of the destinations that accepted the event, now or before.
+    pub delivered: Vec<String>,
+    /// Ids of those that refused it for good.
+    pub refused: Vec<String>,
+    /// Whether nobody wanted the event.
+    pub ignored: bool,
+}
+
+/// Why a handler did not finish. Each keeps what it did reach, so that the next attempt does not repeat it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandlerError {
+    /// The same event will fail again: it becomes a dead letter.
+    #[error("permanent failure: {reason}")]
+    Permanent {
+        /// What was said.
+        reason: String,
+        /// What was reached.
+        effects: Effects,
+    },
+    /// It may succeed later.
+    #[error("transient failure: {reason}")]
+    Transient {
+        /// What was said.
+        reason: String,
+        /// When to come again, where somebody said so.
+        retry_after: Option<Duration>,
+        /// What was reached.
+        effects: Effects,
+    },
+    /// The handler lacks its configuration; the event waits until it is there.
+    #[error("the handler is not configured")]
+    Unconfigured,
+}
+
+impl HandlerError {
+    /// A transient failure that reached nothing new.
+    pub fn transient(reason: &str, attempt: &Attempt) -> Self {
+        let effects =
+            Effects { delivered: attempt.delivered.clone(), refused: attempt.refused.clone(), ignored: false };
+        Self::Transient { reason: reason.to_owned(), retry_after: None, effects }
+    }
+}
+
+/// The work. Write `async fn handle` in an `impl` of your own and give it to the consumer in `wire.rs`.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one event. It may be called again for the same event only if it fails, panics, runs out of time, or its
+    /// process dies.
+    fn handle(&self, event: &Event, attempt: &Attempt) -> impl Future<Output = Result<Effects, HandlerError>> + Send;
+}

@@ -1,0 +1,258 @@
+//! The consumer: QStash calls it with every event.
+//!
+//! verify → identify → claim → handle → complete (or fail). [`Consumer::call`] is the whole of it; [`handler`] is where a
+//! user's own work goes, [`deliver`] the handler that is there by default. The consumer never waits for anything but its
+//! handler and the table, and never answers anything but an [`Answer`].
+
+pub mod address;
+mod commit;
+pub mod config;
+pub mod deliver;
+pub mod handler;
+pub mod routes;
+pub mod sign;
+mod wire;
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use surehook::{
+    config::LEASE_MARGIN,
+    identity::{Delivered, Endpoint, EventKey, Identified, at_pointer, cut, identify},
+    ledger::{Claim, Record, Refused},
+    qstash::{SigningKeys, Verified, client::EVENT_HEADER, token},
+    retry::millis,
+    store::{LedgerError, Store, StoreError},
+    telemetry::{Line, Metric, Telemetry},
+    web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
+};
+use tokio::time::timeout_at;
+
+pub use handler::{Attempt, Effects, Event, Handler, HandlerError};
+use routes::RoutesCache;
+pub use wire::run;
+
+/// What the consumer needs, built once in Lambda's init phase.
+#[derive(Debug)]
+pub struct Consumer<H> {
+    /// The keys that QStash signs with.
+    pub keys: SigningKeys,
+    /// Our public URLs.
+    pub bases: Vec<EndpointUrl>,
+    /// The table.
+    pub store: Store,
+    /// Sources and routes.
+    pub routes: Arc<RoutesCache>,
+    /// What to do with an event.
+    pub handler: H,
+    /// How long the handler may take.
+    pub handler_timeout: Duration,
+    /// How long a done record is kept.
+    pub retention: Duration,
+    /// The largest body that is taken, in bytes.
+    pub max_body_bytes: usize,
+    /// Where the line of each invocation goes.
+    pub telemetry: Telemetry,
+}
+
+/// What one invocation learns, for its log line.
+#[derive(Debug, Default)]
+struct Trace {
+    source: String,
+    event_type: String,
+    message_id: String,
+    attempt: u64,
+    reason: String,
+}
+
+impl<H: Handler> Consumer<H> {
+    /// Takes one delivery.
+    pub async fn call(&self, request: Incoming, moment: Moment) -> Answer {
+        let mut trace = Trace::default();
+        let answer = match self.take(request, moment, &mut trace).await {
+            Ok(answer) | Err(answer) => answer,
+        };
+        self.tell(&answer, &trace, moment);
+        answer
+    }
+
+    async fn take(&self, request: Incoming, moment: Moment, trace: &mut Trace) -> Result<Answer, Answer> {
+        let verified = self.verify(&request, moment, trace)?;
+        if verified.body().len() > self.max_body_bytes {
+            return Err(Outcome::TooLarge.into());
+        }
+        let (event, content) = self.name_event(&verified, &request, trace).await?;
+        let claim = self.claim_of(&event, content, request.request_id, trace, moment);
+        let record = self.claim(&event.key, &claim, moment).await?;
+        trace.attempt = record.attempts;
+        let attempt = self.attempt_of(&record, moment);
+        let result = self.handle(&event, &attempt, moment).await;
+        Ok(self.commit(&event.key, &record, result, trace, moment).await)
+    }
+
+    fn verify(&self, request: &Incoming, moment: Moment, trace: &mut Trace) -> Result<Verified, Answer> {
+        // An URL that can't be rebuilt can't have been signed for us.
+        let allowed = request.urls(&self.bases).unwrap_or_default();
+        let signature = request.header("upstash-signature");
+        token::verify(&self.keys, signature, &allowed, request.body.clone(), moment.now / 1_000).map_err(|refusal| {
+            refusal.word().clone_into(&mut trace.reason);
+            self.telemetry.count(Metric::SignatureRefused, 1, moment.now);
+            Outcome::SignatureRefused.into()
+        })
+    }
+
+    async fn name_event(
+        &self,
+        verified: &Verified,
+        request: &Incoming,
+        trace: &mut Trace,
+    ) -> Result<(Event, String), Answer> {
+        let bases = if self.bases.is_empty() { vec![origin_of(verified.url())] } else { self.bases.clone() };
+        let endpoint = Endpoint::of(verified.url(), &bases);
+        let source = endpoint.source().unwrap_or_default().to_owned();
+        source.clone_into(&mut trace.source);
+        request.header("upstash-message-id").unwrap_or_default().clone_into(&mut trace.message_id);
+        let identified = self.identify(&endpoint, verified.body(), request, trace).await?;
+        identified.event_type.clone().unwrap_or_default().clone_into(&mut trace.event_type);
+        if identified.malformed {
+            return Err(Answer::about(&identified.key, Outcome::Malformed));
+        }
+        let event = Event {
+            key: identified.key,
+            source,
+            event_type: identified.event_type,
+            headers: request.headers.clone(),
+            body: verified.body().clone(),
+        };
+        Ok((event, identified.content))
+    }
+
+    async fn identify(
+        &self,
+        endpoint: &Endpoint,
+        body: &Bytes,
+        request: &Incoming,
+        trace: &Trace,
+    ) -> Result<Identified, Answer> {
+        let source = endpoint.source().unwrap_or_default();
+        let routes = self.routes.knowing(|routes| routes.recipe(source).is_some()).await.map_err(away)?;
+        let Some(recipe) = routes.recipe(source) else {
+            return Err(Outcome::SourceUnconfigured(source.to_owned()).into());
+        };
+        let message = request.header(EVENT_HEADER).unwrap_or(&trace.message_id);
+        let mut identified = identify(endpoint, &recipe, Delivered { body, message });
+        if let Some(pointer) = routes.source(source).and_then(|source| source.event_type.as_deref()) {
+            identified.event_type = at_pointer(body, pointer).map(|text| cut(text, 128));
+        }
+        Ok(identified)
+    }
+
+    fn claim_of(&self, event: &Event, content: String, owner: String, trace: &Trace, moment: Moment) -> Claim {
+        Claim {
+            owner,
+            content,
+            source: event.source.clone(),
+            event_type: event.event_type.clone(),
+            message_id: trace.message_id.clone(),
+            now: moment.now,
+            lease_until: moment.now + millis(self.handler_timeout + LEASE_MARGIN),
+        }
+    }
+
+    /// Takes the lease within the handler's own time, so that a slow table leaves time to answer.
+    async fn claim(&self, key: &EventKey, claim: &Claim, moment: Moment) -> Result<Record, Answer> {
+        let limit = moment.give_up_at(self.handler_timeout);
+        let claimed = match timeout_at(limit, self.claim_or_renew(key, claim)).await {
+            Ok(claimed) => claimed,
+            Err(_elapsed) => return Err(Answer::about(key, Outcome::StoreAway)),
+        };
+        claimed.map_err(|error| match error {
+            LedgerError::Refused(refused) => Answer::about(key, self.refusal(&refused, moment)),
+            LedgerError::Store(error) if error.is_invalid() => {
+                tracing::error!(error = %error, "DynamoDB can never take this event");
+                Answer::about(key, Outcome::PermanentFailure)
+            }
+            LedgerError::Store(error) => Answer { event: Some(key.clone()), ..away(error) },
+        })
+    }
+
+    async fn claim_or_renew(&self, key: &EventKey, claim: &Claim) -> Result<Record, LedgerError> {
+        match self.store.claim(key, claim).await {
+            Err(LedgerError::Refused(Refused::Expired { fence, expires_at })) => {
+                self.store.renew(key, claim, fence, expires_at).await
+            }
+            other => other,
+        }
+    }
+
+    fn refusal(&self, refused: &Refused, moment: Moment) -> Outcome {
+        match refused {
+            Refused::Done => Outcome::Duplicate,
+            Refused::Dead => Outcome::Dead,
+            Refused::Conflict => Outcome::Conflict,
+            Refused::InProgress(until) => Outcome::InProgress(rest(*until, moment.at_present())),
+            Refused::Expired { .. } | Refused::Changed(_) => Outcome::InProgress(Duration::ZERO),
+        }
+    }
+
+    fn attempt_of(&self, record: &Record, moment: Moment) -> Attempt {
+        Attempt {
+            number: record.attempts,
+            fence: record.fence,
+            delivered: record.delivered.clone(),
+            refused: record.refused.clone(),
+            now: moment.now,
+            deadline: moment.give_up_at(self.handler_timeout),
+        }
+    }
+
+    /// Runs the handler until its deadline. A panic is a defect of the handler, not a verdict on the event.
+    async fn handle(&self, event: &Event, attempt: &Attempt, moment: Moment) -> Result<Effects, HandlerError> {
+        let began = moment.at_present();
+        let work = AssertUnwindSafe(self.handler.handle(event, attempt)).catch_unwind();
+        let result = match timeout_at(attempt.deadline, work).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_panic)) => Err(HandlerError::transient("the handler panicked", attempt)),
+            Err(_elapsed) => Err(HandlerError::transient("the handler ran out of time", attempt)),
+        };
+        let took = u64::try_from(moment.at_present() - began).unwrap_or_default();
+        self.telemetry.count(Metric::HandlerDuration, took, moment.now);
+        result
+    }
+
+    fn tell(&self, answer: &Answer, trace: &Trace, moment: Moment) {
+        self.telemetry.line(&Line {
+            event: answer.event.as_ref(),
+            source: &trace.source,
+            event_type: &trace.event_type,
+            message_id: &trace.message_id,
+            attempt: trace.attempt,
+            outcome: answer.outcome.word(),
+            reason: &trace.reason,
+            duration: moment.started.elapsed(),
+        });
+        let metric = match answer.outcome {
+            Outcome::Processed => Metric::Delivered,
+            Outcome::Duplicate | Outcome::Dead => Metric::Duplicate,
+            Outcome::Ignored => Metric::Ignored,
+            Outcome::SignatureRefused => return,
+            _ => Metric::Failed,
+        };
+        self.telemetry.count(metric, 1, moment.now);
+    }
+}
+
+/// The base of a URL where none is configured: its origin.
+fn origin_of(url: &EndpointUrl) -> EndpointUrl {
+    EndpointUrl::parse(url.origin()).unwrap_or_else(|_impossible| url.clone())
+}
+
+fn rest(until: surehook::Millis, now: surehook::Millis) -> Duration {
+    Duration::from_millis(u64::try_from(until - now).unwrap_or_default())
+}
+
+fn away(error: StoreError) -> Answer {
+    tracing::error!(error = %error, "the table does not answer as it should");
+    Outcome::StoreAway.into()
+}

@@ -1,0 +1,59 @@
+//! The routes as this process knows them.
+//!
+//! Read in Lambda's init phase, kept for a minute, refreshed beside the work and not in its way. Nothing is concluded from
+//! an absence before the table was asked again, consistently: an event that is ignored by mistake is lost.
+
+use std::{sync::Arc, time::Duration};
+
+use surehook::{
+    routes::Routes,
+    store::{Store, StoreError},
+};
+use tokio::{sync::RwLock, time::Instant};
+
+const KEPT: Duration = Duration::from_secs(60);
+
+/// The cache.
+#[derive(Debug)]
+pub struct RoutesCache {
+    store: Store,
+    known: RwLock<Option<(Arc<Routes>, Instant)>>,
+}
+
+impl RoutesCache {
+    /// An empty cache over a table.
+    pub fn new(store: Store) -> Self {
+        Self { store, known: RwLock::new(None) }
+    }
+
+    /// Reads the routes now.
+    pub async fn refresh(&self, consistent: bool) -> Result<Arc<Routes>, StoreError> {
+        let routes = Arc::new(self.store.routes(consistent).await?);
+        *self.known.write().await = Some((Arc::clone(&routes), Instant::now()));
+        Ok(routes)
+    }
+
+    /// Routes of which `enough` is true, or the routes as they stand in the table at this moment.
+    pub async fn knowing(self: &Arc<Self>, enough: impl Fn(&Routes) -> bool) -> Result<Arc<Routes>, StoreError> {
+        let known = self.known.read().await.clone();
+        match known {
+            Some((routes, read)) if enough(&routes) => {
+                if read.elapsed() > KEPT {
+                    self.refresh_beside();
+                }
+                Ok(routes)
+            }
+            _ => self.refresh(true).await,
+        }
+    }
+
+    /// Refreshes without making the event wait. What fails now is tried again with the next event.
+    fn refresh_beside(self: &Arc<Self>) {
+        let cache = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = cache.refresh(false).await {
+                tracing::warn!(error = %error, "the routes could not be refreshed");
+            }
+        });
+    }
+}

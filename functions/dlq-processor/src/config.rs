@@ -1,0 +1,41 @@
+//! The processor's configuration, for the function and for the command line.
+
+use surehook::{
+    config::{ConfigError, Lifetimes, Reader},
+    secret::Secret,
+    web::EndpointUrl,
+};
+use url::Url;
+
+/// Everything that the processor reads from its environment.
+#[derive(Debug)]
+pub struct Config {
+    /// `TABLE_NAME`.
+    pub table: String,
+    /// `STACK`.
+    pub stack: String,
+    /// `QSTASH_URL`, `QSTASH_TOKEN`.
+    pub qstash: Option<(Url, Secret)>,
+    /// `CONSUMER_URL`.
+    pub consumers: Vec<EndpointUrl>,
+    /// `REQUEUER_URL`.
+    pub requeuer: Option<EndpointUrl>,
+    /// `RETRY_*` and the retentions.
+    pub lifetimes: Lifetimes,
+}
+
+impl Config {
+    /// Reads everything, or says everything that is wrong.
+    pub fn load(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(look_up);
+        let config = Self {
+            table: reader.table(),
+            stack: reader.stack(),
+            qstash: reader.qstash(),
+            consumers: reader.consumer_urls(true),
+            requeuer: reader.requeuer_url(true),
+            lifetimes: reader.lifetimes(),
+        };
+        reader.finish().map(|()| config)
+    }
+}

@@ -1,0 +1,126 @@
+//! The outbox: events that the producer took while QStash was away are published, the oldest first.
+
+use surehook::{
+    Millis,
+    digest::Sha256,
+    identity::{Delivered, Endpoint, cut, identify_foreign},
+    ledger::{DeadLetter, Failure, Refused, letter::fingerprint, record::MOST_ERROR_TEXT, rules::Burial},
+    qstash::{ClientError, client::Destination},
+    retry::BuryReason,
+    store::{LedgerError, SHARDS, outbox::OutboxRow},
+    web::Moment,
+};
+use tokio::time::Instant;
+
+use crate::{Processor, ProcessorError, command::Sweep, replay::TOPIC_SCHEME};
+
+/// Rows read at a time.
+const ROWS: i32 = 25;
+
+impl Processor {
+    pub(crate) async fn publish_outbox(
+        &self,
+        moment: Moment,
+        deadline: Instant,
+        report: &mut Sweep,
+    ) -> Result<(), ProcessorError> {
+        for shard in 0..SHARDS {
+            self.publish_shard(shard, moment, deadline, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes rows until the shard is empty, QStash is away, or time is up.
+    async fn publish_shard(
+        &self,
+        shard: u8,
+        moment: Moment,
+        deadline: Instant,
+        report: &mut Sweep,
+    ) -> Result<(), ProcessorError> {
+        loop {
+            let rows = self.path.store.outbox(shard, ROWS).await?;
+            for (index, row) in rows.iter().enumerate() {
+                if Instant::now() >= deadline || !self.publish_row(row, moment.at_present(), report).await? {
+                    report.outbox_left += (rows.len() - index) as u64;
+                    return Ok(());
+                }
+            }
+            if rows.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the row is gone: published, or refused for good and buried.
+    async fn publish_row(&self, row: &OutboxRow, now: Millis, report: &mut Sweep) -> Result<bool, ProcessorError> {
+        let to = Destination::Topic(row.topic.clone());
+        match self.path.qstash.publish(&to, &row.headers, row.body.clone()).await {
+            Ok(ids) if !ids.is_empty() => report.published += 1,
+            Err(error @ ClientError::Refused { .. }) => {
+                self.bury_row(row, &error, now).await?;
+                report.outbox_buried += 1;
+            }
+            Ok(_) | Err(ClientError::NotFound) => {
+                tracing::error!(topic = row.topic, "the topic has no endpoints; its outbox rows wait");
+                return Ok(false);
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "an outbox row could not be published now");
+                return Ok(false);
+            }
+        }
+        self.path.store.delete_outbox(row).await?;
+        Ok(true)
+    }
+
+    async fn bury_row(&self, row: &OutboxRow, error: &ClientError, now: Millis) -> Result<(), ProcessorError> {
+        let (burial, letter) = letter_of(row, error, now);
+        match self.path.store.bury(&burial, letter, &row.body).await {
+            // A crash came between burying and deleting the row.
+            Ok(_) | Err(LedgerError::Refused(Refused::Dead | Refused::Done)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn letter_of(row: &OutboxRow, error: &ClientError, now: Millis) -> (Burial, DeadLetter) {
+    let url = format!("{TOPIC_SCHEME}{}", row.topic);
+    let endpoint = Endpoint::Foreign(url.clone());
+    let named = identify_foreign(&endpoint, Delivered { body: &row.body, message: &row.id });
+    let reason = BuryReason::RefusedByQStash.word().to_owned();
+    let status = if let ClientError::Refused { status, .. } = error { *status } else { 0 };
+    let text = cut(error.to_string(), MOST_ERROR_TEXT);
+    let letter = DeadLetter {
+        key: named.key,
+        fence: 0,
+        at: now,
+        reason: reason.clone(),
+        status,
+        fingerprint: fingerprint(&text, status, "", "", &url),
+        error: text.clone(),
+        url,
+        path: None,
+        source: String::new(),
+        event_type: None,
+        method: "POST".to_owned(),
+        headers: row.headers.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect(),
+        message_id: row.id.clone(),
+        first_message_id: row.id.clone(),
+        rounds: 0,
+        size: row.body.len() as u64,
+        body_sha256: Sha256::of(&row.body).hex(),
+        redacted: false,
+        dlq_id: String::new(),
+        replaying: None,
+    };
+    let burial = Burial {
+        content: named.content,
+        source: String::new(),
+        event_type: None,
+        message_id: row.id.clone(),
+        failure: Failure { class: reason, text },
+        now,
+    };
+    (burial, letter)
+}

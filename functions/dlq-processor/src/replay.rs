@@ -1,0 +1,108 @@
+//! Replay: a dead letter is sent again, with the bytes and headers that it had.
+//!
+//! (1) one transaction opens the record, marks the letter and notes that a replay is under way; (2) the letter is
+//! published, with a deduplication id that follows from it; (3) the letter is removed. Whoever is cut short is finished by
+//! the sweep, and every step may be repeated.
+
+use surehook::{
+    ledger::DeadLetter,
+    qstash::client::{Destination, EVENT_HEADER},
+    retry::RETRIES_PER_ROUND,
+    web::{EndpointUrl, Moment},
+};
+
+use crate::{
+    Processor, ProcessorError,
+    command::{Done, Selection},
+};
+
+/// The URL of a letter that was never sent to one, because QStash refused it for its topic.
+pub(crate) const TOPIC_SCHEME: &str = "topic:";
+
+/// Headers that belong to one connection or to QStash, and not to the event.
+const NOT_REPLAYED: [&str; 6] = ["host", "content-length", "connection", "user-agent", "transfer-encoding", "accept-encoding"];
+
+impl Processor {
+    /// Replays chosen letters, one after the other.
+    pub async fn replay(&self, selection: &Selection, dry_run: bool, moment: Moment) -> Result<Done, ProcessorError> {
+        let mut done = Done { dry_run, ..Done::default() };
+        for id in self.chosen(selection).await? {
+            let result = if dry_run { Ok(()) } else { self.replay_one(&id, moment).await };
+            done.note(id, result);
+        }
+        Ok(done)
+    }
+
+    /// Replays one letter, or finishes its replay.
+    pub(crate) async fn replay_one(&self, id: &str, moment: Moment) -> Result<(), ProcessorError> {
+        let (letter, body) = self.find(id).await?;
+        if letter.redacted {
+            return Err(ProcessorError::Redacted(letter.dlq_id));
+        }
+        let store = &self.path.store;
+        if letter.replaying.is_none() {
+            store.begin_replay(&letter, moment.at_present()).await?;
+        }
+        self.path.qstash.publish(&self.destination(&letter), &self.headers(&letter), body.into()).await?;
+        if letter.path.is_none() {
+            store.forget_replayed(&letter).await?;
+        }
+        Ok(store.end_replay(&letter, moment.at_present()).await?)
+    }
+
+    /// Our own endpoints are found below the base of today, others where they were.
+    fn destination(&self, letter: &DeadLetter) -> Destination {
+        if let Some(topic) = letter.url.strip_prefix(TOPIC_SCHEME) {
+            return Destination::Topic(topic.to_owned());
+        }
+        let base = self.path.bases.first();
+        let current = letter.path.as_deref().zip(base).map(|(path, base)| below(base, path));
+        Destination::Url(current.unwrap_or_else(|| letter.url.clone()))
+    }
+
+    fn headers(&self, letter: &DeadLetter) -> Vec<(String, String)> {
+        let mut headers: Vec<(String, String)> =
+            letter.headers.iter().filter_map(|(name, values)| forwarded(name, values)).collect();
+        headers.extend([
+            ("Upstash-Method".to_owned(), letter.method.clone()),
+            ("Upstash-Deduplication-Id".to_owned(), letter.replay_id()),
+            ("Upstash-Retries".to_owned(), RETRIES_PER_ROUND.to_string()),
+            ("Upstash-Failure-Callback".to_owned(), self.requeuer.to_string()),
+            (format!("Upstash-Forward-{EVENT_HEADER}"), letter.first_message_id.clone()),
+        ]);
+        headers
+    }
+}
+
+fn below(base: &EndpointUrl, path: &str) -> String {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    base.below(path, query).to_string()
+}
+
+/// A header of the delivery as it is published again; `None` for what is not the event's own.
+fn forwarded(name: &str, values: &[String]) -> Option<(String, String)> {
+    let value = values.first()?.clone();
+    let lower = name.to_ascii_lowercase();
+    let bare = lower.strip_prefix("upstash-forward-").unwrap_or(&lower);
+    if bare.starts_with("upstash-") || NOT_REPLAYED.contains(&bare) || bare.eq_ignore_ascii_case(EVENT_HEADER) {
+        return None;
+    }
+    let name = if bare == "content-type" { "Content-Type".to_owned() } else { format!("Upstash-Forward-{bare}") };
+    Some((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_events_own_headers_are_published_again() {
+        let name = |name: &str| forwarded(name, &["v".to_owned()]).map(|(name, _)| name);
+        assert_eq!(name("Content-Type").as_deref(), Some("Content-Type"));
+        assert_eq!(name("X-Strapi-Event").as_deref(), Some("Upstash-Forward-x-strapi-event"));
+        assert_eq!(name("Upstash-Forward-Authorization").as_deref(), Some("Upstash-Forward-authorization"));
+        for other in ["Upstash-Signature", "Upstash-Message-Id", "Host", "Content-Length", "Surehook-Event"] {
+            assert_eq!(name(other), None, "{other}");
+        }
+    }
+}

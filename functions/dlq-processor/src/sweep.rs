@@ -1,0 +1,205 @@
+//! The sweep: takes over what no callback brought.
+//!
+//! QStash's dead-letter queue belongs to the whole account, so the sweep touches only entries whose URL lies below one of
+//! our consumer's bases or whose failure callback is our requeuer. An entry addressed to our requeuer is itself a lost
+//! notice. An error on one entry never stops the next.
+
+use std::time::Duration;
+
+use surehook::{
+    failure::{Case, Settled},
+    qstash::{ClientError, DlqEntry, FailureCallback},
+    retry::Round,
+    routes::Routes,
+    telemetry::Metric,
+    web::{EndpointUrl, Moment},
+};
+use tokio::time::Instant;
+
+use crate::{Processor, ProcessorError, command::Sweep};
+
+/// Entries per page; halved while QStash can't answer a page of that size.
+const PAGE: usize = 10;
+/// The longest a sweep runs; Lambda's limit, where it is shorter, wins.
+const LONGEST: Duration = Duration::from_secs(240);
+/// Stranded events that one sweep names in its log.
+const MOST_NAMED: usize = 10;
+
+/// Whose an entry is.
+enum Ownership {
+    Ours(EndpointUrl),
+    LostNotice(EndpointUrl),
+    Foreign,
+}
+
+impl Processor {
+    /// Sweeps once. What one sweep leaves, the next takes.
+    pub async fn sweep(&self, moment: Moment, draw: f64) -> Result<Sweep, ProcessorError> {
+        let mut report = Sweep::default();
+        let deadline = moment.give_up_at(LONGEST);
+        let routes = self.path.store.routes(true).await?;
+        if let Err(error) = self.sweep_entries(&routes, moment, deadline, draw, &mut report).await {
+            tracing::error!(error = %error, "QStash's dead-letter queue could not be read to its end");
+            report.cut_short = true;
+        }
+        self.finish_replays(moment, &mut report).await?;
+        self.publish_outbox(moment, deadline, &mut report).await?;
+        self.raise_stranded(moment, &mut report).await?;
+        self.tell(&report, moment);
+        Ok(report)
+    }
+
+    async fn sweep_entries(
+        &self,
+        routes: &Routes,
+        moment: Moment,
+        deadline: Instant,
+        draw: f64,
+        report: &mut Sweep,
+    ) -> Result<(), ProcessorError> {
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = self.page(cursor.as_deref()).await?;
+            for entry in &page.messages {
+                if Instant::now() >= deadline {
+                    report.cut_short = true;
+                    return Ok(());
+                }
+                report.entries += 1;
+                self.sweep_entry(entry, routes, moment, draw, report).await;
+            }
+            cursor = page.cursor;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A page, in the largest size that QStash can answer.
+    async fn page(&self, cursor: Option<&str>) -> Result<surehook::qstash::entry::DlqPage, ClientError> {
+        let mut count = PAGE;
+        loop {
+            match self.path.qstash.dlq_page(cursor, count).await {
+                Err(error) if error.is_away() && count > 1 => count /= 2,
+                other => return other,
+            }
+        }
+    }
+
+    async fn sweep_entry(&self, entry: &DlqEntry, routes: &Routes, moment: Moment, draw: f64, report: &mut Sweep) {
+        let result = match self.ownership(entry) {
+            Ownership::Foreign => {
+                report.not_ours += 1;
+                return;
+            }
+            Ownership::Ours(callback) => self.settle(entry, &callback, routes, moment, draw).await,
+            Ownership::LostNotice(callback) => self.settle_notice(entry, &callback, routes, moment, draw).await,
+        };
+        match result {
+            Ok(settled) => report.note(&settled),
+            Err(error) => {
+                tracing::error!(error = %error, dlq_id = entry.dlq_id, "an entry could not be settled now");
+                report.failed += 1;
+            }
+        }
+    }
+
+    fn ownership(&self, entry: &DlqEntry) -> Ownership {
+        let url = EndpointUrl::parse(&entry.url).ok();
+        if let Some(url) = url.as_ref().filter(|url| self.is_requeuer(url)) {
+            return Ownership::LostNotice(url.clone());
+        }
+        let callback = entry.failure_callback.as_deref().and_then(|text| EndpointUrl::parse(text).ok());
+        if let Some(callback) = callback.filter(|callback| self.is_requeuer(callback)) {
+            return Ownership::Ours(callback);
+        }
+        let ours = url.is_some_and(|url| self.path.bases.iter().any(|base| url.path_below(base).is_some()));
+        if ours { Ownership::Ours(self.requeuer.clone()) } else { Ownership::Foreign }
+    }
+
+    fn is_requeuer(&self, url: &EndpointUrl) -> bool {
+        url.origin() == self.requeuer.origin() && url.path() == self.requeuer.path()
+    }
+
+    async fn settle(
+        &self,
+        entry: &DlqEntry,
+        callback: &EndpointUrl,
+        routes: &Routes,
+        moment: Moment,
+        draw: f64,
+    ) -> Result<Settled, ProcessorError> {
+        let now = moment.at_present();
+        let round = Round::from_url(callback, now);
+        let case = Case { entry, round, requeuer: &self.requeuer, routes };
+        Ok(self.path.settle(case, now, draw).await?)
+    }
+
+    /// A failure callback that failed itself: settle the entry that it names, then delete the notice.
+    async fn settle_notice(
+        &self,
+        notice: &DlqEntry,
+        callback: &EndpointUrl,
+        routes: &Routes,
+        moment: Moment,
+        draw: f64,
+    ) -> Result<Settled, ProcessorError> {
+        let named = notice.body().ok().and_then(|body| FailureCallback::parse(&body).ok());
+        let id = named.and_then(|callback| callback.dlq_id).unwrap_or_default();
+        let settled = match self.path.qstash.dlq_entry(&id).await {
+            Ok(entry) => self.settle(&entry, callback, routes, moment, draw).await?,
+            // Used already; or the notice can't be read, and then its entry is swept by itself.
+            Err(ClientError::NotFound | ClientError::BadName(_)) => Settled::Nothing,
+            Err(error) => return Err(error.into()),
+        };
+        if !matches!(settled, Settled::Busy(_)) {
+            self.path.qstash.dlq_delete(&notice.dlq_id).await?;
+        }
+        Ok(settled)
+    }
+
+    async fn finish_replays(&self, moment: Moment, report: &mut Sweep) -> Result<(), ProcessorError> {
+        for id in self.path.store.pending_replays().await? {
+            match self.replay_one(&id, moment).await {
+                Ok(()) => report.replays_finished += 1,
+                Err(ProcessorError::NoSuchLetter(_)) => self.path.store.forget_pending(&id).await?,
+                Err(error) => {
+                    tracing::error!(error = %error, letter = id, "a replay could not be finished now");
+                    report.failed += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn raise_stranded(&self, moment: Moment, report: &mut Sweep) -> Result<(), ProcessorError> {
+        let stranded = self.stranded(moment.now, 1_000).await?;
+        for event in stranded.iter().take(MOST_NAMED) {
+            tracing::error!(event = event.event, since = event.since, "an event has waited longer than every retry can take");
+        }
+        report.stranded = stranded.len() as u64;
+        Ok(())
+    }
+
+    fn tell(&self, report: &Sweep, moment: Moment) {
+        tracing::info!(report = ?report, "sweep ended");
+        for (metric, value) in [
+            (Metric::Requeued, report.requeued),
+            (Metric::DeadLettered, report.buried + report.outbox_buried),
+            (Metric::Stranded, report.stranded),
+        ] {
+            self.telemetry.count(metric, value, moment.now);
+        }
+    }
+}
+
+impl Sweep {
+    fn note(&mut self, settled: &Settled) {
+        match settled {
+            Settled::Requeued(_) => self.requeued += 1,
+            Settled::Buried(_) => self.buried += 1,
+            Settled::Nothing => self.settled += 1,
+            Settled::Busy(_) => self.busy += 1,
+        }
+    }
+}

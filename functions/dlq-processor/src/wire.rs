@@ -1,0 +1,51 @@
+//! Configuration, clients, runtime: all that is built once, in Lambda's init phase.
+
+use std::time::Duration;
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use surehook::{
+    failure::FailurePath,
+    outside,
+    qstash::Client,
+    store::Store,
+    telemetry::{self, Telemetry},
+    web::Moment,
+};
+use tokio::time::Instant;
+
+use crate::{Command, Processor, config::Config};
+
+/// How long one call to QStash may take: pages of large messages are slow.
+const QSTASH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Builds a processor from the environment, for the function and for the command line.
+pub async fn connect(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Processor, Error> {
+    let config = Config::load(look_up)?;
+    let (url, token) = config.qstash.ok_or("QSTASH_TOKEN is required")?;
+    let path = FailurePath {
+        store: Store::connect(&config.table).await,
+        qstash: Client::new(url, token, QSTASH_TIMEOUT)?,
+        bases: config.consumers,
+        policy: config.lifetimes.retry,
+    };
+    Ok(Processor {
+        path,
+        requeuer: config.requeuer.ok_or("REQUEUER_URL is required")?,
+        retention: config.lifetimes.retention,
+        telemetry: Telemetry::new(config.stack, "dlq-processor", telemetry::on_lambda()),
+    })
+}
+
+/// Runs the processor until Lambda ends it.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let processor = connect(&outside::variable).await?;
+    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Command>| {
+        let processor = processor.clone();
+        async move {
+            let moment = Moment::new(outside::now(), Instant::now(), event.context.deadline);
+            Ok::<_, Error>(processor.call(event.payload, moment, outside::draw()).await?)
+        }
+    }))
+    .await
+}

@@ -1,0 +1,45 @@
+//! The requeuer's configuration.
+
+use surehook::{
+    config::{ConfigError, Lifetimes, Reader},
+    qstash::SigningKeys,
+    secret::Secret,
+    web::EndpointUrl,
+};
+use url::Url;
+
+/// Everything that the requeuer reads from its environment.
+#[derive(Debug)]
+pub struct Config {
+    /// `TABLE_NAME`.
+    pub table: String,
+    /// `STACK`.
+    pub stack: String,
+    /// `QSTASH_CURRENT_SIGNING_KEY`, `QSTASH_NEXT_SIGNING_KEY`.
+    pub keys: Option<SigningKeys>,
+    /// `QSTASH_URL`, `QSTASH_TOKEN`.
+    pub qstash: Option<(Url, Secret)>,
+    /// `CONSUMER_URL`.
+    pub consumers: Vec<EndpointUrl>,
+    /// `REQUEUER_URL`; may be absent.
+    pub base: Option<EndpointUrl>,
+    /// `RETRY_*`.
+    pub lifetimes: Lifetimes,
+}
+
+impl Config {
+    /// Reads everything, or says everything that is wrong.
+    pub fn load(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(look_up);
+        let config = Self {
+            table: reader.table(),
+            stack: reader.stack(),
+            keys: reader.signing_keys(),
+            qstash: reader.qstash(),
+            consumers: reader.consumer_urls(true),
+            base: reader.requeuer_url(false),
+            lifetimes: reader.lifetimes(),
+        };
+        reader.finish().map(|()| config)
+    }
+}

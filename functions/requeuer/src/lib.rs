@@ -1,0 +1,136 @@
+//! The requeuer: QStash calls it when it gives a message up.
+//!
+//! The callback is only a notice, verified like any delivery; the entry of QStash's dead-letter queue is the truth. What
+//! becomes of the entry is the failure path's business ([`surehook::failure`]), which the sweep shares.
+
+pub mod config;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use surehook::{
+    failure::{Case, FailureError, FailurePath, Settled},
+    qstash::{ClientError, DlqEntry, FailureCallback, SigningKeys, Verified, token},
+    retry::Round,
+    telemetry::{Line, Metric, Telemetry},
+    web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
+};
+use tokio::time::timeout_at;
+
+pub use wire::run;
+
+/// How long one callback may take. QStash waits for minutes; Lambda's limit, where it is shorter, wins.
+const LONGEST: Duration = Duration::from_secs(25);
+
+/// What the requeuer needs, built once in Lambda's init phase.
+#[derive(Debug, Clone)]
+pub struct Requeuer {
+    /// The keys that QStash signs with.
+    pub keys: SigningKeys,
+    /// Our public URL; absent, the domain that Lambda names serves.
+    pub base: Option<EndpointUrl>,
+    /// The failure path.
+    pub path: Arc<FailurePath>,
+    /// Where the line of each invocation goes.
+    pub telemetry: Telemetry,
+}
+
+impl Requeuer {
+    /// Takes one failure callback. `draw` spreads the waits.
+    pub async fn call(&self, request: Incoming, moment: Moment, draw: f64) -> Answer {
+        let mut message = String::new();
+        let work = self.take(request, moment, draw, &mut message);
+        let outcome = match timeout_at(moment.give_up_at(LONGEST), work).await {
+            Ok(Ok(outcome) | Err(outcome)) => outcome,
+            // Whatever was done may be repeated.
+            Err(_elapsed) => Outcome::StoreAway,
+        };
+        self.tell(&outcome, &message, moment);
+        outcome.into()
+    }
+
+    async fn take(
+        &self,
+        request: Incoming,
+        moment: Moment,
+        draw: f64,
+        message: &mut String,
+    ) -> Result<Outcome, Outcome> {
+        let verified = self.verify(&request, moment)?;
+        let Ok(callback) = FailureCallback::parse(verified.body()) else {
+            tracing::error!("a failure callback can't be read; the sweep will take its entry");
+            return Ok(Outcome::UndecodableCallback);
+        };
+        callback.source_message_id.clone_into(message);
+        let Some(entry) = self.entry_of(&callback).await? else { return Ok(Outcome::Settled) };
+        let routes = self.path.store.routes(true).await.map_err(|error| failed(&error.into()))?;
+        let round = Round::from_url(verified.url(), moment.now);
+        let requeuer = self.own_url(&verified);
+        let case = Case { entry: &entry, round, requeuer: &requeuer, routes: &routes };
+        let settled = self.path.settle(case, moment.now, draw).await.map_err(|error| failed(&error))?;
+        Ok(self.report(settled, moment))
+    }
+
+    fn verify(&self, request: &Incoming, moment: Moment) -> Result<Verified, Outcome> {
+        let bases: Vec<EndpointUrl> = self.base.iter().cloned().collect();
+        let allowed = request.urls(&bases).unwrap_or_default();
+        let signature = request.header("upstash-signature");
+        token::verify(&self.keys, signature, &allowed, request.body.clone(), moment.now / 1_000).map_err(|refusal| {
+            tracing::warn!(reason = refusal.word(), "a failure callback was not signed by QStash for this URL");
+            self.telemetry.count(Metric::SignatureRefused, 1, moment.now);
+            Outcome::SignatureRefused
+        })
+    }
+
+    /// The entry that a callback names; `None` if it was used already, or is not what the callback says.
+    async fn entry_of(&self, callback: &FailureCallback) -> Result<Option<DlqEntry>, Outcome> {
+        let Some(id) = callback.dlq_id.as_deref().filter(|id| !id.is_empty()) else {
+            tracing::error!("a failure callback names no entry; the sweep will take it");
+            return Ok(None);
+        };
+        match self.path.qstash.dlq_entry(id).await {
+            Ok(entry) if entry.message_id == callback.source_message_id && entry.url == callback.url => Ok(Some(entry)),
+            Ok(_other) => {
+                tracing::error!("a failure callback and its entry differ; the entry is left to the sweep");
+                Ok(None)
+            }
+            Err(ClientError::NotFound) => Ok(None),
+            Err(error) => Err(failed(&error.into())),
+        }
+    }
+
+    /// Our own URL, as QStash called it, without the query that carries the round.
+    fn own_url(&self, verified: &Verified) -> EndpointUrl {
+        self.base.clone().unwrap_or_else(|| verified.url().clone())
+    }
+
+    fn report(&self, settled: Settled, moment: Moment) -> Outcome {
+        match settled {
+            Settled::Requeued(wait) => {
+                tracing::info!(wait_s = wait.as_secs(), "the event is delivered again later");
+                self.telemetry.count(Metric::Requeued, 1, moment.now);
+                Outcome::Requeued
+            }
+            Settled::Buried(letter) => {
+                tracing::error!(letter, "the event was given up: see `surehook dead-letters show`");
+                self.telemetry.count(Metric::DeadLettered, 1, moment.now);
+                Outcome::Buried
+            }
+            Settled::Nothing => Outcome::Settled,
+            Settled::Busy(rest) => Outcome::InProgress(rest),
+        }
+    }
+
+    fn tell(&self, outcome: &Outcome, message_id: &str, moment: Moment) {
+        let duration = moment.started.elapsed();
+        self.telemetry.line(&Line { message_id, outcome: outcome.word(), duration, ..Line::default() });
+    }
+}
+
+fn failed(error: &FailureError) -> Outcome {
+    tracing::error!(error = %error, "a failed event could not be settled now");
+    match error {
+        FailureError::QStash(_) => Outcome::QStashAway,
+        FailureError::Store(_) | FailureError::Contended(_) => Outcome::StoreAway,
+    }
+}

@@ -1,0 +1,42 @@
+//! Configuration, clients, runtime: all that is built once, in Lambda's init phase.
+
+use std::{sync::Arc, time::Duration};
+
+use lambda_http::Error;
+use surehook::{
+    failure::FailurePath,
+    outside,
+    qstash::Client,
+    store::Store,
+    telemetry::{self, Telemetry},
+    web::serve::serve,
+};
+
+use crate::{Requeuer, config::Config};
+
+/// How long one call to QStash may take.
+const QSTASH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs the requeuer until Lambda ends it.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::load(&outside::variable)?;
+    let (url, token) = config.qstash.ok_or("QSTASH_TOKEN is required")?;
+    let path = FailurePath {
+        store: Store::connect(&config.table).await,
+        qstash: Client::new(url, token, QSTASH_TIMEOUT)?,
+        bases: config.consumers,
+        policy: config.lifetimes.retry,
+    };
+    let requeuer = Requeuer {
+        keys: config.keys.ok_or("signing keys are required")?,
+        base: config.base,
+        path: Arc::new(path),
+        telemetry: Telemetry::new(config.stack, "requeuer", telemetry::on_lambda()),
+    };
+    serve(move |request, moment| {
+        let requeuer = requeuer.clone();
+        async move { requeuer.call(request, moment, outside::draw()).await }
+    })
+    .await
+}

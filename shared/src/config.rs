@@ -1,0 +1,438 @@
+//! Configuration: every environment variable that we read, and nothing else.
+//!
+//! A function asks a [`Reader`] for what it needs and then, once, whether anything was wrong; so an operator sees all
+//! problems at once, each with its variable's name.
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use url::Url;
+
+use crate::{
+    qstash::{DEVELOPMENT_KEYS, SigningKeys, client::is_name, duration},
+    retry::{RetryPolicy, Schedule},
+    secret::Secret,
+    web::EndpointUrl,
+};
+
+/// QStash's European host, the default of Upstash's own SDKs.
+pub const DEFAULT_QSTASH_URL: &str = "https://qstash.upstash.io";
+/// The safety margin between a handler's deadline and the end of its lease.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(3);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration can't be used:{}", list(.0))]
+pub struct ConfigError(Vec<String>);
+
+fn list(problems: &[String]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+}
+
+/// Reads variables and remembers what is wrong with them.
+pub struct Reader<'a> {
+    look_up: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl std::fmt::Debug for Reader<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Reader")
+            .field("problems", &self.problems)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long things are kept, and how long failures are retried.
+#[derive(Debug, Clone)]
+pub struct Lifetimes {
+    /// When a failed event is delivered again.
+    pub retry: RetryPolicy,
+    /// How long a record outlives its event.
+    pub retention: Duration,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader over a look-up function: the environment in a `main`, a table in a test.
+    pub fn new(look_up: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            look_up,
+            problems: Vec::new(),
+        }
+    }
+
+    /// All problems, if there were any.
+    pub fn finish(self) -> Result<(), ConfigError> {
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError(self.problems))
+        }
+    }
+
+    fn optional(&self, name: &str) -> Option<String> {
+        (self.look_up)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn required(&mut self, name: &str, meaning: &str) -> String {
+        self.optional(name).unwrap_or_else(|| {
+            self.problem(name, format!("is missing: {meaning}"));
+            String::new()
+        })
+    }
+
+    fn problem(&mut self, name: &str, text: impl Display) {
+        self.problems.push(format!("{name} {text}"));
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, default: T, form: &str) -> T {
+        match self.optional(name).map(|text| text.parse()) {
+            None => default,
+            Some(Ok(value)) => value,
+            Some(Err(_)) => {
+                self.problem(name, format!("must be {form}"));
+                default
+            }
+        }
+    }
+
+    fn span(&mut self, name: &str, default: Duration) -> Duration {
+        match self.optional(name).map(|text| duration::parse(&text)) {
+            None => default,
+            Some(Some(span)) if !span.is_zero() => span,
+            Some(_) => {
+                self.problem(name, "must be a span of time above zero, such as 8s or 1h");
+                default
+            }
+        }
+    }
+
+    fn secret(&mut self, name: &str, meaning: &str) -> Option<Secret> {
+        let value = self.required(name, meaning);
+        if value.starts_with("ssm:") || value.starts_with("secretsmanager:") {
+            self.problem(name, "is a reference to a secret; this version takes the secret itself");
+        }
+        Secret::new(value)
+    }
+
+    /// `TABLE_NAME`: the DynamoDB table.
+    pub fn table(&mut self) -> String {
+        self.required("TABLE_NAME", "the name of the DynamoDB table")
+    }
+
+    /// `STACK`: names this deployment where an account is shared; `surehook` by default.
+    pub fn stack(&mut self) -> String {
+        self.optional("STACK").unwrap_or_else(|| "surehook".to_owned())
+    }
+
+    /// `QSTASH_URL` and `QSTASH_TOKEN`.
+    pub fn qstash(&mut self) -> Option<(Url, Secret)> {
+        let text = self
+            .optional("QSTASH_URL")
+            .unwrap_or_else(|| DEFAULT_QSTASH_URL.to_owned());
+        let url = Url::parse(&text)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
+        if url.is_none() {
+            self.problem(
+                "QSTASH_URL",
+                "must be a host such as https://qstash.upstash.io, without a path",
+            );
+        }
+        let token = self.secret("QSTASH_TOKEN", "the token of your QStash account");
+        Some((url?, token?))
+    }
+
+    /// `QSTASH_CURRENT_SIGNING_KEY` and `QSTASH_NEXT_SIGNING_KEY`. On a real Lambda, which sets
+    /// `AWS_LAMBDA_INITIALIZATION_TYPE`, the published keys of QStash's development server are refused.
+    pub fn signing_keys(&mut self) -> Option<SigningKeys> {
+        let names = ["QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"];
+        let keys: Vec<_> = names.into_iter().filter_map(|name| self.signing_key(name)).collect();
+        SigningKeys::new(keys)
+    }
+
+    fn signing_key(&mut self, name: &'static str) -> Option<Secret> {
+        let key = self.secret(name, "a signing key from the QStash console (Settings, Signing Keys)")?;
+        if self.is_lambda() && DEVELOPMENT_KEYS.contains(&key.expose()) {
+            self.problem(
+                name,
+                "is a published key of QStash's development server: anybody could sign with it",
+            );
+        }
+        Some(key)
+    }
+
+    fn is_lambda(&self) -> bool {
+        self.optional("AWS_LAMBDA_INITIALIZATION_TYPE")
+            .is_some_and(|kind| kind != "surehook-local")
+    }
+
+    /// `CONSUMER_URL`: a list of the consumer's public URLs (scheme, host, optional prefix), separated by commas.
+    pub fn consumer_urls(&mut self, required: bool) -> Vec<EndpointUrl> {
+        let text = if required {
+            self.required("CONSUMER_URL", "the consumer's function URL")
+        } else {
+            self.optional("CONSUMER_URL").unwrap_or_default()
+        };
+        self.urls("CONSUMER_URL", &text)
+    }
+
+    /// `REQUEUER_URL`: the requeuer's public URL. Absent on the requeuer itself: the domain that Lambda names serves.
+    pub fn requeuer_url(&mut self, required: bool) -> Option<EndpointUrl> {
+        let text = if required {
+            self.required("REQUEUER_URL", "the requeuer's function URL")
+        } else {
+            self.optional("REQUEUER_URL").unwrap_or_default()
+        };
+        self.urls("REQUEUER_URL", &text).pop()
+    }
+
+    fn urls(&mut self, name: &str, text: &str) -> Vec<EndpointUrl> {
+        let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+        let mut urls = Vec::new();
+        for part in parts {
+            match EndpointUrl::parse(part) {
+                Ok(url) if url.query().is_none() => urls.push(url),
+                Ok(_) => self.problem(name, format!("\"{part}\" must not have a query")),
+                Err(error) => self.problem(name, format!("\"{part}\": {error}")),
+            }
+        }
+        urls
+    }
+
+    /// `HANDLER_TIMEOUT`: how long a handler may work on one event; 8 s by default.
+    pub fn handler_timeout(&mut self) -> Duration {
+        self.span("HANDLER_TIMEOUT", Duration::from_secs(8))
+    }
+
+    /// `MAX_BODY_BYTES`: the largest body that is taken. By default 4.5 MB, which is what a function URL can carry in base64.
+    pub fn max_body_bytes(&mut self) -> usize {
+        self.parsed("MAX_BODY_BYTES", 4_500_000, "a number of bytes")
+    }
+
+    /// `ALLOW_PRIVATE_DESTINATIONS`: for development only.
+    pub fn allow_private_destinations(&mut self) -> bool {
+        self.parsed("ALLOW_PRIVATE_DESTINATIONS", false, "true or false")
+    }
+
+    /// `SIGNING_SECRETS`: secrets that sign our deliveries (Standard Webhooks, `whsec_…`), separated by commas; several
+    /// while one is being replaced.
+    pub fn signing_secrets(&mut self) -> Vec<Secret> {
+        let text = self.optional("SIGNING_SECRETS").unwrap_or_default();
+        text.split(',').filter_map(|part| Secret::new(part.trim())).collect()
+    }
+
+    /// `PRODUCER_TOKEN`: what senders prove themselves with.
+    pub fn producer_token(&mut self) -> Option<Secret> {
+        self.secret("PRODUCER_TOKEN", "the bearer token that senders use")
+    }
+
+    /// `TOPICS`: the topics that the producer publishes to, separated by commas.
+    pub fn topics(&mut self) -> Vec<String> {
+        let text = self.required(
+            "TOPICS",
+            "the QStash topics that senders may post to, separated by commas",
+        );
+        let topics: Vec<String> = text
+            .split(',')
+            .map(|part| part.trim().to_owned())
+            .filter(|t| !t.is_empty())
+            .collect();
+        for topic in topics.iter().filter(|topic| !is_name(topic)) {
+            self.problem(
+                "TOPICS",
+                format!("\"{topic}\" may have letters, digits, '-', '_' and '.' only"),
+            );
+        }
+        topics
+    }
+
+    /// `RETRY_*`, `QSTASH_DLQ_RETENTION_DAYS`, `REPLAY_WINDOW_DAYS` and `RETENTION_DAYS`. A record must outlive every retry
+    /// and replay of its event; a `RETENTION_DAYS` below that sum is refused with the sum shown.
+    pub fn lifetimes(&mut self) -> Lifetimes {
+        let retry = self.retry_policy();
+        let dlq = DAY * self.parsed("QSTASH_DLQ_RETENTION_DAYS", 7, "a number of days");
+        let window = DAY * self.parsed("REPLAY_WINDOW_DAYS", 4, "a number of days");
+        let needed = retry.horizon() + dlq + window;
+        let needed_days = u32::try_from(needed.as_secs().div_ceil(DAY.as_secs())).unwrap_or(u32::MAX);
+        let days: u32 = self.parsed("RETENTION_DAYS", needed_days, "a number of days");
+        if days < needed_days {
+            let hours = retry.horizon().as_secs().div_ceil(3_600);
+            let (dlq, window) = (dlq.as_secs() / DAY.as_secs(), window.as_secs() / DAY.as_secs());
+            self.problem(
+                "RETENTION_DAYS",
+                format!(
+                    "is {days}, but done records must be kept {needed_days} days: {hours} h of retries + {dlq} d in \
+                     QStash's dead-letter queue + {window} d for replays"
+                ),
+            );
+        }
+        Lifetimes {
+            retry,
+            retention: DAY * days,
+        }
+    }
+
+    fn retry_policy(&mut self) -> RetryPolicy {
+        let default = RetryPolicy::default();
+        let schedule = self.schedule();
+        let listed = match &schedule {
+            Schedule::List(waits) => u32::try_from(waits.len()).unwrap_or(u32::MAX),
+            Schedule::Exponential { .. } => default.rounds,
+        };
+        RetryPolicy {
+            schedule,
+            rounds: self.parsed("RETRY_ROUNDS", listed, "a number of rounds"),
+            max_age: self.span("RETRY_MAX_AGE", default.max_age),
+        }
+    }
+
+    fn schedule(&mut self) -> Schedule {
+        let names = ["RETRY_BASE", "RETRY_FACTOR", "RETRY_CAP", "RETRY_JITTER"];
+        if let Some(text) = self.optional("RETRY_LIST") {
+            for name in names
+                .into_iter()
+                .filter(|name| self.optional(name).is_some())
+                .collect::<Vec<_>>()
+            {
+                self.problem(name, "contradicts RETRY_LIST: set one or the other");
+            }
+            return self.listed(&text);
+        }
+        let jitter = self.parsed("RETRY_JITTER", 0.2, "a share from 0 to 1");
+        let factor = self.parsed("RETRY_FACTOR", 2.0, "a number of at least 1");
+        if !(0.0..=1.0).contains(&jitter) {
+            self.problem("RETRY_JITTER", "must be a share from 0 to 1");
+        }
+        if !(factor >= 1.0 && f64::is_finite(factor)) {
+            self.problem("RETRY_FACTOR", "must be a number of at least 1");
+        }
+        let base = self.span("RETRY_BASE", Duration::from_secs(3_600));
+        Schedule::Exponential {
+            base,
+            factor,
+            cap: self.span("RETRY_CAP", DAY),
+            jitter,
+        }
+    }
+
+    fn listed(&mut self, text: &str) -> Schedule {
+        let waits: Option<Vec<Duration>> = text.split(',').map(duration::parse).collect();
+        Schedule::List(waits.unwrap_or_else(|| {
+            self.problem(
+                "RETRY_LIST",
+                "must be spans of time separated by commas, such as 1m,1h,1d",
+            );
+            Vec::new()
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<T>(variables: &[(&str, &str)], read: impl Fn(&mut Reader<'_>) -> T) -> (T, String) {
+        let look_up = |name: &str| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        let mut reader = Reader::new(&look_up);
+        let value = read(&mut reader);
+        (
+            value,
+            reader.finish().err().map(|error| error.to_string()).unwrap_or_default(),
+        )
+    }
+
+    #[test]
+    fn every_missing_variable_is_named_at_once() {
+        let (_, problems) = with(&[], |reader| {
+            reader.table();
+            reader.qstash();
+            reader.signing_keys();
+            reader.topics();
+        });
+        for name in [
+            "TABLE_NAME",
+            "QSTASH_TOKEN",
+            "QSTASH_CURRENT_SIGNING_KEY",
+            "QSTASH_NEXT_SIGNING_KEY",
+            "TOPICS",
+        ] {
+            assert!(problems.contains(name), "{name} in {problems}");
+        }
+    }
+
+    #[test]
+    fn development_keys_are_refused_on_a_real_lambda_only() {
+        let keys = [
+            ("QSTASH_CURRENT_SIGNING_KEY", DEVELOPMENT_KEYS[0]),
+            ("QSTASH_NEXT_SIGNING_KEY", DEVELOPMENT_KEYS[1]),
+        ];
+        assert_eq!(with(&keys, |reader| drop(reader.signing_keys())).1, "");
+        let lambda = [keys[0], keys[1], ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")];
+        let problems = with(&lambda, |reader| drop(reader.signing_keys())).1;
+        assert!(problems.contains("anybody could sign"), "{problems}");
+        assert!(!problems.contains(DEVELOPMENT_KEYS[0]), "no key in an error");
+    }
+
+    #[test]
+    fn default_retention_is_two_weeks_and_a_shorter_one_is_refused_with_the_sum() {
+        let (lifetimes, problems) = with(&[], |reader| reader.lifetimes());
+        assert_eq!((lifetimes.retention, problems.as_str()), (DAY * 14, ""));
+        let problems = with(&[("RETENTION_DAYS", "3")], |reader| reader.lifetimes()).1;
+        assert!(
+            problems.contains("14 days") && problems.contains("7 d in"),
+            "{problems}"
+        );
+    }
+
+    #[test]
+    fn a_list_of_waits_contradicts_the_exponential_settings() {
+        let problems = with(&[("RETRY_LIST", "1m,1h"), ("RETRY_BASE", "1h")], |reader| {
+            reader.lifetimes()
+        })
+        .1;
+        assert!(problems.contains("RETRY_BASE contradicts RETRY_LIST"), "{problems}");
+        let (lifetimes, _) = with(&[("RETRY_LIST", "1m,1h")], |reader| reader.lifetimes());
+        assert_eq!(lifetimes.retry.rounds, 2);
+    }
+
+    #[test]
+    fn a_qstash_url_with_a_path_is_the_usual_mistake() {
+        let variables = [
+            ("QSTASH_URL", "https://qstash.upstash.io/v2/publish"),
+            ("QSTASH_TOKEN", "t"),
+        ];
+        assert!(with(&variables, |reader| reader.qstash()).1.contains("without a path"));
+    }
+
+    #[test]
+    fn secrets_by_reference_are_refused_and_not_taken_literally() {
+        assert!(
+            with(&[("PRODUCER_TOKEN", "ssm:/x")], |reader| reader.producer_token())
+                .1
+                .contains("reference")
+        );
+    }
+
+    #[test]
+    fn consumer_urls_are_a_list() {
+        let (urls, problems) = with(
+            &[("CONSUMER_URL", "https://a.example, https://b.example/p")],
+            |reader| reader.consumer_urls(true),
+        );
+        assert_eq!((urls.len(), problems.as_str()), (2, ""));
+        assert!(
+            with(&[("CONSUMER_URL", "a.example")], |reader| reader.consumer_urls(true))
+                .1
+                .contains("a.example")
+        );
+    }
+}

@@ -1,0 +1,321 @@
+//! The failure path: what becomes of an entry of QStash's dead-letter queue.
+//!
+//! Requeuer (told by a callback) and sweep (finding what no callback brought) both come here, possibly at the same time,
+//! possibly again after a crash. Every step may be repeated: QStash lets an entry be used once, a burial is conditional,
+//! deleting twice is deleting. Nothing is deleted at QStash before it stands in the table or is known to be done.
+
+use std::time::Duration;
+
+use crate::{
+    Millis,
+    digest::Sha256,
+    identity::{Delivered, Endpoint, Identified, Recipe, cut, identify, identify_foreign},
+    ledger::{
+        DeadLetter, Failure, Record, Refused, Status, letter::fingerprint, record::MOST_ERROR_TEXT, rules::Burial,
+    },
+    qstash::{Client, ClientError, DlqEntry, client::EVENT_HEADER, duration, lenient},
+    retry::{self, BuryReason, Decision, FailureClass, RetryPolicy, Round},
+    routes::Routes,
+    store::{LedgerError, Store, StoreError},
+    web::EndpointUrl,
+};
+
+/// What the failure path needs.
+#[derive(Debug, Clone)]
+pub struct FailurePath {
+    /// The table.
+    pub store: Store,
+    /// QStash.
+    pub qstash: Client,
+    /// Our consumer's bases, which tell our endpoints from others.
+    pub bases: Vec<EndpointUrl>,
+    /// When to deliver again.
+    pub policy: RetryPolicy,
+}
+
+/// One entry and what is known about its event's past.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// The entry.
+    pub entry: &'a DlqEntry,
+    /// How often and since when the event fails.
+    pub round: Round,
+    /// The requeuer's URL, which hears of the next failure.
+    pub requeuer: &'a EndpointUrl,
+    /// Sources as configured.
+    pub routes: &'a Routes,
+}
+
+/// What was done about an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// QStash delivers the event again, after so long.
+    Requeued(Duration),
+    /// The event stands as this dead letter.
+    Buried(String),
+    /// The event needed nothing: it is done, or dead already, or the entry was used before.
+    Nothing,
+    /// A worker holds the event, for so much longer.
+    Busy(Duration),
+}
+
+/// Why nothing could be done now.
+#[derive(Debug, thiserror::Error)]
+pub enum FailureError {
+    /// The table.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// QStash.
+    #[error(transparent)]
+    QStash(#[from] ClientError),
+    /// The record moved too often.
+    #[error("the record is changing: {0:?}")]
+    Contended(Refused),
+}
+
+impl Round {
+    /// The round that a failure callback's URL names; the sender's own message carries none.
+    pub fn from_url(url: &EndpointUrl, now: Millis) -> Self {
+        let number = url.parameter("round").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let since = url.parameter("since").and_then(|text| text.parse().ok()).unwrap_or(now);
+        Self { number, since }
+    }
+
+    /// The requeuer's URL for the next failure. The signature covers its query, so nobody else can choose the round.
+    fn next_url(self, requeuer: &EndpointUrl) -> EndpointUrl {
+        requeuer.with_query(&format!("round={}&since={}", self.number + 1, self.since))
+    }
+}
+
+/// Everything that is known about the event of one entry.
+struct Event {
+    endpoint: Endpoint,
+    identified: Identified,
+    body: Vec<u8>,
+    redacted: bool,
+    conflict: bool,
+}
+
+impl FailurePath {
+    /// Settles one entry.
+    pub async fn settle(&self, case: Case<'_>, now: Millis, draw: f64) -> Result<Settled, FailureError> {
+        let (event, record) = self.look_up(case).await?;
+        if let Some(record) = &record {
+            if matches!(record.status, Status::Done | Status::Dead | Status::Purged) {
+                return self.finish(case.entry, &event).await.map(|()| Settled::Nothing);
+            }
+            if record.is_leased(now) {
+                return Ok(Settled::Busy(until(record.lease_until, now)));
+            }
+        }
+        match self.decide(case, &event, now, draw) {
+            Decision::Again(wait) => self.again(case, wait).await,
+            Decision::Bury(reason) => self.bury(case, event, reason, now).await,
+        }
+    }
+
+    async fn look_up(&self, case: Case<'_>) -> Result<(Event, Option<Record>), StoreError> {
+        let mut event = self.name_event(case);
+        let record = self.store.record(&event.identified.key).await?;
+        if record
+            .as_ref()
+            .is_none_or(|record| record.content == event.identified.content)
+        {
+            return Ok((event, record));
+        }
+        event.conflict = true;
+        event.identified.key = event.identified.key.of_conflict(&event.identified.content);
+        let record = self.store.record(&event.identified.key).await?;
+        Ok((event, record))
+    }
+
+    /// A redacted body can't name its event, so its message does.
+    fn name_event(&self, case: Case<'_>) -> Event {
+        let entry = case.entry;
+        let endpoint = match EndpointUrl::parse(&entry.url) {
+            Ok(url) => Endpoint::of(&url, &self.bases),
+            Err(_) => Endpoint::Foreign(entry.url.clone()),
+        };
+        let (body, redacted) = match entry.body() {
+            Ok(body) => (body, false),
+            Err(_hidden) => (Vec::new(), true),
+        };
+        let delivered = Delivered {
+            body: &body,
+            message: entry.first_message_id(),
+        };
+        let identified = match endpoint.source() {
+            Some(source) if !redacted => identify(
+                &endpoint,
+                &case.routes.recipe(source).unwrap_or(Recipe::Message),
+                delivered,
+            ),
+            _ => identify_foreign(&endpoint, delivered),
+        };
+        Event {
+            endpoint,
+            identified,
+            body,
+            redacted,
+            conflict: false,
+        }
+    }
+
+    fn decide(&self, case: Case<'_>, event: &Event, now: Millis, draw: f64) -> Decision {
+        if event.redacted {
+            return Decision::Bury(BuryReason::Redacted);
+        }
+        let ours = event.endpoint.source().is_some();
+        let class = if event.conflict {
+            FailureClass::Permanent
+        } else {
+            retry::classify(case.entry.status(), ours)
+        };
+        let wished = lenient::header(&case.entry.response_header, "retry-after");
+        let wished = wished.and_then(|text| duration::parse_retry_after(text, now));
+        self.policy.decide(case.round, class, wished, now, draw)
+    }
+
+    /// Has QStash deliver the entry again: bytes, headers and endpoint stay as they were.
+    async fn again(&self, case: Case<'_>, wait: Duration) -> Result<Settled, FailureError> {
+        let callback = case.round.next_url(case.requeuer);
+        let headers = [
+            ("Upstash-Delay".to_owned(), duration::write(wait)),
+            ("Upstash-Retries".to_owned(), retry::RETRIES_PER_ROUND.to_string()),
+            ("Upstash-Failure-Callback".to_owned(), callback.to_string()),
+            (
+                format!("Upstash-Forward-{EVENT_HEADER}"),
+                case.entry.first_message_id().to_owned(),
+            ),
+        ];
+        match self.qstash.dlq_retry(&case.entry.dlq_id, &headers).await {
+            Ok(()) => Ok(Settled::Requeued(wait)),
+            Err(ClientError::NotFound) => Ok(Settled::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn bury(
+        &self,
+        case: Case<'_>,
+        event: Event,
+        reason: BuryReason,
+        now: Millis,
+    ) -> Result<Settled, FailureError> {
+        let letter = letter(case, &event, reason, now);
+        match self
+            .store
+            .bury(&burial(case.entry, &event, reason, now), letter, &event.body)
+            .await
+        {
+            Ok(letter) => {
+                self.finish(case.entry, &event).await?;
+                Ok(Settled::Buried(letter.id()))
+            }
+            Err(LedgerError::Refused(Refused::Done | Refused::Dead)) => {
+                self.finish(case.entry, &event).await.map(|()| Settled::Nothing)
+            }
+            Err(LedgerError::Refused(Refused::InProgress(lease))) => Ok(Settled::Busy(until(lease, now))),
+            Err(LedgerError::Refused(refused)) => Err(FailureError::Contended(refused)),
+            Err(LedgerError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Deletes an entry that is not needed any more. The only copy of a redacted body stays where it is.
+    async fn finish(&self, entry: &DlqEntry, event: &Event) -> Result<(), FailureError> {
+        if event.redacted {
+            return Ok(());
+        }
+        Ok(self.qstash.dlq_delete(&entry.dlq_id).await?)
+    }
+}
+
+fn until(lease: Millis, now: Millis) -> Duration {
+    Duration::from_millis(u64::try_from(lease - now).unwrap_or_default())
+}
+
+/// What the endpoint said last, as a class and a short text.
+fn last_failure(entry: &DlqEntry, reason: BuryReason) -> Failure {
+    let text = match entry.status() {
+        0 => "no answer".to_owned(),
+        status => format!("{status} {}", entry.response_text()),
+    };
+    Failure {
+        class: reason.word().to_owned(),
+        text: cut(text, MOST_ERROR_TEXT),
+    }
+}
+
+fn burial(entry: &DlqEntry, event: &Event, reason: BuryReason, now: Millis) -> Burial {
+    Burial {
+        content: event.identified.content.clone(),
+        source: event.endpoint.source().unwrap_or_default().to_owned(),
+        event_type: event.identified.event_type.clone(),
+        message_id: entry.message_id.clone(),
+        failure: last_failure(entry, reason),
+        now,
+    }
+}
+
+fn letter(case: Case<'_>, event: &Event, reason: BuryReason, now: Millis) -> DeadLetter {
+    let entry = case.entry;
+    let source = event.endpoint.source().unwrap_or_default().to_owned();
+    let event_type = event.identified.event_type.clone();
+    let error = last_failure(entry, reason).text;
+    let kind = event_type.as_deref().unwrap_or_default();
+    DeadLetter {
+        key: event.identified.key.clone(),
+        fence: 0,
+        at: now,
+        reason: reason.word().to_owned(),
+        status: entry.status(),
+        fingerprint: fingerprint(&error, entry.status(), &source, kind, event.endpoint.name()),
+        error,
+        url: entry.url.clone(),
+        path: event.endpoint.source().map(|_| event.endpoint.name().to_owned()),
+        source,
+        event_type,
+        method: entry.method.clone().unwrap_or_else(|| "POST".to_owned()),
+        headers: entry.header.clone(),
+        message_id: entry.message_id.clone(),
+        first_message_id: entry.first_message_id().to_owned(),
+        rounds: case.round.number,
+        size: event.body.len() as u64,
+        body_sha256: Sha256::of(&event.body).hex(),
+        redacted: event.redacted,
+        dlq_id: entry.dlq_id.clone(),
+        replaying: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_travel_in_the_callback_url() {
+        let requeuer = EndpointUrl::parse("https://r.example/").unwrap();
+        let first = Round::from_url(&requeuer, 1_000);
+        assert_eq!(
+            first,
+            Round {
+                number: 0,
+                since: 1_000
+            }
+        );
+        let next = Round::from_url(&first.next_url(&requeuer), 9_000);
+        assert_eq!(
+            next,
+            Round {
+                number: 1,
+                since: 1_000
+            }
+        );
+    }
+
+    #[test]
+    fn a_round_that_makes_no_sense_is_the_first() {
+        let url = EndpointUrl::parse("https://r.example/?round=-1&since=x").unwrap();
+        assert_eq!(Round::from_url(&url, 7), Round { number: 0, since: 7 });
+    }
+}

@@ -1,0 +1,399 @@
+//! Which event is this?
+//!
+//! The key comes from bytes that the signature covers, URL and body, never from a header: QStash signs no headers, and a
+//! message that is retried from the dead-letter queue has a new id. Consumer, requeuer, sweep and replay all come here.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{digest::Sha256, payload::Payload, strapi::StrapiEvent, web::EndpointUrl};
+
+/// Where a message goes: one of our consumer's URLs, or somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Below one of our consumer's bases.
+    Ours {
+        /// The first segment of the path.
+        source: String,
+        /// Path and query below the base, without QStash's own parameters. The host is left out: a new domain must not
+        /// forget what is done.
+        path: String,
+    },
+    /// Any other URL, whole.
+    Foreign(String),
+}
+
+impl Endpoint {
+    /// Tells whose endpoint a URL is.
+    pub fn of(url: &EndpointUrl, bases: &[EndpointUrl]) -> Self {
+        match bases.iter().find_map(|base| url.path_below(base)) {
+            Some(path) => Self::Ours {
+                source: first_segment(path),
+                path: with_query(path, url.query()),
+            },
+            None => Self::Foreign(url.to_string()),
+        }
+    }
+
+    /// The text that stands in the event key.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Ours { path, .. } => path,
+            Self::Foreign(url) => url,
+        }
+    }
+
+    /// The source, for our own endpoints.
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Self::Ours { source, .. } => Some(source),
+            Self::Foreign(_) => None,
+        }
+    }
+}
+
+fn first_segment(path: &str) -> String {
+    path.trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Path and query, without the parameters that belong to QStash and not to the endpoint.
+fn with_query(path: &str, query: Option<&str>) -> String {
+    let kept: Vec<&str> = query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !is_option(pair))
+        .collect();
+    let query = kept.join("&");
+    if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{query}")
+    }
+}
+
+fn is_option(pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    name.is_empty() || name == "qstash_token" || name.starts_with("upstash-")
+}
+
+/// How the events of a source are told apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recipe {
+    /// Our own payload: its `topic` and `id`.
+    Payload,
+    /// Strapi: the raw body, and the event type from `event`.
+    Strapi,
+    /// The raw body.
+    Body,
+    /// The value at a JSON pointer; the raw body where there is none.
+    Pointer(String),
+    /// The QStash message id, for distinct events that can be byte-identical. No signature covers it.
+    Message,
+}
+
+/// What names an event that is being delivered, besides its endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered<'a> {
+    /// The raw body.
+    pub body: &'a [u8],
+    /// `Surehook-Event`, which our retries forward, else `Upstash-Message-Id`.
+    pub message: &'a str,
+}
+
+/// The key of one event at one endpoint: SHA-256 in hexadecimal, always 64 characters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EventKey(String);
+
+impl EventKey {
+    fn new(endpoint: &Endpoint, kind: &str, identity: &[u8]) -> Self {
+        Self(Sha256::of_parts(&[b"surehook/1", endpoint.name().as_bytes(), kind.as_bytes(), identity]).hex())
+    }
+
+    /// The key under which content is buried that came under the key of another event.
+    pub fn of_conflict(&self, content: &str) -> Self {
+        Self(Sha256::of_parts(&[b"surehook/1 conflict", self.0.as_bytes(), content.as_bytes()]).hex())
+    }
+
+    /// Takes a key that was written before; `None` unless it is 64 lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (text.len() == 64 && text.bytes().all(hex)).then(|| Self(text.to_owned()))
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// One of `shards` numbers, evenly spread.
+    pub fn shard(&self, shards: u8) -> u8 {
+        Sha256::of(self.0.as_bytes()).shard(shards)
+    }
+}
+
+impl fmt::Display for EventKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EventKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// An event that knows its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identified {
+    /// The key of its record.
+    pub key: EventKey,
+    /// Digest of what must be equal when the key is: over `eventType` and `data` of our payload, over the body elsewhere.
+    pub content: String,
+    /// What happened, where the source says so; cut to 128 bytes.
+    pub event_type: Option<String>,
+    /// Whether the body is not what its source sends.
+    pub malformed: bool,
+}
+
+/// Names an event. Never fails: where a recipe yields nothing, the raw body serves, so that even a malformed body has a
+/// key to be buried under.
+pub fn identify(endpoint: &Endpoint, recipe: &Recipe, event: Delivered<'_>) -> Identified {
+    match recipe {
+        Recipe::Payload => identify_payload(endpoint, event.body),
+        Recipe::Strapi => {
+            let parsed = StrapiEvent::parse(event.body).ok();
+            let malformed = parsed.is_none();
+            by(
+                endpoint,
+                "body",
+                event.body,
+                event.body,
+                parsed.map(|parsed| parsed.event),
+                malformed,
+            )
+        }
+        Recipe::Body => by(endpoint, "body", event.body, event.body, None, false),
+        Recipe::Message => by(endpoint, "message", event.message.as_bytes(), event.body, None, false),
+        Recipe::Pointer(pointer) => match at_pointer(event.body, pointer) {
+            Some(value) => by(endpoint, "pointer", value.as_bytes(), event.body, None, false),
+            None => by(endpoint, "body", event.body, event.body, None, false),
+        },
+    }
+}
+
+/// Names a message for an endpoint that is not ours: its bytes say nothing that we know, so the message id does.
+pub fn identify_foreign(endpoint: &Endpoint, event: Delivered<'_>) -> Identified {
+    identify(endpoint, &Recipe::Message, event)
+}
+
+fn identify_payload(endpoint: &Endpoint, body: &[u8]) -> Identified {
+    let Ok(payload) = Payload::parse(body) else {
+        return by(endpoint, "body", body, body, None, true);
+    };
+    let event_type = payload.event_type.to_string();
+    let content = Sha256::of_parts(&[event_type.as_bytes(), payload.data.get().as_bytes()]).base64url();
+    let key = match (&payload.topic, &payload.id) {
+        (topic, Some(id)) => {
+            let topic = topic.as_deref().unwrap_or_default();
+            let identity = Sha256::of_parts(&[topic.as_bytes(), id.as_bytes()]).hex();
+            EventKey::new(endpoint, "payload", identity.as_bytes())
+        }
+        _ => EventKey::new(endpoint, "body", body),
+    };
+    Identified {
+        key,
+        content,
+        event_type: Some(cut(event_type, 128)),
+        malformed: false,
+    }
+}
+
+fn by(
+    endpoint: &Endpoint,
+    kind: &str,
+    identity: &[u8],
+    body: &[u8],
+    event_type: Option<String>,
+    malformed: bool,
+) -> Identified {
+    Identified {
+        key: EventKey::new(endpoint, kind, identity),
+        content: Sha256::of(body).base64url(),
+        event_type: event_type.map(|text| cut(text, 128)),
+        malformed,
+    }
+}
+
+/// The scalar at a JSON pointer, as text; `None` for anything else, and for a body that is not JSON.
+pub fn at_pointer(body: &[u8], pointer: &str) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    match value.pointer(pointer)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// At most so many bytes of a text, ending at a character.
+pub fn cut(mut text: String, bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> EndpointUrl {
+        EndpointUrl::parse(text).unwrap()
+    }
+
+    fn ours(text: &str) -> Endpoint {
+        Endpoint::of(&url(text), &[url("https://a.example"), url("https://b.example/hooks")])
+    }
+
+    fn key(endpoint: &Endpoint, recipe: &Recipe, body: &str, message: &str) -> EventKey {
+        identify(
+            endpoint,
+            recipe,
+            Delivered {
+                body: body.as_bytes(),
+                message,
+            },
+        )
+        .key
+    }
+
+    #[test]
+    fn a_new_domain_does_not_forget_what_is_done() {
+        assert_eq!(
+            ours("https://a.example/strapi?x=1"),
+            ours("https://b.example/hooks/strapi?x=1")
+        );
+    }
+
+    #[test]
+    fn qstash_parameters_are_no_part_of_the_endpoint() {
+        let plain = ours("https://a.example/strapi?x=1");
+        assert_eq!(
+            ours("https://a.example/strapi?qstash_token=t&x=1&upstash-retries=3"),
+            plain
+        );
+        assert_eq!(
+            plain,
+            Endpoint::Ours {
+                source: "strapi".into(),
+                path: "/strapi?x=1".into()
+            }
+        );
+    }
+
+    #[test]
+    fn other_urls_are_foreign_and_whole() {
+        assert_eq!(
+            ours("https://c.example/strapi?x=1"),
+            Endpoint::Foreign("https://c.example/strapi?x=1".into())
+        );
+        assert_eq!(
+            ours("https://b.example/other"),
+            Endpoint::Foreign("https://b.example/other".into())
+        );
+    }
+
+    #[test]
+    fn two_endpoints_of_one_topic_keep_two_records() {
+        let body = "{}";
+        let one = key(&ours("https://a.example/strapi"), &Recipe::Body, body, "m");
+        assert_ne!(
+            one,
+            key(&ours("https://a.example/strapi?copy=2"), &Recipe::Body, body, "m")
+        );
+    }
+
+    #[test]
+    fn payloads_are_named_by_topic_and_id_whatever_else_changes() {
+        let endpoint = ours("https://a.example/payload");
+        let name = |body: &str| key(&endpoint, &Recipe::Payload, body, "m");
+        let first = name(r#"{"id":"1","topic":"t","eventType":"a","data":1,"timestamp":1}"#);
+        assert_eq!(
+            first,
+            name(r#"{"id":"1","topic":"t","eventType":"a","data":1,"timestamp":2}"#)
+        );
+        assert_ne!(first, name(r#"{"id":"1","topic":"u","eventType":"a","data":1}"#));
+        assert_ne!(first, name(r#"{"id":"2","topic":"t","eventType":"a","data":1}"#));
+    }
+
+    #[test]
+    fn content_of_a_payload_is_its_type_and_data_only() {
+        let endpoint = ours("https://a.example/payload");
+        let content = |body: &str| {
+            identify(
+                &endpoint,
+                &Recipe::Payload,
+                Delivered {
+                    body: body.as_bytes(),
+                    message: "",
+                },
+            )
+            .content
+        };
+        let first = content(r#"{"id":"1","eventType":"a","data":1,"timestamp":1}"#);
+        assert_eq!(first, content(r#"{"id":"1","eventType":"a","data":1,"timestamp":2}"#));
+        assert_ne!(first, content(r#"{"id":"1","eventType":"a","data":2,"timestamp":1}"#));
+    }
+
+    #[test]
+    fn malformed_bodies_have_a_key_all_the_same() {
+        let endpoint = ours("https://a.example/strapi");
+        for recipe in [Recipe::Payload, Recipe::Strapi] {
+            let event = identify(
+                &endpoint,
+                &recipe,
+                Delivered {
+                    body: b"{",
+                    message: "",
+                },
+            );
+            assert!(event.malformed);
+            assert_eq!(event.key.as_str().len(), 64);
+        }
+    }
+
+    #[test]
+    fn a_pointer_that_finds_nothing_falls_back_to_the_body() {
+        let endpoint = ours("https://a.example/other");
+        let recipe = Recipe::Pointer("/id".into());
+        assert_eq!(
+            key(&endpoint, &recipe, r#"{"id":7,"x":1}"#, "m"),
+            key(&endpoint, &recipe, r#"{"id":7,"x":2}"#, "m")
+        );
+        assert_eq!(
+            key(&endpoint, &recipe, "{}", "m"),
+            key(&endpoint, &Recipe::Body, "{}", "m")
+        );
+    }
+
+    #[test]
+    fn the_message_recipe_tells_identical_bodies_apart() {
+        let endpoint = ours("https://a.example/tick");
+        assert_ne!(
+            key(&endpoint, &Recipe::Message, "{}", "m1"),
+            key(&endpoint, &Recipe::Message, "{}", "m2")
+        );
+    }
+
+    #[test]
+    fn texts_are_cut_at_a_character() {
+        assert_eq!(cut("aé".into(), 2), "a");
+        assert_eq!(cut("aé".into(), 3), "aé");
+    }
+}

@@ -1,0 +1,141 @@
+//! Dead letters: what is kept of an event that was given up, so that a person can see why, mend it and replay it.
+
+use crate::{Millis, digest::Sha256, identity::EventKey, qstash::lenient::Headers};
+
+/// The head of a dead letter. Its body is stored beside it, compressed, in as many chunks as it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The event.
+    pub key: EventKey,
+    /// The fence of the record that died; names the letter among those of its event.
+    pub fence: u64,
+    /// When it was buried.
+    pub at: Millis,
+    /// Why: the word of a bury reason.
+    pub reason: String,
+    /// The last answer's status; 0 where there was none.
+    pub status: u16,
+    /// What the endpoint said last, cut to 256 bytes.
+    pub error: String,
+    /// Equal for letters that died of the same cause.
+    pub fingerprint: String,
+    /// The whole URL that it was sent to.
+    pub url: String,
+    /// Path and query below our base, by which a replay finds the consumer again; absent for endpoints that are not ours.
+    pub path: Option<String>,
+    /// The source; empty for endpoints that are not ours.
+    pub source: String,
+    /// The event's type, where known.
+    pub event_type: Option<String>,
+    /// The HTTP method.
+    pub method: String,
+    /// The headers that it was published with; secret ones are shown only on demand.
+    pub headers: Headers,
+    /// The message that was given up.
+    pub message_id: String,
+    /// The first message of the event, which a replay forwards.
+    pub first_message_id: String,
+    /// Rounds that it had.
+    pub rounds: u32,
+    /// Size of the body in bytes.
+    pub size: u64,
+    /// SHA-256 of the body, in hexadecimal.
+    pub body_sha256: String,
+    /// Whether the body was hidden from us; its entry then stays in QStash.
+    pub redacted: bool,
+    /// The entry in QStash that it was made from.
+    pub dlq_id: String,
+    /// The replay that is sending it again.
+    pub replaying: Option<String>,
+}
+
+/// Headers that carry secrets: kept for replay, shown only on demand.
+const SECRET_HEADERS: [&str; 6] = [
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "x-api-key",
+    "upstash-signature",
+    "webhook-signature",
+];
+
+/// Whether a header's value is hidden unless somebody asks for it.
+pub fn is_secret_header(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_prefix("upstash-forward-").unwrap_or(&name);
+    SECRET_HEADERS.contains(&name) || name.contains("token") || name.contains("secret")
+}
+
+impl DeadLetter {
+    /// Names the letter: event key and fence.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.key, self.fence)
+    }
+
+    /// Takes a letter's name apart.
+    pub fn parse_id(id: &str) -> Option<(EventKey, u64)> {
+        let (key, fence) = id.rsplit_once('-')?;
+        Some((EventKey::parse(key)?, fence.parse().ok()?))
+    }
+
+    /// The replay of this letter. It follows from the letter, so that repeating a replay is the same replay.
+    pub fn replay_id(&self) -> String {
+        Sha256::of_parts(&[b"replay", self.key.as_str().as_bytes(), &self.fence.to_be_bytes()]).hex()
+    }
+
+    /// The headers as they may be shown.
+    pub fn shown_headers(&self, reveal: bool) -> Headers {
+        let hide = |name: &String| !reveal && is_secret_header(name);
+        self.headers
+            .iter()
+            .map(|(name, values)| {
+                (
+                    name.clone(),
+                    if hide(name) {
+                        vec!["(hidden)".into()]
+                    } else {
+                        values.clone()
+                    },
+                )
+            })
+            .collect()
+    }
+}
+
+/// One fingerprint for one cause: digits and long hexadecimal runs are left out of the error, because ids and times differ.
+pub fn fingerprint(error: &str, status: u16, source: &str, event_type: &str, endpoint: &str) -> String {
+    let normal: String = error.chars().filter(|c| !c.is_ascii_digit()).take(120).collect();
+    let parts = [
+        normal.as_bytes(),
+        &status.to_be_bytes(),
+        source.as_bytes(),
+        event_type.as_bytes(),
+        endpoint.as_bytes(),
+    ];
+    Sha256::of_parts(&parts).hex()[..12].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cause_has_one_fingerprint() {
+        let print = |error, status| fingerprint(error, status, "strapi", "entry.create", "/strapi");
+        assert_eq!(print("order 17 unknown", 422), print("order 18 unknown", 422));
+        assert_ne!(print("order 17 unknown", 422), print("order 17 unknown", 410));
+    }
+
+    #[test]
+    fn secret_headers_are_hidden() {
+        for name in [
+            "Authorization",
+            "Upstash-Forward-Authorization",
+            "X-Shop-Token",
+            "Cookie",
+        ] {
+            assert!(is_secret_header(name), "{name}");
+        }
+        assert!(!is_secret_header("X-Strapi-Event"));
+    }
+}

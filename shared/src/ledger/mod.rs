@@ -1,0 +1,23 @@
+//! The ledger: what may happen to an event, as pure rules.
+//!
+//! ```text
+//!             claim               complete
+//!  (none) ───────────▶ running ───────────▶ done ── (expired) ── renew ─▶ running
+//!                       │   ▲
+//!                  fail │   │ claim again (a retry, or the lease ran out)
+//!                       ▼   │
+//!                    retryable ◀── replay ── dead ── purge ─▶ purged
+//!                       └──────── bury ───────▲
+//! ```
+//!
+//! [`rules`] goes from a record, a command and `now` to a new record or a refusal, and does no I/O. The DynamoDB adapter
+//! ([`crate::store`]) turns each rule into one conditional write. Correctness rests on status, owner and fence; clocks
+//! only decide when a lease may be taken over.
+
+pub mod letter;
+pub mod record;
+pub mod rules;
+
+pub use letter::DeadLetter;
+pub use record::{Failure, History, Record, Status};
+pub use rules::{Claim, Lease, Refused};

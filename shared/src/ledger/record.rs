@@ -1,0 +1,128 @@
+//! The record of one event.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Millis;
+
+/// The schema version that this code writes.
+pub const VERSION: u32 = 1;
+/// Failed attempts that a record remembers.
+pub const MOST_HISTORY: usize = 28;
+/// Bytes of an error's text that a record keeps.
+pub const MOST_ERROR_TEXT: usize = 256;
+
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// A worker holds the lease, or held it and crashed.
+    Running,
+    /// It failed and waits for its next attempt.
+    Retryable,
+    /// It was handled.
+    Done,
+    /// It was given up; a dead letter exists.
+    Dead,
+    /// An operator removed its dead letter.
+    Purged,
+}
+
+impl Status {
+    /// The word in the table.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Retryable => "retryable",
+            Self::Done => "done",
+            Self::Dead => "dead",
+            Self::Purged => "purged",
+        }
+    }
+
+    /// The status of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Running, Self::Retryable, Self::Done, Self::Dead, Self::Purged]
+            .into_iter()
+            .find(|status| status.word() == word)
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A fixed word.
+    pub class: String,
+    /// What the other side said; never a body, cut to [`MOST_ERROR_TEXT`].
+    pub text: String,
+}
+
+/// One failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// When it ended.
+    pub at: Millis,
+    /// The fence it held.
+    pub fence: u64,
+    /// The class of its failure.
+    pub class: String,
+}
+
+/// The record. Its key is the event's; everything else is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Schema version.
+    pub version: u32,
+    /// Where the event stands.
+    pub status: Status,
+    /// Who holds or held the lease: a Lambda request id.
+    pub owner: String,
+    /// Grows with every change of hands; a write with an old fence has no effect.
+    pub fence: u64,
+    /// Until when the lease holds.
+    pub lease_until: Millis,
+    /// Attempts that were begun in this life.
+    pub attempts: u64,
+    /// When the event was first claimed or buried.
+    pub first_seen: Millis,
+    /// When the record was last written.
+    pub updated_at: Millis,
+    /// Digest of the content that belongs to the key.
+    pub content: String,
+    /// The source; empty for endpoints that are not ours.
+    pub source: String,
+    /// What happened, where the source says so.
+    pub event_type: Option<String>,
+    /// The last QStash message that brought it.
+    pub message_id: String,
+    /// Destinations that accepted it.
+    pub delivered: Vec<String>,
+    /// Destinations that refused it for good.
+    pub refused: Vec<String>,
+    /// Why it failed last.
+    pub last_error: Option<Failure>,
+    /// Its failed attempts, the newest last.
+    pub history: Vec<History>,
+    /// Since when it waits; only while retryable.
+    pub open_since: Option<Millis>,
+    /// The replay that is sending it again.
+    pub replay: Option<String>,
+    /// When DynamoDB may forget it, in seconds since the epoch; only when done or purged.
+    pub expires_at: Option<i64>,
+}
+
+impl Record {
+    /// Whether the record's life has ended, DynamoDB's lazy deletion or not.
+    pub fn is_expired(&self, now: Millis) -> bool {
+        self.expires_at.is_some_and(|at| at.saturating_mul(1_000) <= now)
+    }
+
+    /// Whether somebody may be working on it.
+    pub fn is_leased(&self, now: Millis) -> bool {
+        self.status == Status::Running && self.lease_until > now
+    }
+
+    /// Whether this lease may still write.
+    pub fn is_held_by(&self, owner: &str, fence: u64) -> bool {
+        self.owner == owner && self.fence == fence
+    }
+}

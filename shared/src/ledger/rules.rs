@@ -1,0 +1,330 @@
+//! The transition rules. The DynamoDB adapter states each of them as a condition expression; a contract test holds the
+//! two together.
+
+use super::record::{Failure, History, MOST_ERROR_TEXT, MOST_HISTORY, Record, Status, VERSION};
+use crate::{Millis, identity::cut};
+
+/// What a worker says when it wants an event.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The Lambda request id.
+    pub owner: String,
+    /// Digest of the event's content.
+    pub content: String,
+    /// Its source.
+    pub source: String,
+    /// Its type, where known.
+    pub event_type: Option<String>,
+    /// The QStash message that brought it.
+    pub message_id: String,
+    /// The wall clock.
+    pub now: Millis,
+    /// Until when the lease shall hold.
+    pub lease_until: Millis,
+}
+
+/// The right to finish one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Who holds it.
+    pub owner: String,
+    /// The fence that it was given.
+    pub fence: u64,
+}
+
+/// What a failed attempt leaves behind.
+#[derive(Debug, Clone)]
+pub struct Attempted {
+    /// Destinations that accepted the event, now or before.
+    pub delivered: Vec<String>,
+    /// Destinations that refused it for good.
+    pub refused: Vec<String>,
+}
+
+/// Why a command has no effect. Each carries what the record says now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The event was handled.
+    Done,
+    /// Somebody else holds it until then.
+    InProgress(Millis),
+    /// The event was given up or purged.
+    Dead,
+    /// The key belongs to other content.
+    Conflict,
+    /// The record's life has ended: renew it. Carries fence and expiry, which must be unchanged when it is renewed.
+    Expired {
+        /// The fence that was read.
+        fence: u64,
+        /// The expiry that was read.
+        expires_at: i64,
+    },
+    /// The record is not in the state that the command needs.
+    Changed(Option<Status>),
+}
+
+impl Claim {
+    /// A new life of a record, with this fence.
+    pub fn fresh(&self, fence: u64) -> Record {
+        Record {
+            version: VERSION,
+            status: Status::Running,
+            owner: self.owner.clone(),
+            fence,
+            lease_until: self.lease_until,
+            attempts: 1,
+            first_seen: self.now,
+            updated_at: self.now,
+            content: self.content.clone(),
+            source: self.source.clone(),
+            event_type: self.event_type.clone(),
+            message_id: self.message_id.clone(),
+            delivered: Vec::new(),
+            refused: Vec::new(),
+            last_error: None,
+            history: Vec::new(),
+            open_since: None,
+            replay: None,
+            expires_at: None,
+        }
+    }
+}
+
+/// Takes the lease, or says why not. A running record with the claim's own owner is a win: the first answer was lost.
+pub fn claim(record: Option<&Record>, command: &Claim) -> Result<Record, Refused> {
+    let Some(record) = record else {
+        return Ok(command.fresh(1));
+    };
+    refuse_claim(record, command)?;
+    if record.status == Status::Running && record.owner == command.owner {
+        return Ok(record.clone());
+    }
+    Ok(Record {
+        version: VERSION,
+        status: Status::Running,
+        owner: command.owner.clone(),
+        fence: record.fence + 1,
+        lease_until: command.lease_until,
+        attempts: record.attempts + 1,
+        updated_at: command.now,
+        message_id: command.message_id.clone(),
+        open_since: None,
+        ..record.clone()
+    })
+}
+
+fn refuse_claim(record: &Record, command: &Claim) -> Result<(), Refused> {
+    if record.is_expired(command.now) {
+        let expires_at = record.expires_at.unwrap_or_default();
+        return Err(Refused::Expired {
+            fence: record.fence,
+            expires_at,
+        });
+    }
+    if record.content != command.content {
+        return Err(Refused::Conflict);
+    }
+    match record.status {
+        Status::Done => Err(Refused::Done),
+        Status::Dead | Status::Purged => Err(Refused::Dead),
+        Status::Running if record.owner != command.owner && record.is_leased(command.now) => {
+            Err(Refused::InProgress(record.lease_until))
+        }
+        Status::Running | Status::Retryable => Ok(()),
+    }
+}
+
+/// Begins a new life over an expired record that is still as it was read.
+pub fn renew(record: &Record, command: &Claim, fence: u64, expires_at: i64) -> Result<Record, Refused> {
+    if record.fence == fence && record.expires_at == Some(expires_at) && record.is_expired(command.now) {
+        Ok(command.fresh(fence + 1))
+    } else {
+        Err(Refused::Changed(Some(record.status)))
+    }
+}
+
+/// Commits the attempt. `expires_at` is in seconds. Repeating it after a lost answer is a success.
+pub fn complete(
+    record: Option<&Record>,
+    lease: &Lease,
+    delivered: &[String],
+    now: Millis,
+    expires_at: i64,
+) -> Result<Record, Refused> {
+    let record = held(record, lease, Status::Done)?;
+    if record.status == Status::Done {
+        return Ok(record.clone());
+    }
+    Ok(Record {
+        status: Status::Done,
+        updated_at: now,
+        delivered: delivered.to_vec(),
+        expires_at: Some(expires_at),
+        ..record.clone()
+    })
+}
+
+/// Gives the lease back after a failure. Repeating it after a lost answer is a success. It never deletes.
+pub fn fail(
+    record: Option<&Record>,
+    lease: &Lease,
+    attempted: &Attempted,
+    failure: &Failure,
+    now: Millis,
+) -> Result<Record, Refused> {
+    let record = held(record, lease, Status::Retryable)?;
+    if record.status == Status::Retryable {
+        return Ok(record.clone());
+    }
+    Ok(Record {
+        status: Status::Retryable,
+        updated_at: now,
+        delivered: attempted.delivered.clone(),
+        refused: attempted.refused.clone(),
+        last_error: Some(short(failure)),
+        history: remember(&record.history, now, record.fence, failure),
+        open_since: Some(now),
+        ..record.clone()
+    })
+}
+
+/// The record if this lease runs it, or if it already stands where this lease would put it.
+fn held<'a>(record: Option<&'a Record>, lease: &Lease, target: Status) -> Result<&'a Record, Refused> {
+    let record = record.ok_or(Refused::Changed(None))?;
+    let mine = record.is_held_by(&lease.owner, lease.fence);
+    if mine && (record.status == Status::Running || record.status == target) {
+        Ok(record)
+    } else {
+        Err(Refused::Changed(Some(record.status)))
+    }
+}
+
+/// A failure as the record keeps it.
+pub fn short(failure: &Failure) -> Failure {
+    Failure {
+        class: failure.class.clone(),
+        text: cut(failure.text.clone(), MOST_ERROR_TEXT),
+    }
+}
+
+/// The history with one more failed attempt: the oldest entry makes room.
+pub fn remember(history: &[History], at: Millis, fence: u64, failure: &Failure) -> Vec<History> {
+    let skipped = (history.len() + 1).saturating_sub(MOST_HISTORY);
+    let mut kept: Vec<History> = history.iter().skip(skipped).cloned().collect();
+    kept.push(History {
+        at,
+        fence,
+        class: failure.class.clone(),
+    });
+    kept
+}
+
+/// What is known of an event that is buried.
+#[derive(Debug, Clone)]
+pub struct Burial {
+    /// Digest of its content.
+    pub content: String,
+    /// Its source; empty for endpoints that are not ours.
+    pub source: String,
+    /// Its type, where known.
+    pub event_type: Option<String>,
+    /// The message that brought it.
+    pub message_id: String,
+    /// Why it is buried.
+    pub failure: Failure,
+    /// The wall clock.
+    pub now: Millis,
+}
+
+/// Gives an event up. Only what waits may be buried: nothing that is done, and nothing that a worker may be handling.
+pub fn bury(record: Option<&Record>, burial: &Burial) -> Result<Record, Refused> {
+    let Some(record) = record else {
+        return Ok(buried_unseen(burial));
+    };
+    if record.content != burial.content {
+        return Err(Refused::Conflict);
+    }
+    match record.status {
+        Status::Done => return Err(Refused::Done),
+        Status::Dead | Status::Purged => return Err(Refused::Dead),
+        Status::Running if record.is_leased(burial.now) => return Err(Refused::InProgress(record.lease_until)),
+        Status::Running | Status::Retryable => {}
+    }
+    Ok(Record {
+        status: Status::Dead,
+        fence: record.fence + 1,
+        updated_at: burial.now,
+        last_error: record.last_error.clone().or_else(|| Some(short(&burial.failure))),
+        open_since: None,
+        replay: None,
+        ..record.clone()
+    })
+}
+
+/// The record of an event that no worker of ours ever claimed.
+fn buried_unseen(burial: &Burial) -> Record {
+    Record {
+        version: VERSION,
+        status: Status::Dead,
+        owner: String::new(),
+        fence: 1,
+        lease_until: 0,
+        attempts: 0,
+        first_seen: burial.now,
+        updated_at: burial.now,
+        content: burial.content.clone(),
+        source: burial.source.clone(),
+        event_type: burial.event_type.clone(),
+        message_id: burial.message_id.clone(),
+        delivered: Vec::new(),
+        refused: Vec::new(),
+        last_error: Some(short(&burial.failure)),
+        history: Vec::new(),
+        open_since: None,
+        replay: None,
+        expires_at: None,
+    }
+}
+
+/// Opens a dead event for another try. What refused it for good gets another chance; what accepted it is not asked again.
+/// Repeating the same replay is a success.
+pub fn replay(record: Option<&Record>, fence: u64, replay: &str, now: Millis) -> Result<Record, Refused> {
+    let record = record.ok_or(Refused::Changed(None))?;
+    if record.status == Status::Retryable && record.replay.as_deref() == Some(replay) {
+        return Ok(record.clone());
+    }
+    if record.status != Status::Dead || record.fence != fence {
+        return Err(Refused::Changed(Some(record.status)));
+    }
+    Ok(Record {
+        status: Status::Retryable,
+        fence: fence + 1,
+        updated_at: now,
+        refused: Vec::new(),
+        open_since: Some(now),
+        replay: Some(replay.to_owned()),
+        ..record.clone()
+    })
+}
+
+/// Removes a dead event for good; the record stays until `expires_at` (seconds), so that late deliveries find it.
+pub fn purge(record: Option<&Record>, fence: u64, now: Millis, expires_at: i64) -> Result<Record, Refused> {
+    let record = record.ok_or(Refused::Changed(None))?;
+    if record.status == Status::Purged && record.fence == fence + 1 {
+        return Ok(record.clone());
+    }
+    if record.status != Status::Dead || record.fence != fence {
+        return Err(Refused::Changed(Some(record.status)));
+    }
+    Ok(Record {
+        status: Status::Purged,
+        fence: fence + 1,
+        updated_at: now,
+        expires_at: Some(expires_at),
+        ..record.clone()
+    })
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

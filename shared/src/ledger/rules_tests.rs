@@ -1,0 +1,249 @@
+use super::*;
+
+const NOW: Millis = 1_790_000_000_000;
+const LATER: Millis = NOW + 11_000;
+
+fn command(owner: &str, now: Millis) -> Claim {
+    Claim {
+        owner: owner.into(),
+        content: "content".into(),
+        source: "strapi".into(),
+        event_type: Some("entry.create".into()),
+        message_id: "msg_1".into(),
+        now,
+        lease_until: now + 11_000,
+    }
+}
+
+fn lease(record: &Record) -> Lease {
+    Lease {
+        owner: record.owner.clone(),
+        fence: record.fence,
+    }
+}
+
+fn failure() -> Failure {
+    Failure {
+        class: "transient".into(),
+        text: "503".into(),
+    }
+}
+
+fn nothing() -> Attempted {
+    Attempted {
+        delivered: vec![],
+        refused: vec![],
+    }
+}
+
+fn burial(now: Millis) -> Burial {
+    Burial {
+        content: "content".into(),
+        source: "strapi".into(),
+        event_type: None,
+        message_id: "msg_1".into(),
+        failure: failure(),
+        now,
+    }
+}
+
+fn running() -> Record {
+    claim(None, &command("a", NOW)).unwrap()
+}
+
+fn done() -> Record {
+    let record = running();
+    complete(
+        Some(&record),
+        &lease(&record),
+        &["d1".into()],
+        NOW + 5,
+        NOW / 1_000 + 100,
+    )
+    .unwrap()
+}
+
+fn retryable() -> Record {
+    let record = running();
+    fail(Some(&record), &lease(&record), &nothing(), &failure(), NOW + 5).unwrap()
+}
+
+fn dead() -> Record {
+    bury(Some(&retryable()), &burial(NOW + 10)).unwrap()
+}
+
+#[test]
+fn a_first_claim_wins_with_fence_one() {
+    let record = running();
+    assert_eq!(
+        (record.status, record.fence, record.attempts, record.lease_until),
+        (Status::Running, 1, 1, LATER)
+    );
+}
+
+#[test]
+fn a_second_worker_waits_for_the_lease() {
+    let refused = claim(Some(&running()), &command("b", NOW + 1)).unwrap_err();
+    assert_eq!(refused, Refused::InProgress(LATER));
+}
+
+#[test]
+fn a_lease_that_ran_out_is_taken_over_with_a_new_fence() {
+    let record = claim(Some(&running()), &command("b", LATER)).unwrap();
+    assert_eq!(
+        (record.owner.as_str(), record.fence, record.attempts, record.first_seen),
+        ("b", 2, 2, NOW)
+    );
+}
+
+#[test]
+fn a_claim_that_finds_itself_has_won() {
+    let record = running();
+    assert_eq!(claim(Some(&record), &command("a", NOW + 1)).unwrap(), record);
+}
+
+#[test]
+fn the_worker_that_lost_its_lease_writes_nothing() {
+    let first = running();
+    let second = claim(Some(&first), &command("b", LATER)).unwrap();
+    let late = complete(Some(&second), &lease(&first), &[], LATER, 0).unwrap_err();
+    assert_eq!(late, Refused::Changed(Some(Status::Running)));
+    assert!(fail(Some(&second), &lease(&first), &nothing(), &failure(), LATER).is_err());
+}
+
+#[test]
+fn the_same_owner_with_an_old_fence_writes_nothing() {
+    let mut record = running();
+    record.fence = 2;
+    let old = Lease {
+        owner: "a".into(),
+        fence: 1,
+    };
+    assert!(complete(Some(&record), &old, &[], NOW, 0).is_err());
+}
+
+#[test]
+fn completing_twice_is_a_success_and_changes_nothing() {
+    let record = done();
+    assert_eq!(
+        complete(Some(&record), &lease(&record), &[], NOW + 9, 1).unwrap(),
+        record
+    );
+}
+
+#[test]
+fn what_is_done_is_refused_until_it_expires() {
+    let record = done();
+    assert_eq!(claim(Some(&record), &command("b", NOW + 9)).unwrap_err(), Refused::Done);
+    let expiry = record.expires_at.unwrap();
+    let refused = claim(Some(&record), &command("b", expiry * 1_000)).unwrap_err();
+    assert_eq!(
+        refused,
+        Refused::Expired {
+            fence: 1,
+            expires_at: expiry
+        }
+    );
+}
+
+#[test]
+fn renewing_begins_a_life_that_remembers_nothing_but_the_fence() {
+    let record = done();
+    let expiry = record.expires_at.unwrap();
+    let fresh = renew(&record, &command("b", expiry * 1_000), 1, expiry).unwrap();
+    assert_eq!(
+        (fresh.fence, fresh.attempts, fresh.delivered.len(), fresh.expires_at),
+        (2, 1, 0, None)
+    );
+    assert!(
+        renew(&fresh, &command("c", expiry * 1_000), 1, expiry).is_err(),
+        "only one renews"
+    );
+}
+
+#[test]
+fn other_content_under_the_same_key_is_a_conflict() {
+    let mut other = command("b", NOW + 1);
+    other.content = "other".into();
+    for record in [running(), done(), retryable(), dead()] {
+        assert_eq!(claim(Some(&record), &other).unwrap_err(), Refused::Conflict);
+    }
+}
+
+#[test]
+fn failing_opens_the_record_and_claiming_closes_it() {
+    let record = retryable();
+    assert_eq!((record.status, record.open_since), (Status::Retryable, Some(NOW + 5)));
+    assert_eq!(record.history.len(), 1);
+    let again = claim(Some(&record), &command("b", NOW + 6)).unwrap();
+    assert_eq!(
+        (again.status, again.open_since, again.fence),
+        (Status::Running, None, 2)
+    );
+}
+
+#[test]
+fn history_and_error_text_are_bounded() {
+    let mut history = Vec::new();
+    for fence in 0..100 {
+        history = remember(&history, NOW, fence, &failure());
+    }
+    assert_eq!(history.len(), MOST_HISTORY);
+    assert_eq!(history.last().unwrap().fence, 99);
+    let long = Failure {
+        class: "x".into(),
+        text: "é".repeat(1_000),
+    };
+    assert!(short(&long).text.len() <= MOST_ERROR_TEXT);
+}
+
+#[test]
+fn only_what_waits_is_buried() {
+    assert_eq!(bury(Some(&done()), &burial(NOW)).unwrap_err(), Refused::Done);
+    assert_eq!(bury(Some(&dead()), &burial(NOW)).unwrap_err(), Refused::Dead);
+    assert_eq!(
+        bury(Some(&running()), &burial(NOW)).unwrap_err(),
+        Refused::InProgress(LATER)
+    );
+    assert_eq!(bury(Some(&running()), &burial(LATER)).unwrap().status, Status::Dead);
+    assert_eq!(bury(None, &burial(NOW)).unwrap().fence, 1);
+}
+
+#[test]
+fn the_dead_are_not_claimed_until_they_are_replayed() {
+    let record = dead();
+    assert_eq!(claim(Some(&record), &command("b", LATER)).unwrap_err(), Refused::Dead);
+    let open = replay(Some(&record), record.fence, "r", NOW + 20).unwrap();
+    assert_eq!((open.status, open.fence), (Status::Retryable, record.fence + 1));
+    assert!(claim(Some(&open), &command("b", LATER)).is_ok());
+}
+
+#[test]
+fn a_replay_may_be_repeated_but_a_stale_one_has_no_effect() {
+    let record = dead();
+    let open = replay(Some(&record), record.fence, "r", NOW + 20).unwrap();
+    assert_eq!(replay(Some(&open), record.fence, "r", NOW + 30).unwrap(), open);
+    assert!(replay(Some(&open), record.fence, "other", NOW + 30).is_err());
+    assert!(replay(Some(&done()), 1, "r", NOW).is_err());
+}
+
+#[test]
+fn a_replay_gives_those_that_refused_another_chance() {
+    let record = running();
+    let attempted = Attempted {
+        delivered: vec!["d1".into()],
+        refused: vec!["d2".into()],
+    };
+    let failed = fail(Some(&record), &lease(&record), &attempted, &failure(), NOW).unwrap();
+    let dead = bury(Some(&failed), &burial(NOW)).unwrap();
+    let open = replay(Some(&dead), dead.fence, "r", NOW).unwrap();
+    assert_eq!((open.delivered, open.refused), (vec!["d1".to_owned()], vec![]));
+}
+
+#[test]
+fn purging_leaves_a_record_that_refuses_late_deliveries() {
+    let record = dead();
+    let purged = purge(Some(&record), record.fence, NOW, NOW / 1_000 + 50).unwrap();
+    assert_eq!(claim(Some(&purged), &command("b", NOW + 1)).unwrap_err(), Refused::Dead);
+    assert!(purge(Some(&retryable()), 1, NOW, 1).is_err());
+}

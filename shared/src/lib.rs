@@ -1,0 +1,37 @@
+//! What the functions of Surehook share.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`identity`] | which event is this? from verified bytes to an event key |
+//! | [`payload`], [`strapi`] | the bodies we understand |
+//! | [`qstash`] | the wire: signatures, client, callbacks, dead-letter-queue entries |
+//! | [`ledger`] | what may happen to an event: pure rules, no I/O |
+//! | [`store`] | the ledger, dead letters, routes and outbox in DynamoDB |
+//! | [`retry`] | when a failed event is delivered again, and when it is given up |
+//! | [`failure`] | what becomes of an entry of QStash's dead-letter queue |
+//! | [`routes`] | sources and destinations, as the operator writes them |
+//! | [`web`] | requests in, answers out: the only place that names an HTTP status for our callers |
+//! | [`config`] | environment variables, all problems at once |
+//! | [`outside`] | the clock, the environment, ids and chance: the only place that touches them |
+//! | [`telemetry`] | one line per invocation, and the metrics |
+//!
+//! This crate imports no function, and nothing in it but [`outside`] reads the clock or the environment.
+
+pub mod config;
+pub mod digest;
+pub mod failure;
+pub mod identity;
+pub mod ledger;
+pub mod outside;
+pub mod payload;
+pub mod qstash;
+pub mod retry;
+pub mod routes;
+pub mod secret;
+pub mod store;
+pub mod strapi;
+pub mod telemetry;
+pub mod web;
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = i64;

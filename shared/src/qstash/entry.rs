@@ -1,0 +1,134 @@
+//! Entries of QStash's dead-letter queue: messages that were given up, whole.
+
+use serde::Deserialize;
+
+use super::lenient::{self, Headers};
+
+/// One entry. Fields that the documentation and real answers disagree on are read leniently.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DlqEntry {
+    /// The entry's id, opaque.
+    pub dlq_id: String,
+    /// The message's id; a retry from the queue gets a new one.
+    pub message_id: String,
+    /// The URL that it was sent to.
+    pub url: String,
+    /// The HTTP method of its delivery.
+    pub method: Option<String>,
+    /// The topic it was published to.
+    pub topic_name: Option<String>,
+    /// The headers of its delivery.
+    #[serde(deserialize_with = "lenient::headers")]
+    pub header: Headers,
+    body: Option<String>,
+    body_base64: Option<String>,
+    /// The retries it had.
+    #[serde(deserialize_with = "lenient::number")]
+    pub max_retries: Option<i64>,
+    /// When it was published, in milliseconds since the epoch.
+    #[serde(deserialize_with = "lenient::number")]
+    pub created_at: Option<i64>,
+    /// Whom QStash told.
+    pub failure_callback: Option<String>,
+    /// The last answer's status; absent where there was none.
+    #[serde(deserialize_with = "lenient::number")]
+    pub response_status: Option<i64>,
+    /// The last answer's headers.
+    #[serde(deserialize_with = "lenient::headers")]
+    pub response_header: Headers,
+    response_body: Option<String>,
+    response_body_base64: Option<String>,
+}
+
+/// A body that QStash shows only as `REDACTED:<digest>`, or in a spelling that we can't read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the entry's body is redacted or unreadable")]
+pub struct HiddenBody;
+
+impl DlqEntry {
+    /// The message's body, byte for byte.
+    pub fn body(&self) -> Result<Vec<u8>, HiddenBody> {
+        let shown = self.body_base64.as_deref().or(self.body.as_deref());
+        if shown.is_some_and(|text| text.starts_with("REDACTED:")) {
+            return Err(HiddenBody);
+        }
+        lenient::body(self.body.as_deref(), self.body_base64.as_deref()).ok_or(HiddenBody)
+    }
+
+    /// The last answer's body, as far as it is text.
+    pub fn response_text(&self) -> String {
+        let body = lenient::body(self.response_body.as_deref(), self.response_body_base64.as_deref());
+        String::from_utf8_lossy(&body.unwrap_or_default()).into_owned()
+    }
+
+    /// The status as a number; 0 where there was no answer.
+    pub fn status(&self) -> u16 {
+        self.response_status
+            .and_then(|status| u16::try_from(status).ok())
+            .unwrap_or_default()
+    }
+
+    /// A header of the delivery, whether the entry shows it with or without the prefix that it was published with.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        lenient::header(&self.header, name)
+            .or_else(|| lenient::header(&self.header, &format!("upstash-forward-{name}")))
+    }
+
+    /// The id that names this event under the `message` recipe: that of its first message.
+    pub fn first_message_id(&self) -> &str {
+        self.header(super::client::EVENT_HEADER).unwrap_or(&self.message_id)
+    }
+}
+
+/// A page of entries.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct DlqPage {
+    /// The entries, oldest first.
+    pub messages: Vec<DlqEntry>,
+    /// Where the next page begins; an empty one means that there is none.
+    pub cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(json: &str) -> DlqEntry {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn bodies_of_both_spellings_are_read() {
+        assert_eq!(entry(r#"{"body":"{}"}"#).body().unwrap(), b"{}");
+        assert_eq!(entry(r#"{"bodyBase64":"/wA="}"#).body().unwrap(), [0xff, 0]);
+        assert_eq!(entry("{}").body().unwrap(), b"");
+    }
+
+    #[test]
+    fn a_redacted_body_is_told_from_a_real_one() {
+        assert_eq!(entry(r#"{"body":"REDACTED:abc"}"#).body().unwrap_err(), HiddenBody);
+        assert_eq!(
+            entry(r#"{"bodyBase64":"REDACTED:abc"}"#).body().unwrap_err(),
+            HiddenBody
+        );
+    }
+
+    #[test]
+    fn headers_numbers_and_absences_are_read_leniently() {
+        let entry = entry(
+            r#"{"header":{"Content-Type":["a/b"],"X":"y"},"responseStatus":"503","createdAt":17,"header2":null,
+                "responseHeader":null,"maxRetries":{}}"#,
+        );
+        assert_eq!(entry.header("content-type"), Some("a/b"));
+        assert_eq!(entry.header("x"), Some("y"));
+        assert_eq!((entry.status(), entry.created_at), (503, Some(17)));
+    }
+
+    #[test]
+    fn the_first_message_id_survives_retries_from_the_queue() {
+        let entry = entry(r#"{"messageId":"msg_2","header":{"Upstash-Forward-Surehook-Event":["msg_1"]}}"#);
+        assert_eq!(entry.first_message_id(), "msg_1");
+    }
+}

@@ -1,0 +1,61 @@
+//! Reading JSON that documentation, SDKs and captures describe differently.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Deserializer};
+
+/// Headers as QStash gives them: a map to arrays, or to strings.
+pub type Headers = BTreeMap<String, Vec<String>>;
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// Headers whose values are strings or arrays; `null` is no headers.
+pub(super) fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Headers, D::Error> {
+    let raw: Option<BTreeMap<String, OneOrMany>> = Option::deserialize(deserializer)?;
+    let listed = |value| match value {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    };
+    Ok(raw
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, value)| (name, listed(value)))
+        .collect())
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(i64),
+    Text(String),
+}
+
+/// A number, or a number in quotes; anything else, and its absence, is `None`.
+pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let raw: Option<NumberOrText> = Option::deserialize(deserializer).unwrap_or_default();
+    Ok(raw.and_then(|value| match value {
+        NumberOrText::Number(number) => Some(number),
+        NumberOrText::Text(text) => text.trim().parse().ok(),
+    }))
+}
+
+/// The first value of a header, its name compared without case.
+pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
+    let found = headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+    found.and_then(|(_, values)| values.first()).map(String::as_str)
+}
+
+/// A body that QStash wrote as text or as base64.
+pub(super) fn body(text: Option<&str>, base64: Option<&str>) -> Option<Vec<u8>> {
+    match (base64, text) {
+        (Some(encoded), _) => STANDARD.decode(encoded).ok(),
+        (None, Some(text)) => Some(text.as_bytes().to_vec()),
+        (None, None) => Some(Vec::new()),
+    }
+}

@@ -1,0 +1,31 @@
+//! The wire protocol of Upstash QStash, as far as the functions speak it.
+//!
+//! [`token`] verifies and signs, [`client`] calls QStash, [`callback`] reads failure callbacks, [`entry`] reads entries of
+//! the dead-letter queue, [`duration`] reads and writes its spans of time. Nothing else talks to QStash.
+
+pub mod callback;
+pub mod client;
+pub mod duration;
+pub mod entry;
+pub mod lenient;
+pub mod token;
+
+pub use callback::FailureCallback;
+pub use client::{Client, ClientError};
+pub use entry::DlqEntry;
+pub use token::{Refusal, SigningKeys, Verified};
+
+/// The keys that QStash's development server publishes for its fixed users. Everybody knows them, so a real Lambda
+/// function must refuse them. Source: Upstash, "Local development" page; the last pair is that of older builds.
+pub const DEVELOPMENT_KEYS: [&str; 10] = [
+    "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r",
+    "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs",
+    "sig_7GVPjvuwsfqF65iC8fSrs1dfYruM",
+    "sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua",
+    "sig_6jWGaWRxHsw4vMSPJprXadyvrybF",
+    "sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx",
+    "sig_5T8FcSsynBjn9mMLBsXhpacRovJf",
+    "sig_7GFR4YaDshFcqsxWRZpRB161jguD",
+    "sig_7RvLjqfZBvP5KEUimQCE1pvpLuou",
+    "sig_7W3ZNbfKWk5NWwEs3U4ixuQ7fxwE",
+];

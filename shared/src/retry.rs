@@ -1,0 +1,293 @@
+//! When a failed event is delivered again, and when it is given up: a pure function over round, age, class and a draw.
+
+use std::time::Duration;
+
+use crate::Millis;
+
+/// QStash's own retries within one round; every retry from the dead-letter queue asks for them anew.
+pub const RETRIES_PER_ROUND: u32 = 3;
+
+/// How long QStash's own retries of one round take: its backoff of `e^(2.5 n)` seconds for n = 1, 2, 3, and the longest
+/// answers of four attempts. Source: QStash documentation, "Retry".
+pub const ROUND_DURATION: Duration = Duration::from_secs(12 + 148 + 1_808 + 4 * 60);
+
+/// What a failed message's last status says about its next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The endpoint refused the event itself: the same bytes will be refused again.
+    Permanent,
+    /// The endpoint was away, busy or not ready.
+    Transient,
+    /// Our own consumer refused QStash: the key or the URL in its configuration is wrong, the event is not.
+    Misconfigured,
+}
+
+/// Classifies the last answer of a message; 0 is no answer.
+pub fn classify(status: u16, ours: bool) -> FailureClass {
+    match status {
+        401 | 403 | 404 if ours => FailureClass::Misconfigured,
+        408 | 409 | 425 | 429 => FailureClass::Transient,
+        400..=499 => FailureClass::Permanent,
+        _ => FailureClass::Transient,
+    }
+}
+
+/// How long to wait before each round.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Schedule {
+    /// `base · factor^round`, never above `cap`, spread by ± `jitter` (a share).
+    Exponential {
+        /// The first wait.
+        base: Duration,
+        /// What each further wait is multiplied with.
+        factor: f64,
+        /// The longest wait before jitter.
+        cap: Duration,
+        /// How far a wait is spread, from 0 to 1.
+        jitter: f64,
+    },
+    /// An explicit list, one wait per round.
+    List(Vec<Duration>),
+}
+
+/// The policy that the requeuer and the sweep share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetryPolicy {
+    /// The waits.
+    pub schedule: Schedule,
+    /// How many rounds an event gets after its first.
+    pub rounds: u32,
+    /// How old an event may be, counted from its first failure, to get another round.
+    pub max_age: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// 1 h, 2 h, 4 h … 24 h, six rounds: two and a half days, with jitter.
+    fn default() -> Self {
+        let schedule = Schedule::Exponential {
+            base: Duration::from_secs(3_600),
+            factor: 2.0,
+            cap: Duration::from_secs(86_400),
+            jitter: 0.2,
+        };
+        Self {
+            schedule,
+            rounds: 6,
+            max_age: Duration::from_secs(7 * 86_400),
+        }
+    }
+}
+
+/// How often and since when an event fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Round {
+    /// Rounds that were begun by us; 0 for the sender's own message.
+    pub number: u32,
+    /// When the event failed first.
+    pub since: Millis,
+}
+
+/// What to do with a failed event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Deliver again after so long.
+    Again(Duration),
+    /// Give up, and why.
+    Bury(BuryReason),
+}
+
+/// Why an event is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BuryReason {
+    /// The endpoint refused it for good.
+    Permanent,
+    /// It had all its rounds.
+    RoundsUsedUp,
+    /// It is too old for another round.
+    TooOld,
+    /// Its body is hidden from us, so nothing but its entry can be kept.
+    Redacted,
+    /// QStash refused to take it from the outbox.
+    RefusedByQStash,
+}
+
+impl BuryReason {
+    /// The word that stands in dead letters and filters.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Permanent => "permanent",
+            Self::RoundsUsedUp => "rounds-used-up",
+            Self::TooOld => "too-old",
+            Self::Redacted => "redacted",
+            Self::RefusedByQStash => "refused-by-qstash",
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Decides. `retry_after` is what the failed answer asked for, `draw` lies in `[0, 1)`; anything else counts as 0.5.
+    pub fn decide(
+        &self,
+        round: Round,
+        class: FailureClass,
+        retry_after: Option<Duration>,
+        now: Millis,
+        draw: f64,
+    ) -> Decision {
+        if class == FailureClass::Permanent {
+            return Decision::Bury(BuryReason::Permanent);
+        }
+        if round.number >= self.rounds {
+            return Decision::Bury(BuryReason::RoundsUsedUp);
+        }
+        if now.saturating_sub(round.since) > millis(self.max_age) {
+            return Decision::Bury(BuryReason::TooOld);
+        }
+        let wait = self.wait(round.number, draw);
+        Decision::Again(retry_after.map_or(wait, |wished| wished.max(wait)))
+    }
+
+    /// The wait before round `number + 1`.
+    fn wait(&self, number: u32, draw: f64) -> Duration {
+        match &self.schedule {
+            Schedule::List(waits) => {
+                let index = usize::try_from(number).unwrap_or(usize::MAX);
+                waits.get(index).or(waits.last()).copied().unwrap_or_default()
+            }
+            Schedule::Exponential {
+                base,
+                factor,
+                cap,
+                jitter,
+            } => {
+                let exponent = i32::try_from(number).unwrap_or(i32::MAX);
+                let raw = (base.as_secs_f64() * factor.powi(exponent)).min(cap.as_secs_f64());
+                let draw = if (0.0..1.0).contains(&draw) { draw } else { 0.5 };
+                let spread = 1.0 + jitter.clamp(0.0, 1.0) * (2.0 * draw - 1.0);
+                Duration::try_from_secs_f64(raw * spread).unwrap_or(*cap)
+            }
+        }
+    }
+
+    /// The longest time from an event's first delivery to its last: all waits at their longest, and QStash's own retries in
+    /// every round. Done records must outlive it.
+    pub fn horizon(&self) -> Duration {
+        let longest = 1.0 - f64::EPSILON;
+        let waits: Duration = (0..self.rounds).map(|number| self.wait(number, longest)).sum();
+        waits + ROUND_DURATION * (self.rounds + 1)
+    }
+}
+
+/// A span in milliseconds.
+pub fn millis(span: Duration) -> Millis {
+    Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const NOW: Millis = 1_790_000_000_000;
+
+    fn round(number: u32) -> Round {
+        Round { number, since: NOW }
+    }
+
+    fn again(policy: &RetryPolicy, number: u32, draw: f64) -> Decision {
+        policy.decide(round(number), FailureClass::Transient, None, NOW, draw)
+    }
+
+    #[test]
+    fn statuses_have_their_documented_class() {
+        for (statuses, ours, class) in [
+            (&[400, 410, 413, 418, 422, 489][..], true, FailureClass::Permanent),
+            (&[400, 401, 403, 404, 410, 489][..], false, FailureClass::Permanent),
+            (&[401, 403, 404][..], true, FailureClass::Misconfigured),
+            (
+                &[0, 301, 408, 409, 425, 429, 500, 502, 503][..],
+                true,
+                FailureClass::Transient,
+            ),
+            (
+                &[0, 301, 408, 409, 425, 429, 500, 502, 503][..],
+                false,
+                FailureClass::Transient,
+            ),
+        ] {
+            for status in statuses {
+                assert_eq!(classify(*status, ours), class, "{status} {ours}");
+            }
+        }
+    }
+
+    #[test]
+    fn default_waits_double_from_an_hour_to_a_day() {
+        let policy = RetryPolicy::default();
+        let hours = |number| match again(&policy, number, 0.5) {
+            Decision::Again(wait) => wait.as_secs() / 3_600,
+            Decision::Bury(_) => 0,
+        };
+        assert_eq!((0..7).map(hours).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 24, 0]);
+    }
+
+    #[test]
+    fn the_guides_two_to_the_attempt_is_a_setting() {
+        let policy = RetryPolicy {
+            schedule: Schedule::Exponential {
+                base: Duration::from_secs(1),
+                factor: 2.0,
+                cap: Duration::from_secs(3_600),
+                jitter: 0.0,
+            },
+            rounds: 5,
+            max_age: HOUR,
+        };
+        assert_eq!(again(&policy, 4, 0.0), Decision::Again(Duration::from_secs(16)));
+        assert_eq!(again(&policy, 5, 0.0), Decision::Bury(BuryReason::RoundsUsedUp));
+    }
+
+    #[test]
+    fn permanent_failures_and_old_events_are_buried() {
+        let policy = RetryPolicy::default();
+        let permanent = policy.decide(round(0), FailureClass::Permanent, None, NOW, 0.5);
+        assert_eq!(permanent, Decision::Bury(BuryReason::Permanent));
+        let old = Round {
+            number: 1,
+            since: NOW - millis(policy.max_age) - 1,
+        };
+        let decision = policy.decide(old, FailureClass::Transient, None, NOW, 0.5);
+        assert_eq!(decision, Decision::Bury(BuryReason::TooOld));
+    }
+
+    #[test]
+    fn retry_after_is_honoured_where_it_is_longer() {
+        let policy = RetryPolicy::default();
+        let decide = |wished| policy.decide(round(0), FailureClass::Transient, Some(wished), NOW, 0.5);
+        assert_eq!(decide(HOUR * 5), Decision::Again(HOUR * 5));
+        assert_eq!(decide(Duration::from_secs(1)), Decision::Again(HOUR));
+    }
+
+    #[test]
+    fn the_default_horizon_is_about_three_days() {
+        let hours = RetryPolicy::default().horizon().as_secs() / 3_600;
+        assert_eq!(hours, 70);
+    }
+
+    proptest! {
+        #[test]
+        fn waits_never_leave_their_bounds(number in 0_u32..1_000, draw in proptest::num::f64::ANY) {
+            let policy = RetryPolicy { rounds: 1_000, ..RetryPolicy::default() };
+            let Decision::Again(wait) = again(&policy, number, draw) else { panic!("must be again") };
+            prop_assert!(wait >= HOUR.mul_f64(0.8) && wait <= HOUR * 24 + HOUR.mul_f64(24.0 * 0.2));
+        }
+
+        #[test]
+        fn waits_never_shrink_from_round_to_round(number in 0_u32..40, draw in 0.0_f64..1.0) {
+            let policy = RetryPolicy::default();
+            prop_assert!(policy.wait(number + 1, draw) >= policy.wait(number, draw));
+        }
+    }
+}

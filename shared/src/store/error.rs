@@ -1,0 +1,112 @@
+//! What can go wrong with DynamoDB, told apart by what to do about it.
+
+use aws_sdk_dynamodb::{
+    error::{ProvideErrorMetadata, SdkError},
+    operation::RequestId,
+};
+
+use crate::ledger::Refused;
+
+/// Why a call to the table failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No answer, throttled, or a fault of the service: the same call may succeed later. It may have taken effect.
+    #[error("DynamoDB is away ({code})")]
+    Away {
+        /// The service's error code, or what the client noticed.
+        code: String,
+        /// What the SDK said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The service refuses the call as it is: a defect of ours, a missing table or permission.
+    #[error("DynamoDB refuses the call ({code})")]
+    Refused {
+        /// The service's error code.
+        code: String,
+        /// What the SDK said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An item lacks what this code needs: it was written by hand, or by another version.
+    #[error("the item {key} can't be read: {attribute} is missing or of another type")]
+    Unreadable {
+        /// Its partition key.
+        key: String,
+        /// The attribute.
+        attribute: &'static str,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Away { .. })
+    }
+
+    /// Whether DynamoDB says that the request itself can never succeed, as for an attribute that is too large. That is a
+    /// permanent failure of the event; a missing table or permission is not, because an operator can mend it.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "ValidationException")
+    }
+
+    pub(super) fn unreadable(key: &str, attribute: &'static str) -> Self {
+        Self::Unreadable {
+            key: key.to_owned(),
+            attribute,
+        }
+    }
+}
+
+/// The codes that say "this call will never work", of which the rest is "not now".
+const REFUSALS: [&str; 8] = [
+    "ValidationException",
+    "ResourceNotFoundException",
+    "AccessDeniedException",
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "ItemCollectionSizeLimitExceededException",
+    "SerializationException",
+];
+
+impl<E, R> From<SdkError<E, R>> for StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+    SdkError<E, R>: RequestId,
+{
+    fn from(error: SdkError<E, R>) -> Self {
+        let code = match &error {
+            SdkError::ServiceError(service) => service.err().code().unwrap_or("unknown"),
+            SdkError::TimeoutError(_) => "time-out",
+            SdkError::DispatchFailure(_) => "no connection",
+            SdkError::ResponseError(_) => "unreadable answer",
+            _ => "no request",
+        }
+        .to_owned();
+        let source = Box::new(error);
+        if REFUSALS.contains(&code.as_str()) {
+            Self::Refused { code, source }
+        } else {
+            Self::Away { code, source }
+        }
+    }
+}
+
+/// Why a transition did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The rules refuse it.
+    #[error("the record refuses: {0:?}")]
+    Refused(Refused),
+    /// The table did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Refused> for LedgerError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}

@@ -1,0 +1,255 @@
+//! Items and records: the names of the attributes stand here and in the expressions beside it.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::StoreError;
+use crate::{
+    identity::EventKey,
+    ledger::record::{Failure, History, Record, Status},
+};
+
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+pub(super) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+pub(super) fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+pub(super) fn texts(values: &[String]) -> AttributeValue {
+    AttributeValue::L(values.iter().map(text).collect())
+}
+
+/// The partition of all items of one event.
+pub(super) fn partition(key: &EventKey) -> String {
+    format!("e#{key}")
+}
+
+/// An item under construction.
+#[derive(Debug)]
+pub(super) struct Builder(Item);
+
+impl Builder {
+    pub(super) fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
+        Self(Item::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))]))
+    }
+
+    pub(super) fn with(mut self, name: &str, value: AttributeValue) -> Self {
+        self.0.insert(name.to_owned(), value);
+        self
+    }
+
+    pub(super) fn with_some(self, name: &str, value: Option<AttributeValue>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    pub(super) fn build(self) -> Item {
+        self.0
+    }
+}
+
+/// An item being read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading<'a>(pub(super) &'a Item);
+
+impl Reading<'_> {
+    pub(super) fn key(&self) -> String {
+        self.optional_text("pk").unwrap_or_default()
+    }
+
+    pub(super) fn optional_text(&self, name: &str) -> Option<String> {
+        self.0.get(name).and_then(|value| value.as_s().ok()).cloned()
+    }
+
+    pub(super) fn text(&self, name: &'static str) -> Result<String, StoreError> {
+        self.optional_text(name)
+            .ok_or_else(|| StoreError::unreadable(&self.key(), name))
+    }
+
+    pub(super) fn optional_number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.0
+            .get(name)
+            .and_then(|value| value.as_n().ok())
+            .and_then(|digits| digits.parse().ok())
+    }
+
+    pub(super) fn number<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, StoreError> {
+        self.optional_number(name)
+            .ok_or_else(|| StoreError::unreadable(&self.key(), name))
+    }
+
+    pub(super) fn texts(&self, name: &str) -> Vec<String> {
+        let values = self.0.get(name).and_then(|value| value.as_l().ok());
+        values
+            .into_iter()
+            .flatten()
+            .filter_map(|value| value.as_s().ok())
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn json<T: for<'de> serde::Deserialize<'de>>(&self, name: &str) -> Option<T> {
+        self.optional_text(name)
+            .and_then(|json| serde_json::from_str(&json).ok())
+    }
+}
+
+/// A record as an item. Absent values and empty lists are left out: an item is charged by its size.
+pub(super) fn from_record(key: &EventKey, record: &Record) -> Item {
+    let some_texts = |values: &[String]| (!values.is_empty()).then(|| texts(values));
+    Builder::new(partition(key), "ledger")
+        .with("v", number(record.version))
+        .with("status", text(record.status.word()))
+        .with("owner", text(&record.owner))
+        .with("fence", number(record.fence))
+        .with("lease_until", number(record.lease_until))
+        .with("attempts", number(record.attempts))
+        .with("first_seen", number(record.first_seen))
+        .with("updated_at", number(record.updated_at))
+        .with("content_sha256", text(&record.content))
+        .with("source", text(&record.source))
+        .with("message_id", text(&record.message_id))
+        .with_some("event_type", record.event_type.as_ref().map(text))
+        .with_some("delivered", some_texts(&record.delivered))
+        .with_some("refused", some_texts(&record.refused))
+        .with_some("last_error", record.last_error.as_ref().map(from_failure))
+        .with_some(
+            "history",
+            (!record.history.is_empty()).then(|| from_history(&record.history)),
+        )
+        .with_some("open", record.open_since.map(|_| text(open_shard(key))))
+        .with_some("open_since", record.open_since.map(number))
+        .with_some("replay", record.replay.as_ref().map(text))
+        .with_some("expires_at", record.expires_at.map(number))
+        .build()
+}
+
+/// The partition of the sparse index in which a waiting record stands.
+pub(super) fn open_shard(key: &EventKey) -> String {
+    format!("open#{}", key.shard(super::SHARDS))
+}
+
+fn from_failure(failure: &Failure) -> AttributeValue {
+    let parts = [("class", &failure.class), ("text", &failure.text)];
+    AttributeValue::M(
+        parts
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), text(value)))
+            .collect(),
+    )
+}
+
+/// One short text per attempt: `<ms> <fence> <class>`.
+fn from_history(history: &[History]) -> AttributeValue {
+    AttributeValue::L(
+        history
+            .iter()
+            .map(|entry| text(format!("{} {} {}", entry.at, entry.fence, entry.class)))
+            .collect(),
+    )
+}
+
+pub(super) fn to_record(item: &Item) -> Result<Record, StoreError> {
+    let reading = Reading(item);
+    let status = Status::parse(&reading.text("status")?);
+    Ok(Record {
+        version: reading.number("v")?,
+        status: status.ok_or_else(|| StoreError::unreadable(&reading.key(), "status"))?,
+        owner: reading.text("owner")?,
+        fence: reading.number("fence")?,
+        lease_until: reading.number("lease_until")?,
+        attempts: reading.number("attempts")?,
+        first_seen: reading.number("first_seen")?,
+        updated_at: reading.number("updated_at")?,
+        content: reading.text("content_sha256")?,
+        source: reading.text("source")?,
+        event_type: reading.optional_text("event_type"),
+        message_id: reading.text("message_id")?,
+        delivered: reading.texts("delivered"),
+        refused: reading.texts("refused"),
+        last_error: to_failure(item),
+        history: reading
+            .texts("history")
+            .iter()
+            .filter_map(|entry| to_history(entry))
+            .collect(),
+        open_since: reading.optional_number("open_since"),
+        replay: reading.optional_text("replay"),
+        expires_at: reading.optional_number("expires_at"),
+    })
+}
+
+fn to_failure(item: &Item) -> Option<Failure> {
+    let map = item.get("last_error")?.as_m().ok()?;
+    let part = |name: &str| map.get(name).and_then(|value| value.as_s().ok()).cloned();
+    Some(Failure {
+        class: part("class")?,
+        text: part("text")?,
+    })
+}
+
+fn to_history(entry: &str) -> Option<History> {
+    let mut parts = entry.splitn(3, ' ');
+    let at = parts.next()?.parse().ok()?;
+    let fence = parts.next()?.parse().ok()?;
+    Some(History {
+        at,
+        fence,
+        class: parts.next()?.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_the_table() {
+        let key = EventKey::parse(&"a".repeat(64)).unwrap();
+        let record = Record {
+            version: 1,
+            status: Status::Retryable,
+            owner: "o".into(),
+            fence: 3,
+            lease_until: 4,
+            attempts: 5,
+            first_seen: 6,
+            updated_at: 7,
+            content: "c".into(),
+            source: "strapi".into(),
+            event_type: Some("entry.create".into()),
+            message_id: "m".into(),
+            delivered: vec!["d1".into()],
+            refused: vec!["d2".into()],
+            last_error: Some(Failure {
+                class: "transient".into(),
+                text: "503 x".into(),
+            }),
+            history: vec![History {
+                at: 1,
+                fence: 2,
+                class: "transient failure".into(),
+            }],
+            open_since: Some(9),
+            replay: Some("r".into()),
+            expires_at: Some(10),
+        };
+        assert_eq!(to_record(&from_record(&key, &record)).unwrap(), record);
+    }
+
+    #[test]
+    fn an_item_that_lacks_something_says_what() {
+        let item = Builder::new("e#1", "ledger").build();
+        assert_eq!(
+            to_record(&item).unwrap_err().to_string(),
+            "the item e#1 can't be read: status is missing or of another type"
+        );
+    }
+}

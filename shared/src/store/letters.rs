@@ -1,0 +1,493 @@
+//! Dead letters in DynamoDB: bury, replay and purge, each one transaction over record and letter.
+//!
+//! A letter's chunks are written before its head, and the head together with the record's new status, so that a record is
+//! `dead` exactly when a whole letter stands. Chunks of a letter that is removed are left to expire instead of being
+//! deleted: whoever finishes a removal that was cut short still finds the body.
+
+use std::io::{Read, Write};
+
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    primitives::Blob,
+    types::{AttributeValue, Delete, Put, TransactWriteItem, Update},
+};
+use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
+
+use super::{
+    LedgerError, SHARDS, Store, StoreError,
+    item::{Builder, Item, Reading, from_record, number, partition, text},
+    ledger::{names, values_map},
+};
+use crate::{
+    Millis,
+    identity::EventKey,
+    ledger::{
+        DeadLetter, Record, Refused,
+        rules::{self, Burial},
+    },
+};
+
+/// Compressed bodies up to this size stand in the head itself.
+const MOST_INLINE: usize = 64 * 1_024;
+/// The size of one chunk; an item holds at most 400 KB.
+const CHUNK: usize = 256 * 1_024;
+/// How long the chunks of a removed letter are kept for whoever finishes its removal, in seconds.
+const CHUNK_GRACE: i64 = 7 * 86_400;
+/// How often a transaction is tried again when the record moved between reading and writing.
+const MOST_RACES: usize = 4;
+const DAY: Millis = 86_400_000;
+const DAYS: &str = "config#dead-letter-days";
+/// The partitions that name replays under way, so that the sweep finds them without reading every letter.
+const PENDING: &str = "replay#";
+
+impl Store {
+    /// Gives an event up: chunks, then head and `dead` in one transaction. Returns the letter as it stands.
+    pub async fn bury(&self, burial: &Burial, letter: DeadLetter, body: &[u8]) -> Result<DeadLetter, LedgerError> {
+        let packed = pack(body);
+        for _ in 0..MOST_RACES {
+            let old = self.record(&letter.key).await?;
+            let dead = rules::bury(old.as_ref(), burial)?;
+            let letter = DeadLetter {
+                fence: dead.fence,
+                ..letter.clone()
+            };
+            let chunks = self.write_chunks(&letter, &packed).await?;
+            self.note_day(letter.at).await?;
+            let head = head_of(&letter, chunks.is_none().then_some(&packed), chunks.unwrap_or_default());
+            if self
+                .swap(&letter.key, old.as_ref(), &dead, vec![self.put(head)])
+                .await?
+            {
+                return Ok(letter);
+            }
+        }
+        Err(LedgerError::Refused(Refused::Changed(None)))
+    }
+
+    /// Opens a dead event for its replay and marks the letter, in one transaction. May be repeated.
+    pub async fn begin_replay(&self, letter: &DeadLetter, now: Millis) -> Result<Record, LedgerError> {
+        let id = letter.replay_id();
+        for _ in 0..MOST_RACES {
+            let old = self.record(&letter.key).await?;
+            let open = rules::replay(old.as_ref(), letter.fence, &id, now)?;
+            if old.as_ref() == Some(&open) {
+                return Ok(open);
+            }
+            let beside = vec![self.mark_replaying(letter, &id), self.put(pending_item(letter))];
+            if self.swap(&letter.key, old.as_ref(), &open, beside).await? {
+                return Ok(open);
+            }
+        }
+        Err(LedgerError::Refused(Refused::Changed(None)))
+    }
+
+    /// Removes a dead event for good; its record stays until `expires_at` (seconds).
+    pub async fn purge(&self, letter: &DeadLetter, now: Millis, expires_at: i64) -> Result<(), LedgerError> {
+        self.release_chunks(letter, now).await?;
+        for _ in 0..MOST_RACES {
+            let old = self.record(&letter.key).await?;
+            let purged = rules::purge(old.as_ref(), letter.fence, now, expires_at)?;
+            let beside = vec![self.remove(letter)];
+            if old.as_ref() == Some(&purged) || self.swap(&letter.key, old.as_ref(), &purged, beside).await? {
+                return Ok(());
+            }
+        }
+        Err(LedgerError::Refused(Refused::Changed(None)))
+    }
+
+    /// Removes a letter whose replay was published.
+    pub async fn end_replay(&self, letter: &DeadLetter, now: Millis) -> Result<(), StoreError> {
+        self.release_chunks(letter, now).await?;
+        let request = self.client.delete_item().table_name(&self.table);
+        request
+            .key("pk", text(partition(&letter.key)))
+            .key("sk", text(sort_key(letter.fence)))
+            .send()
+            .await?;
+        self.forget_pending(&letter.id()).await
+    }
+
+    /// Ids of the letters whose replays are under way, or were cut short.
+    pub async fn pending_replays(&self) -> Result<Vec<String>, StoreError> {
+        let mut ids = Vec::new();
+        for shard in 0..SHARDS {
+            let output = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("pk = :pk")
+                .expression_attribute_values(":pk", text(format!("{PENDING}{shard}")))
+                .consistent_read(true)
+                .send()
+                .await?;
+            ids.extend(
+                output
+                    .items()
+                    .iter()
+                    .filter_map(|item| Reading(item).optional_text("sk")),
+            );
+        }
+        Ok(ids)
+    }
+
+    /// Forgets that a replay is under way.
+    pub async fn forget_pending(&self, letter_id: &str) -> Result<(), StoreError> {
+        let request = self.client.delete_item().table_name(&self.table);
+        request
+            .key("pk", text(pending_partition(letter_id)))
+            .key("sk", text(letter_id))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// Removes the record of an endpoint that is not ours once its replay is published: nobody would ever complete it. A
+    /// record that was buried again meanwhile is left alone.
+    pub async fn forget_replayed(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+        let answer = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key("pk", text(partition(&letter.key)))
+            .key("sk", text("ledger"))
+            .condition_expression("#status = :retryable AND replay = :replay")
+            .set_expression_attribute_names(Some(names(&["status"])))
+            .expression_attribute_values(":retryable", text("retryable"))
+            .expression_attribute_values(":replay", text(letter.replay_id()))
+            .send()
+            .await;
+        match answer {
+            Err(error)
+                if !error
+                    .as_service_error()
+                    .is_some_and(|e| e.is_conditional_check_failed_exception()) =>
+            {
+                Err(error.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads one letter with its body.
+    pub async fn letter(&self, key: &EventKey, fence: u64) -> Result<Option<(DeadLetter, Vec<u8>)>, StoreError> {
+        let mut parts = self.letter_items(key, &sort_key(fence)).await?.into_iter();
+        let Some(head) = parts.next() else { return Ok(None) };
+        let letter = to_letter(key, &head)?;
+        let mut packed = bytes_of(&head);
+        for chunk in parts {
+            packed.extend(bytes_of(&chunk));
+        }
+        let body = unpack(&packed).map_err(|_corrupt| StoreError::unreadable(&partition(key), "body"))?;
+        Ok(Some((letter, body)))
+    }
+
+    async fn letter_items(&self, key: &EventKey, prefix: &str) -> Result<Vec<Item>, StoreError> {
+        let mut items = Vec::new();
+        let mut from = None;
+        loop {
+            let output = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .expression_attribute_values(":pk", text(partition(key)))
+                .expression_attribute_values(":prefix", text(prefix))
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send()
+                .await?;
+            items.extend(output.items.unwrap_or_default());
+            from = output.last_evaluated_key;
+            if from.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// The days on which letters were buried, the newest first, as days since the epoch.
+    pub async fn letter_days(&self) -> Result<Vec<i64>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let output = request.key("pk", text(DAYS)).key("sk", text("days")).send().await?;
+        let listed = output
+            .item()
+            .and_then(|item| item.get("days"))
+            .and_then(|days| days.as_ns().ok());
+        let mut days: Vec<i64> = listed
+            .into_iter()
+            .flatten()
+            .filter_map(|day| day.parse().ok())
+            .collect();
+        days.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(days)
+    }
+
+    /// The heads of one day's letters in one shard, the newest first: what lists show, and no more.
+    pub async fn letters_of(&self, day: i64, shard: u8) -> Result<Vec<DeadLetter>, StoreError> {
+        let mut letters = Vec::new();
+        let mut from = None;
+        loop {
+            let output = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name(super::schema::LETTER_INDEX)
+                .key_condition_expression("dl = :dl")
+                .expression_attribute_values(":dl", text(format!("dl#{day}#{shard}")))
+                .scan_index_forward(false)
+                .set_exclusive_start_key(from)
+                .send()
+                .await?;
+            for item in output.items() {
+                let pk = Reading(item).key();
+                let key = pk.strip_prefix("e#").and_then(EventKey::parse);
+                letters.extend(key.map(|key| to_letter(&key, item)).transpose()?);
+            }
+            from = output.last_evaluated_key;
+            if from.is_none() {
+                return Ok(letters);
+            }
+        }
+    }
+
+    /// Remembers that a day has letters, so that lists need not guess how far back to look.
+    async fn note_day(&self, at: Millis) -> Result<(), StoreError> {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", text(DAYS))
+            .key("sk", text("days"))
+            .update_expression("ADD days :day")
+            .expression_attribute_values(":day", AttributeValue::Ns(vec![(at / DAY).to_string()]))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// Writes a body that is too large for the head; the number of chunks, or `None` where it fits.
+    async fn write_chunks(&self, letter: &DeadLetter, packed: &[u8]) -> Result<Option<usize>, StoreError> {
+        if packed.len() <= MOST_INLINE {
+            return Ok(None);
+        }
+        for (index, chunk) in packed.chunks(CHUNK).enumerate() {
+            let item = Builder::new(partition(&letter.key), chunk_key(letter.fence, index))
+                .with("body", AttributeValue::B(Blob::new(chunk)))
+                .build();
+            self.client
+                .put_item()
+                .table_name(&self.table)
+                .set_item(Some(item))
+                .send()
+                .await?;
+        }
+        Ok(Some(packed.len().div_ceil(CHUNK)))
+    }
+
+    async fn release_chunks(&self, letter: &DeadLetter, now: Millis) -> Result<(), StoreError> {
+        let prefix = format!("{}#", sort_key(letter.fence));
+        for item in self.letter_items(&letter.key, &prefix).await? {
+            self.client
+                .update_item()
+                .table_name(&self.table)
+                .key("pk", text(partition(&letter.key)))
+                .key("sk", text(Reading(&item).text("sk")?))
+                .update_expression("SET expires_at = :at")
+                .expression_attribute_values(":at", number(now / 1_000 + CHUNK_GRACE))
+                .send()
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// One transaction: the record goes from `old` to `new`, and `beside` happens to its letter. `false` where the record
+    /// moved meanwhile.
+    async fn swap(
+        &self,
+        key: &EventKey,
+        old: Option<&Record>,
+        new: &Record,
+        beside: Vec<TransactWriteItem>,
+    ) -> Result<bool, StoreError> {
+        let mut items = vec![self.put_over(key, old, new)];
+        items.extend(beside);
+        match self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items))
+            .send()
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(error)) if is_race(error.err()) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn put_over(&self, key: &EventKey, old: Option<&Record>, new: &Record) -> TransactWriteItem {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(from_record(key, new)));
+        let put = match old {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(old) => put
+                .condition_expression("#status = :status AND fence = :fence")
+                .set_expression_attribute_names(Some(names(&["status"])))
+                .set_expression_attribute_values(Some(values_map(vec![
+                    (":status", text(old.status.word())),
+                    (":fence", number(old.fence)),
+                ]))),
+        };
+        TransactWriteItem::builder().set_put(put.build().ok()).build()
+    }
+
+    fn put(&self, item: Item) -> TransactWriteItem {
+        let put = Put::builder().table_name(&self.table).set_item(Some(item)).build();
+        TransactWriteItem::builder().set_put(put.ok()).build()
+    }
+
+    fn remove(&self, letter: &DeadLetter) -> TransactWriteItem {
+        let delete = Delete::builder()
+            .table_name(&self.table)
+            .key("pk", text(partition(&letter.key)))
+            .key("sk", text(sort_key(letter.fence)))
+            .build();
+        TransactWriteItem::builder().set_delete(delete.ok()).build()
+    }
+
+    fn mark_replaying(&self, letter: &DeadLetter, id: &str) -> TransactWriteItem {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .key("pk", text(partition(&letter.key)))
+            .key("sk", text(sort_key(letter.fence)))
+            .condition_expression("attribute_exists(pk)")
+            .update_expression("SET replaying = :id")
+            .expression_attribute_values(":id", text(id))
+            .build();
+        TransactWriteItem::builder().set_update(update.ok()).build()
+    }
+}
+
+fn is_race(error: &aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError) -> bool {
+    use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError as Error;
+    let Error::TransactionCanceledException(cancelled) = error else {
+        return false;
+    };
+    let raced = |code: &str| matches!(code, "ConditionalCheckFailed" | "TransactionConflict");
+    cancelled
+        .cancellation_reasons()
+        .iter()
+        .any(|reason| reason.code().is_some_and(raced))
+}
+
+/// Twenty digits hold every fence, so that letters of one event sort by it.
+fn sort_key(fence: u64) -> String {
+    format!("dead-letter#{fence:020}")
+}
+
+fn pending_partition(letter_id: &str) -> String {
+    format!(
+        "{PENDING}{}",
+        crate::digest::Sha256::of(letter_id.as_bytes()).shard(SHARDS)
+    )
+}
+
+fn pending_item(letter: &DeadLetter) -> Item {
+    Builder::new(pending_partition(&letter.id()), letter.id()).build()
+}
+
+fn chunk_key(fence: u64, index: usize) -> String {
+    format!("{}#{index:03}", sort_key(fence))
+}
+
+fn pack(body: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    // Writing to memory can't fail.
+    let _written = encoder.write_all(body);
+    encoder.finish().unwrap_or_default()
+}
+
+fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if !packed.is_empty() {
+        ZlibDecoder::new(packed).read_to_end(&mut body)?;
+    }
+    Ok(body)
+}
+
+fn bytes_of(item: &Item) -> Vec<u8> {
+    item.get("body")
+        .and_then(|value| value.as_b().ok())
+        .map(|blob| blob.as_ref().to_vec())
+        .unwrap_or_default()
+}
+
+fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usize) -> Item {
+    Builder::new(partition(&letter.key), sort_key(letter.fence))
+        .with("fence", number(letter.fence))
+        .with(
+            "dl",
+            text(format!("dl#{}#{}", letter.at / DAY, letter.key.shard(SHARDS))),
+        )
+        .with("dl_at", number(letter.at))
+        .with("reason", text(&letter.reason))
+        .with("status_code", number(letter.status))
+        .with("error", text(&letter.error))
+        .with("fingerprint", text(&letter.fingerprint))
+        .with("url", text(&letter.url))
+        .with("source", text(&letter.source))
+        .with("method", text(&letter.method))
+        .with(
+            "headers",
+            text(serde_json::to_string(&letter.headers).unwrap_or_default()),
+        )
+        .with("message_id", text(&letter.message_id))
+        .with("first_message_id", text(&letter.first_message_id))
+        .with("rounds", number(letter.rounds))
+        .with("size", number(letter.size))
+        .with("body_sha256", text(&letter.body_sha256))
+        .with("redacted", AttributeValue::Bool(letter.redacted))
+        .with("dlq_id", text(&letter.dlq_id))
+        .with("chunks", number(chunks))
+        .with_some("path", letter.path.as_ref().map(text))
+        .with_some("event_type", letter.event_type.as_ref().map(text))
+        .with_some("replaying", letter.replaying.as_ref().map(text))
+        .with_some(
+            "body",
+            inline.map(|packed| AttributeValue::B(Blob::new(packed.clone()))),
+        )
+        .build()
+}
+
+/// Reads a head, from the table or from the index, which lacks what lists do not show.
+fn to_letter(key: &EventKey, item: &Item) -> Result<DeadLetter, StoreError> {
+    let reading = Reading(item);
+    let sk = reading.text("sk")?;
+    let fence = sk.strip_prefix("dead-letter#").and_then(|digits| digits.parse().ok());
+    let text = |name: &str| reading.optional_text(name).unwrap_or_default();
+    Ok(DeadLetter {
+        key: key.clone(),
+        fence: fence.ok_or_else(|| StoreError::unreadable(&reading.key(), "sk"))?,
+        at: reading.number("dl_at")?,
+        reason: reading.text("reason")?,
+        status: reading.number("status_code")?,
+        error: text("error"),
+        fingerprint: text("fingerprint"),
+        url: reading.text("url")?,
+        path: reading.optional_text("path"),
+        source: text("source"),
+        event_type: reading.optional_text("event_type"),
+        method: text("method"),
+        headers: reading.json("headers").unwrap_or_default(),
+        message_id: text("message_id"),
+        first_message_id: text("first_message_id"),
+        rounds: reading.optional_number("rounds").unwrap_or_default(),
+        size: reading.optional_number("size").unwrap_or_default(),
+        body_sha256: text("body_sha256"),
+        redacted: item
+            .get("redacted")
+            .and_then(|value| value.as_bool().ok())
+            .copied()
+            .unwrap_or_default(),
+        dlq_id: text("dlq_id"),
+        replaying: reading.optional_text("replaying"),
+    })
+}

@@ -1,0 +1,116 @@
+//! DynamoDB: the only modules that name an `AttributeValue`.
+//!
+//! One table, `pk` + `sk`. All items of one event share `pk = e#<event key>`.
+//!
+//! | module | items |
+//! |---|---|
+//! | [`ledger`] | `sk = ledger`: the record |
+//! | [`letters`] | `sk = dead-letter#<fence>`: heads; `…#000` and so on: chunks of the body |
+//! | [`routes`] | `pk = config#routes` |
+//! | [`outbox`] | `pk = outbox#<0..7>` |
+//! | [`letters`] | `pk = replay#<0..7>`: replays under way; `pk = config#dead-letter-days`: the days that have letters |
+//! | [`schema`] | the table itself and its indexes |
+
+pub mod error;
+mod item;
+pub mod ledger;
+pub mod letters;
+pub mod outbox;
+pub mod routes;
+pub mod schema;
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_dynamodb::{Client, types::ConsumedCapacity};
+
+pub use error::{LedgerError, StoreError};
+
+/// How many partitions each index spreads its keys over.
+pub const SHARDS: u8 = 8;
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    table: String,
+    /// What DynamoDB reports to have charged, for tests and benchmarks that ask.
+    meter: Option<std::sync::Arc<std::sync::Mutex<Capacity>>>,
+}
+
+/// Capacity that DynamoDB reported.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Capacity {
+    /// Write units.
+    pub written: f64,
+    /// Read units.
+    pub read: f64,
+}
+
+impl Store {
+    /// A store over a client.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self {
+            client,
+            table: table.into(),
+            meter: None,
+        }
+    }
+
+    /// A store from the environment's AWS settings (`AWS_ENDPOINT_URL_DYNAMODB` for a local table). Time-outs are short,
+    /// because a throttled call must leave time to answer QStash.
+    pub async fn connect(table: impl Into<String>) -> Self {
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(1))
+                    .operation_attempt_timeout(Duration::from_secs(2))
+                    .operation_timeout(Duration::from_secs(5))
+                    .build(),
+            )
+            .load()
+            .await;
+        Self::new(Client::new(&config), table)
+    }
+
+    /// The same store, counting what DynamoDB says that each call costs.
+    pub fn metered(mut self) -> Self {
+        self.meter = Some(std::sync::Arc::default());
+        self
+    }
+
+    /// What was counted so far.
+    pub fn capacity(&self) -> Capacity {
+        self.meter
+            .as_ref()
+            .and_then(|meter| meter.lock().ok().map(|capacity| *capacity))
+            .unwrap_or_default()
+    }
+
+    /// The table's name.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    fn wants_capacity(&self) -> Option<aws_sdk_dynamodb::types::ReturnConsumedCapacity> {
+        self.meter
+            .as_ref()
+            .map(|_| aws_sdk_dynamodb::types::ReturnConsumedCapacity::Indexes)
+    }
+
+    fn count_write(&self, consumed: Option<&ConsumedCapacity>) {
+        self.count(consumed, |capacity, units| capacity.written += units);
+    }
+
+    fn count_read(&self, consumed: Option<&ConsumedCapacity>) {
+        self.count(consumed, |capacity, units| capacity.read += units);
+    }
+
+    fn count(&self, consumed: Option<&ConsumedCapacity>, add: impl FnOnce(&mut Capacity, f64)) {
+        let units = consumed.and_then(ConsumedCapacity::capacity_units).unwrap_or_default();
+        if let Some(Ok(mut capacity)) = self.meter.as_ref().map(|meter| meter.lock()) {
+            add(&mut capacity, units);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The outbox: events that the producer took while QStash was away. `pk = outbox#<0..7>`, `sk = <ms>#<id>`, no expiry.
+
+use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+use bytes::Bytes;
+
+use super::{
+    SHARDS, Store, StoreError,
+    item::{Builder, Item, Reading, number, text},
+};
+use crate::{Millis, digest::Sha256};
+
+/// The largest body that fits into a row beside its headers: DynamoDB's items hold 400 KB.
+pub const MOST_BODY: usize = 350_000;
+
+/// An event that waits to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// The event's id.
+    pub id: String,
+    /// When it was taken.
+    pub at: Millis,
+    /// The topic.
+    pub topic: String,
+    /// The headers of the publish call.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl OutboxRow {
+    fn keys(&self) -> (String, String) {
+        let shard = Sha256::of(self.id.as_bytes()).shard(SHARDS);
+        // Thirteen digits reach to the year 2286, so that rows sort by age.
+        (format!("outbox#{shard}"), format!("{:013}#{}", self.at, self.id))
+    }
+}
+
+impl Store {
+    /// Makes an event durable. Repeating it replaces the row by itself.
+    pub async fn put_outbox(&self, row: &OutboxRow) -> Result<(), StoreError> {
+        let (pk, sk) = row.keys();
+        let item = Builder::new(pk, sk)
+            .with("id", text(&row.id))
+            .with("at", number(row.at))
+            .with("topic", text(&row.topic))
+            .with("headers", text(serde_json::to_string(&row.headers).unwrap_or_default()))
+            .with("body", AttributeValue::B(Blob::new(row.body.to_vec())))
+            .build();
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// The oldest rows of one shard.
+    pub async fn outbox(&self, shard: u8, limit: i32) -> Result<Vec<OutboxRow>, StoreError> {
+        let output = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(format!("outbox#{shard}")))
+            .consistent_read(true)
+            .limit(limit)
+            .send()
+            .await?;
+        output.items().iter().map(to_row).collect()
+    }
+
+    /// Removes a row that was published or buried.
+    pub async fn delete_outbox(&self, row: &OutboxRow) -> Result<(), StoreError> {
+        let (pk, sk) = row.keys();
+        let request = self.client.delete_item().table_name(&self.table);
+        request.key("pk", text(pk)).key("sk", text(sk)).send().await?;
+        Ok(())
+    }
+}
+
+fn to_row(item: &Item) -> Result<OutboxRow, StoreError> {
+    let reading = Reading(item);
+    let body = item.get("body").and_then(|value| value.as_b().ok());
+    let body = body.ok_or_else(|| StoreError::unreadable(&reading.key(), "body"))?;
+    Ok(OutboxRow {
+        id: reading.text("id")?,
+        at: reading.number("at")?,
+        topic: reading.text("topic")?,
+        headers: reading.json("headers").unwrap_or_default(),
+        body: Bytes::copy_from_slice(body.as_ref()),
+    })
+}

@@ -1,0 +1,332 @@
+//! What we answer, and the only place in the project that names an HTTP status for our callers.
+//!
+//! QStash acts on the status alone: 2xx is done, 489 with its header goes to the dead-letter queue at once, everything
+//! else is delivered again, after `Retry-After` where there is one.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use lambda_http::{Body, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
+use serde::Serialize;
+
+use crate::identity::EventKey;
+
+/// QStash's status for "never deliver this again"; it counts only together with [`NON_RETRYABLE`].
+const STATUS_NON_RETRYABLE: u16 = 489;
+/// The header of the 489 pair.
+const NON_RETRYABLE: &str = "upstash-nonretryable-error";
+/// How long to stay away when the store, QStash or the configuration is away: long enough for a short throttle to end.
+const AWAY: Duration = Duration::from_secs(5);
+
+/// How an invocation of an HTTP function ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The event was handled and committed.
+    Processed,
+    /// No route matches the event.
+    Ignored,
+    /// The event was handled before.
+    Duplicate,
+    /// The event is a dead letter, which we hold durably.
+    Dead,
+    /// QStash did not sign this for this URL.
+    SignatureRefused,
+    /// Another worker holds the event, for so much longer.
+    InProgress(Duration),
+    /// The handler refused the event for good.
+    PermanentFailure,
+    /// The body is not what its source sends.
+    Malformed,
+    /// The same event came before with other content.
+    Conflict,
+    /// The body is over the configured limit.
+    TooLarge,
+    /// The handler failed in a way that may pass.
+    TransientFailure(Option<Duration>),
+    /// The lease was lost and the event now waits for its next attempt.
+    LeaseLost,
+    /// DynamoDB does not answer.
+    StoreAway,
+    /// QStash does not answer.
+    QStashAway,
+    /// No routes are configured.
+    NoRoutes,
+    /// Nobody said how events of this source are told apart.
+    SourceUnconfigured(String),
+    /// QStash will deliver the event again, later.
+    Requeued,
+    /// The event was written as a dead letter.
+    Buried,
+    /// The event of a failure callback needs nothing more.
+    Settled,
+    /// A failure callback that can't be read; the sweep takes its entry.
+    UndecodableCallback,
+    /// The producer made the event durable.
+    Accepted {
+        /// The event's id.
+        id: String,
+        /// QStash's message ids, one per endpoint; none while the event waits in the outbox.
+        message_ids: Vec<String>,
+    },
+    /// The producer's caller is not known.
+    Unauthorized,
+    /// The producer has no such topic.
+    UnknownTopic(String),
+    /// The producer can't take the request as it is; the sentence says what to change.
+    BadRequest(String),
+    /// The producer's caller sends more than a message may hold, in bytes.
+    PayloadTooLarge(usize),
+    /// The producer takes `POST` only.
+    MethodNotAllowed,
+}
+
+impl Outcome {
+    /// The fixed word that stands in answers, logs and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Processed => "processed",
+            Self::Ignored => "ignored",
+            Self::Duplicate => "duplicate",
+            Self::Dead => "dead",
+            Self::SignatureRefused => "signature-refused",
+            Self::InProgress(_) => "in-progress",
+            Self::PermanentFailure => "permanent-failure",
+            Self::Malformed => "malformed",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too-large",
+            Self::TransientFailure(_) => "transient-failure",
+            Self::LeaseLost => "lease-lost",
+            Self::StoreAway => "store-away",
+            Self::QStashAway => "qstash-away",
+            Self::NoRoutes => "no-routes",
+            Self::SourceUnconfigured(_) => "source-unconfigured",
+            Self::Requeued => "requeued",
+            Self::Buried => "buried",
+            Self::Settled => "settled",
+            Self::UndecodableCallback => "undecodable-callback",
+            Self::Accepted { .. } => "accepted",
+            Self::Unauthorized => "unauthorized",
+            Self::UnknownTopic(_) => "unknown-topic",
+            Self::BadRequest(_) => "bad-request",
+            Self::PayloadTooLarge(_) => "payload-too-large",
+            Self::MethodNotAllowed => "method-not-allowed",
+        }
+    }
+
+    fn status(&self) -> u16 {
+        match self {
+            Self::Processed | Self::Ignored | Self::Duplicate | Self::Dead => 200,
+            Self::Requeued | Self::Buried | Self::Settled | Self::UndecodableCallback => 200,
+            Self::Accepted { .. } => 202,
+            Self::BadRequest(_) => 400,
+            Self::SignatureRefused | Self::Unauthorized => 401,
+            Self::UnknownTopic(_) => 404,
+            Self::MethodNotAllowed => 405,
+            Self::InProgress(_) => 409,
+            Self::PayloadTooLarge(_) => 413,
+            Self::PermanentFailure | Self::Malformed | Self::Conflict | Self::TooLarge => STATUS_NON_RETRYABLE,
+            Self::TransientFailure(_) | Self::LeaseLost | Self::StoreAway | Self::QStashAway => 503,
+            Self::NoRoutes | Self::SourceUnconfigured(_) => 503,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::InProgress(rest) => Some(*rest + Duration::from_secs(1)),
+            Self::TransientFailure(wished) => *wished,
+            Self::StoreAway | Self::QStashAway => Some(AWAY),
+            _ => None,
+        }
+    }
+
+    /// What the caller should know beyond the word: names from its own request, and what to change.
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::SourceUnconfigured(source) => Some(format!(
+                "source \"{source}\" is not configured: add it to the routes document and run `surehook routes apply`"
+            )),
+            Self::NoRoutes => Some("no routes are configured: run `surehook routes apply`".to_owned()),
+            Self::Unauthorized => Some("send `Authorization: Bearer <PRODUCER_TOKEN>`".to_owned()),
+            Self::UnknownTopic(topic) => Some(format!("topic \"{topic}\" is not in TOPICS; post to /<topic>")),
+            Self::BadRequest(sentence) => Some(sentence.clone()),
+            Self::PayloadTooLarge(limit) => Some(format!("the body may hold at most {limit} bytes")),
+            Self::MethodNotAllowed => Some("use POST /<topic>".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// An outcome and the event it is about, ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Which event it was, where that is known.
+    pub event: Option<EventKey>,
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, event: None }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerBody<'a> {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    message_ids: &'a [String],
+}
+
+impl Answer {
+    /// The answer about one event.
+    pub fn about(event: &EventKey, outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            event: Some(event.clone()),
+        }
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.outcome.status()
+    }
+
+    /// The answer's headers.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status() == STATUS_NON_RETRYABLE {
+            headers.insert(NON_RETRYABLE, HeaderValue::from_static("true"));
+        }
+        if let Some(wait) = self.outcome.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        headers
+    }
+
+    /// The answer's JSON body.
+    pub fn body(&self) -> String {
+        let (id, message_ids): (Option<&str>, &[String]) = match &self.outcome {
+            Outcome::Accepted { id, message_ids } => (Some(id), message_ids),
+            _ => (None, &[]),
+        };
+        let body = AnswerBody {
+            status: self.outcome.word(),
+            event: self.event.as_ref().map(EventKey::as_str),
+            detail: self.outcome.detail(),
+            id,
+            message_id: message_ids.first().map(String::as_str),
+            message_ids: if message_ids.len() > 1 { message_ids } else { &[] },
+        };
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+}
+
+/// Rounded up: an answer that comes a moment early would only be refused again.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+impl From<Answer> for ApiGatewayV2httpResponse {
+    fn from(answer: Answer) -> Self {
+        let mut response = Self::default();
+        response.status_code = i64::from(answer.status());
+        response.headers = answer.headers();
+        response.body = Some(Body::Text(answer.body()));
+        response
+    }
+}
+
+/// Whether a status that an endpoint or destination answered means success.
+pub fn is_success(status: u16) -> bool {
+    StatusCode::from_u16(status).is_ok_and(|status| status.is_success())
+}
+
+/// Whether a status means "not now" (design 6): time-outs, conflicts of timing, throttling, server errors.
+pub fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
+}
+
+/// Whether a status refuses an event for good.
+pub fn is_refusal(status: u16) -> bool {
+    matches!(status, 400..=499) && !is_transient(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAIR: (u16, Option<&str>, bool) = (489, None, true);
+
+    /// The table of answers of the design: outcome → status, `Retry-After`, whether it must never come again.
+    #[test]
+    fn every_outcome_has_its_documented_answer() {
+        let second = Duration::from_secs(1);
+        for (outcome, (status, retry_after, final_failure)) in [
+            (Outcome::Processed, (200, None, false)),
+            (Outcome::Ignored, (200, None, false)),
+            (Outcome::Duplicate, (200, None, false)),
+            (Outcome::Dead, (200, None, false)),
+            (Outcome::SignatureRefused, (401, None, false)),
+            (
+                Outcome::InProgress(Duration::from_millis(2_500)),
+                (409, Some("4"), false),
+            ),
+            (Outcome::InProgress(Duration::ZERO), (409, Some("1"), false)),
+            (Outcome::PermanentFailure, PAIR),
+            (Outcome::Malformed, PAIR),
+            (Outcome::Conflict, PAIR),
+            (Outcome::TooLarge, PAIR),
+            (Outcome::TransientFailure(None), (503, None, false)),
+            (Outcome::TransientFailure(Some(second * 7)), (503, Some("7"), false)),
+            (Outcome::LeaseLost, (503, None, false)),
+            (Outcome::StoreAway, (503, Some("5"), false)),
+            (Outcome::QStashAway, (503, Some("5"), false)),
+            (Outcome::NoRoutes, (503, None, false)),
+            (Outcome::SourceUnconfigured("x".into()), (503, None, false)),
+            (Outcome::Requeued, (200, None, false)),
+            (Outcome::Buried, (200, None, false)),
+            (Outcome::UndecodableCallback, (200, None, false)),
+            (Outcome::Unauthorized, (401, None, false)),
+            (Outcome::UnknownTopic("x".into()), (404, None, false)),
+            (Outcome::BadRequest("x".into()), (400, None, false)),
+            (Outcome::PayloadTooLarge(1), (413, None, false)),
+            (Outcome::MethodNotAllowed, (405, None, false)),
+        ] {
+            let answer = Answer::from(outcome.clone());
+            let headers = answer.headers();
+            assert_eq!(answer.status(), status, "{outcome:?}");
+            assert_eq!(
+                headers.get("retry-after").map(|v| v.to_str().unwrap()),
+                retry_after,
+                "{outcome:?}"
+            );
+            assert_eq!(headers.contains_key(NON_RETRYABLE), final_failure, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn an_unconfigured_source_is_named() {
+        let answer = Answer::from(Outcome::SourceUnconfigured("github".into()));
+        assert!(answer.body().contains("github"), "{}", answer.body());
+    }
+
+    #[test]
+    fn an_accepted_event_names_its_message() {
+        let answer = Answer::from(Outcome::Accepted {
+            id: "e1".into(),
+            message_ids: vec!["msg_1".into()],
+        });
+        assert_eq!(answer.body(), r#"{"status":"accepted","id":"e1","messageId":"msg_1"}"#);
+    }
+}

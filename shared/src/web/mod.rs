@@ -1,0 +1,14 @@
+//! Requests in, answers out.
+//!
+//! [`request`] takes a function-URL event apart without trusting anything in it, [`endpoint_url`] compares URLs the way a
+//! signature needs, [`answer`] is the only place that names an HTTP status, [`serve`] connects them to Lambda's runtime.
+
+pub mod answer;
+pub mod endpoint_url;
+pub mod request;
+pub mod serve;
+
+pub use answer::{Answer, Outcome};
+pub use endpoint_url::EndpointUrl;
+pub use request::Incoming;
+pub use serve::Moment;

@@ -1,0 +1,87 @@
+//! A request as the function URL hands it over (payload format 2.0), before anything is believed.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::HeaderMap;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+
+use super::endpoint_url::{EndpointUrl, UrlError};
+
+/// The parts of a request that we use.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The HTTP method, in upper case.
+    pub method: String,
+    /// `rawPath`, exactly as received.
+    pub path: String,
+    /// `rawQueryString`, exactly as received, empty if there is none.
+    pub query: String,
+    /// `requestContext.domainName`: Lambda sets it, unlike the `Host` header, which the caller sets.
+    pub domain: Option<String>,
+    /// Headers, which no signature covers.
+    pub headers: HeaderMap,
+    /// The body's bytes; an absent body is empty.
+    pub body: Bytes,
+    /// Lambda's request id: the owner of whatever lease this invocation takes.
+    pub request_id: String,
+}
+
+/// A body that says it is base64 and is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request says that its body is base64, but it is not")]
+pub struct UndecodableBody;
+
+impl Incoming {
+    /// Takes a function-URL event apart.
+    pub fn from_event(event: ApiGatewayV2httpRequest, request_id: String) -> Result<Self, UndecodableBody> {
+        Ok(Self {
+            method: event.request_context.http.method.as_str().to_owned(),
+            path: event.raw_path.unwrap_or_default(),
+            query: event.raw_query_string.unwrap_or_default(),
+            domain: event.request_context.domain_name,
+            headers: event.headers,
+            body: decode_body(event.body, event.is_base64_encoded)?,
+            request_id,
+        })
+    }
+
+    /// A header as text; several are one, joined by a comma, which is how Lambda gives them.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The URLs that this request may have been sent to: below each configured base, or below the domain that Lambda
+    /// names where no base is configured.
+    pub fn urls(&self, bases: &[EndpointUrl]) -> Result<Vec<EndpointUrl>, UrlError> {
+        if bases.is_empty() {
+            let domain = self.domain.as_deref().unwrap_or_default();
+            let base = EndpointUrl::parse(&format!("https://{domain}"))?;
+            return Ok(vec![base.below(&self.path, &self.query)]);
+        }
+        Ok(bases.iter().map(|base| base.below(&self.path, &self.query)).collect())
+    }
+}
+
+fn decode_body(body: Option<String>, is_base64: bool) -> Result<Bytes, UndecodableBody> {
+    match body {
+        None => Ok(Bytes::new()),
+        Some(text) if is_base64 => STANDARD.decode(text).map(Bytes::from).map_err(|_bad| UndecodableBody),
+        Some(text) => Ok(Bytes::from(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_arrive_as_bytes() {
+        assert_eq!(decode_body(None, true).unwrap(), Bytes::new());
+        assert_eq!(decode_body(Some("{}".into()), false).unwrap(), Bytes::from("{}"));
+        assert_eq!(
+            decode_body(Some("/wA=".into()), true).unwrap(),
+            Bytes::from_static(&[0xff, 0])
+        );
+        assert_eq!(decode_body(Some("!!".into()), true).unwrap_err(), UndecodableBody);
+    }
+}
