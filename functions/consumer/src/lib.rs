@@ -95,7 +95,14 @@ impl<H: Handler> Consumer<H> {
         // An URL that can't be rebuilt can't have been signed for us.
         let allowed = request.urls(&self.bases).unwrap_or_default();
         let signature = request.header("upstash-signature");
-        token::verify(&self.keys, signature, &allowed, request.body.clone(), moment.now / 1_000).map_err(|refusal| {
+        token::verify(
+            &self.keys,
+            signature,
+            &allowed,
+            request.body.clone(),
+            moment.now / 1_000,
+        )
+        .map_err(|refusal| {
             refusal.word().clone_into(&mut trace.reason);
             self.telemetry.count(Metric::SignatureRefused, 1, moment.now);
             Outcome::SignatureRefused.into()
@@ -108,13 +115,24 @@ impl<H: Handler> Consumer<H> {
         request: &Incoming,
         trace: &mut Trace,
     ) -> Result<(Event, String), Answer> {
-        let bases = if self.bases.is_empty() { vec![origin_of(verified.url())] } else { self.bases.clone() };
+        let bases = if self.bases.is_empty() {
+            vec![origin_of(verified.url())]
+        } else {
+            self.bases.clone()
+        };
         let endpoint = Endpoint::of(verified.url(), &bases);
         let source = endpoint.source().unwrap_or_default().to_owned();
         source.clone_into(&mut trace.source);
-        request.header("upstash-message-id").unwrap_or_default().clone_into(&mut trace.message_id);
+        request
+            .header("upstash-message-id")
+            .unwrap_or_default()
+            .clone_into(&mut trace.message_id);
         let identified = self.identify(&endpoint, verified.body(), request, trace).await?;
-        identified.event_type.clone().unwrap_or_default().clone_into(&mut trace.event_type);
+        identified
+            .event_type
+            .clone()
+            .unwrap_or_default()
+            .clone_into(&mut trace.event_type);
         if identified.malformed {
             return Err(Answer::about(&identified.key, Outcome::Malformed));
         }
@@ -136,7 +154,11 @@ impl<H: Handler> Consumer<H> {
         trace: &Trace,
     ) -> Result<Identified, Answer> {
         let source = endpoint.source().unwrap_or_default();
-        let routes = self.routes.knowing(|routes| routes.recipe(source).is_some()).await.map_err(away)?;
+        let routes = self
+            .routes
+            .knowing(|routes| routes.recipe(source).is_some())
+            .await
+            .map_err(away)?;
         let Some(recipe) = routes.recipe(source) else {
             return Err(Outcome::SourceUnconfigured(source.to_owned()).into());
         };
@@ -173,7 +195,10 @@ impl<H: Handler> Consumer<H> {
                 tracing::error!(error = %error, "DynamoDB can never take this event");
                 Answer::about(key, Outcome::PermanentFailure)
             }
-            LedgerError::Store(error) => Answer { event: Some(key.clone()), ..away(error) },
+            LedgerError::Store(error) => Answer {
+                event: Some(key.clone()),
+                ..away(error)
+            },
         })
     }
 

@@ -23,7 +23,10 @@ pub struct RoutesCache {
 impl RoutesCache {
     /// An empty cache over a table.
     pub fn new(store: Store) -> Self {
-        Self { store, known: RwLock::new(None) }
+        Self {
+            store,
+            known: RwLock::new(None),
+        }
     }
 
     /// Reads the routes now.

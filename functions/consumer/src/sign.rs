@@ -27,7 +27,11 @@ impl SigningSecrets {
         let key = |secret: &Secret| {
             let encoded = secret.expose().strip_prefix("whsec_").ok_or(BadSecret)?;
             let bytes = STANDARD.decode(encoded).map_err(|_bad| BadSecret)?;
-            if (24..=64).contains(&bytes.len()) { Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes)) } else { Err(BadSecret) }
+            if (24..=64).contains(&bytes.len()) {
+                Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+            } else {
+                Err(BadSecret)
+            }
         };
         secrets.iter().map(key).collect::<Result<_, _>>().map(Self)
     }
@@ -57,8 +61,14 @@ mod tests {
 
     #[test]
     fn the_official_library_makes_the_same_signature() {
-        let ours = secrets(&[SECRET]).unwrap().sign("msg_1", 1_790_000_000, b"{\"a\":1}").unwrap();
-        let theirs = standardwebhooks::Webhook::new(SECRET).unwrap().sign("msg_1", 1_790_000_000, b"{\"a\":1}").unwrap();
+        let ours = secrets(&[SECRET])
+            .unwrap()
+            .sign("msg_1", 1_790_000_000, b"{\"a\":1}")
+            .unwrap();
+        let theirs = standardwebhooks::Webhook::new(SECRET)
+            .unwrap()
+            .sign("msg_1", 1_790_000_000, b"{\"a\":1}")
+            .unwrap();
         assert_eq!(ours, theirs);
     }
 

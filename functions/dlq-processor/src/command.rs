@@ -7,7 +7,12 @@ use surehook::{Millis, ledger::DeadLetter};
 
 /// One command, as in `{"command": "list", "filter": {"source": "strapi"}}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "lowercase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(
+    tag = "command",
+    rename_all = "lowercase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum Command {
     /// Take over what is stranded. The schedule sends this.
     Sweep,
@@ -96,7 +101,10 @@ impl Filter {
             && equal(&self.event_type, letter.event_type.as_deref().unwrap_or_default())
             && equal(&self.reason, &letter.reason)
             && equal(&self.fingerprint, &letter.fingerprint)
-            && self.endpoint.as_ref().is_none_or(|part| letter.url.contains(part.as_str()))
+            && self
+                .endpoint
+                .as_ref()
+                .is_none_or(|part| letter.url.contains(part.as_str()))
             && self.since.is_none_or(|since| letter.at >= since)
             && self.until.is_none_or(|until| letter.at < until)
     }
@@ -300,7 +308,9 @@ mod tests {
 
     #[test]
     fn a_misspelt_filter_never_means_everything() {
-        assert!(serde_json::from_str::<Command>(r#"{"command":"purge","selection":{"filter":{"sorce":"x"}}}"#).is_err());
+        assert!(
+            serde_json::from_str::<Command>(r#"{"command":"purge","selection":{"filter":{"sorce":"x"}}}"#).is_err()
+        );
         assert!(serde_json::from_str::<Command>(r#"{"command":"purge"}"#).is_err());
     }
 }

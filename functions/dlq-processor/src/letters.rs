@@ -25,8 +25,14 @@ impl Processor {
         }
         let more = letters.len() > limit;
         letters.truncate(limit);
-        let next = letters.last().filter(|_| more).map(|last| format!("{}/{}", last.at, last.id()));
-        Ok(Page { letters: letters.iter().map(head).collect(), next })
+        let next = letters
+            .last()
+            .filter(|_| more)
+            .map(|last| format!("{}/{}", last.at, last.id()));
+        Ok(Page {
+            letters: letters.iter().map(head).collect(),
+            next,
+        })
     }
 
     /// The days that may hold what a filter takes, the newest first.
@@ -42,7 +48,7 @@ impl Processor {
     async fn day(&self, day: i64) -> Result<Vec<DeadLetter>, ProcessorError> {
         let shards = try_join_all((0..SHARDS).map(|shard| self.path.store.letters_of(day, shard))).await?;
         let mut letters: Vec<DeadLetter> = shards.into_iter().flatten().collect();
-        letters.sort_by(|a, b| order(b).cmp(&order(a)));
+        letters.sort_by_key(|letter| std::cmp::Reverse(order(letter)));
         Ok(letters)
     }
 
@@ -64,8 +70,13 @@ impl Processor {
             body_sha256: letter.body_sha256.clone(),
             body: text,
             body_base64: base64,
-            delivered: record.as_ref().map(|record| record.delivered.clone()).unwrap_or_default(),
-            history: history.map(|entry| (entry.at, entry.fence, entry.class.clone())).collect(),
+            delivered: record
+                .as_ref()
+                .map(|record| record.delivered.clone())
+                .unwrap_or_default(),
+            history: history
+                .map(|entry| (entry.at, entry.fence, entry.class.clone()))
+                .collect(),
             head: head(&letter),
         })
     }
@@ -91,9 +102,16 @@ impl Processor {
 
     /// Removes letters for good. Their records stay, so that late deliveries find them.
     pub async fn purge(&self, selection: &Selection, dry_run: bool, moment: Moment) -> Result<Done, ProcessorError> {
-        let mut done = Done { dry_run, ..Done::default() };
+        let mut done = Done {
+            dry_run,
+            ..Done::default()
+        };
         for id in self.chosen(selection).await? {
-            let result = if dry_run { Ok(()) } else { self.purge_one(&id, moment).await };
+            let result = if dry_run {
+                Ok(())
+            } else {
+                self.purge_one(&id, moment).await
+            };
             done.note(id, result);
         }
         Ok(done)
@@ -128,7 +146,9 @@ impl Processor {
             source: record.source,
             since: record.open_since.unwrap_or(record.updated_at),
             attempts: record.attempts,
-            error: record.last_error.map(|failure| format!("{}: {}", failure.class, failure.text)),
+            error: record
+                .last_error
+                .map(|failure| format!("{}: {}", failure.class, failure.text)),
         };
         Ok(found.into_iter().map(event).collect())
     }

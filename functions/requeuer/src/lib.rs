@@ -62,12 +62,28 @@ impl Requeuer {
             return Ok(Outcome::UndecodableCallback);
         };
         callback.source_message_id.clone_into(message);
-        let Some(entry) = self.entry_of(&callback).await? else { return Ok(Outcome::Settled) };
-        let routes = self.path.store.routes(true).await.map_err(|error| failed(&error.into()))?;
+        let Some(entry) = self.entry_of(&callback).await? else {
+            return Ok(Outcome::Settled);
+        };
+        let routes = self
+            .path
+            .store
+            .routes(true)
+            .await
+            .map_err(|error| failed(&error.into()))?;
         let round = Round::from_url(verified.url(), moment.now);
         let requeuer = self.own_url(&verified);
-        let case = Case { entry: &entry, round, requeuer: &requeuer, routes: &routes };
-        let settled = self.path.settle(case, moment.now, draw).await.map_err(|error| failed(&error))?;
+        let case = Case {
+            entry: &entry,
+            round,
+            requeuer: &requeuer,
+            routes: &routes,
+        };
+        let settled = self
+            .path
+            .settle(case, moment.now, draw)
+            .await
+            .map_err(|error| failed(&error))?;
         Ok(self.report(settled, moment))
     }
 
@@ -75,8 +91,18 @@ impl Requeuer {
         let bases: Vec<EndpointUrl> = self.base.iter().cloned().collect();
         let allowed = request.urls(&bases).unwrap_or_default();
         let signature = request.header("upstash-signature");
-        token::verify(&self.keys, signature, &allowed, request.body.clone(), moment.now / 1_000).map_err(|refusal| {
-            tracing::warn!(reason = refusal.word(), "a failure callback was not signed by QStash for this URL");
+        token::verify(
+            &self.keys,
+            signature,
+            &allowed,
+            request.body.clone(),
+            moment.now / 1_000,
+        )
+        .map_err(|refusal| {
+            tracing::warn!(
+                reason = refusal.word(),
+                "a failure callback was not signed by QStash for this URL"
+            );
             self.telemetry.count(Metric::SignatureRefused, 1, moment.now);
             Outcome::SignatureRefused
         })
@@ -123,7 +149,12 @@ impl Requeuer {
 
     fn tell(&self, outcome: &Outcome, message_id: &str, moment: Moment) {
         let duration = moment.started.elapsed();
-        self.telemetry.line(&Line { message_id, outcome: outcome.word(), duration, ..Line::default() });
+        self.telemetry.line(&Line {
+            message_id,
+            outcome: outcome.word(),
+            duration,
+            ..Line::default()
+        });
     }
 }
 
