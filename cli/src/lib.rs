@@ -1,1 +1,110 @@
+//! The command line: `demo`, `dev`, the functions' own processes, and the operator's commands.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line speaks to its user"
+)]
 
+mod demo;
+mod dev;
+mod environment;
+mod letters;
+mod routes;
+mod text;
+mod topics;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Why a command failed: a sentence for its user.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Guaranteed webhook delivery on AWS Lambda: QStash is the queue, DynamoDB the memory.
+#[derive(Debug, Parser)]
+#[command(name = "surehook", version, propagate_version = true)]
+struct Arguments {
+    /// Read environment variables from this file first (`surehook dev` writes .env.local)
+    #[arg(long, global = true, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the main job on the development stack: real Strapi webhooks through every failure, with a verdict
+    Demo(demo::DemoArguments),
+    /// Keep the development stack running: QStash, DynamoDB, the functions and a receiver, all on this machine
+    Dev(dev::DevArguments),
+    /// Sources and destinations
+    #[command(subcommand)]
+    Routes(routes::RoutesCommand),
+    /// QStash topics
+    #[command(subcommand)]
+    Topics(topics::TopicsCommand),
+    /// Events that were given up
+    #[command(subcommand)]
+    DeadLetters(letters::LettersCommand),
+    /// Events that have waited longer than every retry can take
+    Stranded,
+    /// Sweep now instead of waiting for the schedule
+    Sweep,
+    /// Be a function's process; the development stack starts these
+    #[command(hide = true)]
+    Function {
+        /// Which function
+        name: FunctionName,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FunctionName {
+    Consumer,
+    Requeuer,
+    Producer,
+    DlqProcessor,
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(file) = &arguments.env_file {
+        return environment::run_again_with(file);
+    }
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
+        eprintln!("surehook: the system gives no threads");
+        return ExitCode::FAILURE;
+    };
+    runtime.block_on(run(arguments.command))
+}
+
+async fn run(command: Command) -> ExitCode {
+    let result = match command {
+        Command::Function { name } => return function(name).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Routes(command) => routes::run(command).await,
+        Command::Topics(command) => topics::run(command).await,
+        Command::DeadLetters(command) => letters::run(command).await,
+        Command::Stranded => letters::stranded().await,
+        Command::Sweep => letters::sweep().await,
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("surehook: {}", text::with_causes(failure.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn function(name: FunctionName) -> ExitCode {
+    let (word, ended) = match name {
+        FunctionName::Consumer => ("consumer", surehook_consumer::run().await),
+        FunctionName::Requeuer => ("requeuer", surehook_requeuer::run().await),
+        FunctionName::Producer => ("producer", surehook_producer::run().await),
+        FunctionName::DlqProcessor => ("dlq-processor", surehook_dlq_processor::run().await),
+    };
+    surehook::web::serve::exit_code(word, ended)
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! `surehook`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    surehook_cli::main()
+}

@@ -110,7 +110,10 @@ impl FailurePath {
         }
         match self.decide(case, &event, now, draw) {
             Decision::Again(wait) => self.again(case, wait).await,
-            Decision::Bury(reason) => self.bury(case, event, reason, now).await,
+            Decision::Bury(reason) => {
+                let failure = last_failure(case.entry, record.as_ref(), reason);
+                self.bury(case, event, failure, now).await
+            }
         }
     }
 
@@ -234,40 +237,54 @@ fn until(lease: Millis, now: Millis) -> Duration {
     Duration::from_millis(u64::try_from(lease - now).unwrap_or_default())
 }
 
-/// What the endpoint said last, as a class and a short text.
-fn last_failure(entry: &DlqEntry, reason: BuryReason) -> Failure {
-    let text = match entry.status() {
+/// Why an event is given up, and what was said last. Our own consumer's answer tells only a fixed word and a key, which
+/// would make every letter a cause of its own; its record knows what the destination said.
+fn last_failure(entry: &DlqEntry, record: Option<&Record>, reason: BuryReason) -> Failure {
+    let recorded = record
+        .and_then(|record| record.last_error.as_ref())
+        .map(|failure| failure.text.clone());
+    let text = recorded.unwrap_or_else(|| match entry.status() {
         0 => "no answer".to_owned(),
-        status => format!("{status} {}", entry.response_text()),
-    };
+        status => format!("{status} {}", said(&entry.response_text())),
+    });
     Failure {
         class: reason.word().to_owned(),
         text: cut(text, MOST_ERROR_TEXT),
     }
 }
 
-fn burial(entry: &DlqEntry, event: &Event, reason: BuryReason, now: Millis) -> Burial {
+/// The fixed word of one of our own answers, or an answer as it is.
+fn said(answer: &str) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_str(answer).ok();
+    let word = parsed
+        .as_ref()
+        .and_then(|value| value.get("status"))
+        .and_then(serde_json::Value::as_str);
+    word.unwrap_or(answer).to_owned()
+}
+
+fn burial(entry: &DlqEntry, event: &Event, failure: Failure, now: Millis) -> Burial {
     Burial {
         content: event.identified.content.clone(),
         source: event.endpoint.source().unwrap_or_default().to_owned(),
         event_type: event.identified.event_type.clone(),
         message_id: entry.message_id.clone(),
-        failure: last_failure(entry, reason),
+        failure,
         now,
     }
 }
 
-fn letter(case: Case<'_>, event: &Event, reason: BuryReason, now: Millis) -> DeadLetter {
+fn letter(case: Case<'_>, event: &Event, failure: &Failure, now: Millis) -> DeadLetter {
     let entry = case.entry;
     let source = event.endpoint.source().unwrap_or_default().to_owned();
     let event_type = event.identified.event_type.clone();
-    let error = last_failure(entry, reason).text;
+    let error = failure.text.clone();
     let kind = event_type.as_deref().unwrap_or_default();
     DeadLetter {
         key: event.identified.key.clone(),
         fence: 0,
         at: now,
-        reason: reason.word().to_owned(),
+        reason: failure.class.clone(),
         status: entry.status(),
         fingerprint: fingerprint(&error, entry.status(), &source, kind, event.endpoint.name()),
         error,

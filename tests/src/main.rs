@@ -1,1 +1,7 @@
-fn main() {}
+//! `surehook`, for the tests: their function processes.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    surehook_cli::main()
+}

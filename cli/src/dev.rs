@@ -1,0 +1,186 @@
+//! `surehook dev`: the development stack, kept running.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use surehook::web::EndpointUrl;
+use surehook_local::{Stack, StackOptions, qstash::TOKEN, receiver::Received, stack::PRODUCER_TOKEN};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use crate::{Failure, routes, text::harmless, topics};
+
+const TOPIC: &str = "strapi.create";
+
+/// How to run the stack.
+#[derive(Debug, Args)]
+pub(crate) struct DevArguments {
+    /// Leave the functions to `cargo lambda watch`
+    #[arg(long)]
+    no_functions: bool,
+    /// Keep the table in this folder; in memory unless given
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How much faster QStash waits between attempts
+    #[arg(long, default_value_t = 1.0)]
+    speed: f64,
+    /// Port of the functions
+    #[arg(long, default_value_t = 9000)]
+    functions_port: u16,
+    /// Port of QStash
+    #[arg(long, default_value_t = 8080)]
+    qstash_port: u16,
+    /// Port of DynamoDB
+    #[arg(long, default_value_t = 8000)]
+    dynamo_port: u16,
+    /// Port of the receiver
+    #[arg(long, default_value_t = 9500)]
+    receiver_port: u16,
+    /// Where to write the variables for `cargo lambda watch` and for the operator's commands
+    #[arg(long, default_value = ".env.local", value_name = "FILE")]
+    write_env: PathBuf,
+}
+
+pub(crate) async fn run(arguments: DevArguments) -> Result<ExitCode, Failure> {
+    println!("Starting DynamoDB, QStash, the functions and a receiver …");
+    let stack = tokio::select! {
+        stack = Stack::start(options(&arguments)?) => stack?,
+        _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(130)),
+    };
+    prepare(&stack).await?;
+    write_environment(&stack, &arguments.write_env)?;
+    introduce(&stack, &arguments);
+    tokio::select! {
+        () = show_deliveries(stack.receiver.news()) => {}
+        () = show_logs(&stack) => {}
+        _ = tokio::signal::ctrl_c() => println!("\nStopping."),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(arguments: &DevArguments) -> Result<StackOptions, Failure> {
+    let program = if arguments.no_functions {
+        None
+    } else {
+        Some(std::env::current_exe()?)
+    };
+    Ok(StackOptions {
+        program,
+        functions_port: arguments.functions_port,
+        qstash_port: arguments.qstash_port,
+        dynamo_port: arguments.dynamo_port,
+        receiver_port: arguments.receiver_port,
+        data: arguments.data.clone(),
+        speed: arguments.speed,
+        ..StackOptions::default()
+    })
+}
+
+/// A topic and a route, so that the first curl already arrives somewhere.
+async fn prepare(stack: &Stack) -> Result<(), Failure> {
+    let store = stack.store();
+    if store.routes(true).await?.version == 0 {
+        routes::apply(&store, &first_routes(&stack.receiver.url)).await?;
+    }
+    let consumer = EndpointUrl::parse(&stack.function_url("consumer/strapi"))?;
+    let payloads = EndpointUrl::parse(&stack.function_url("consumer/payload"))?;
+    let requeuer = EndpointUrl::parse(&stack.function_url("requeuer"))?;
+    let client = crate::demo::qstash_client(&stack.qstash.url)?;
+    topics::connect(&client, TOPIC, &consumer, &[], &requeuer).await?;
+    topics::connect(&client, "orders", &payloads, &[], &requeuer).await
+}
+
+fn first_routes(receiver: &str) -> String {
+    let route = |name: &str, source: &str| {
+        format!("[[route]]\nname = \"{name}\"\nsource = \"{source}\"\nurl = \"{receiver}/{name}\"\n\n")
+    };
+    route("shop", "strapi") + &route("warehouse", "payload")
+}
+
+/// Variables for the functions under `cargo lambda watch` and for the operator's commands.
+fn write_environment(stack: &Stack, file: &std::path::Path) -> Result<(), Failure> {
+    let lines: String = stack
+        .environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value}\n"))
+        .collect();
+    std::fs::write(file, lines).map_err(|error| {
+        format!(
+            "{} can't be written: {error}. Choose another with --write-env",
+            file.display()
+        )
+        .into()
+    })
+}
+
+fn introduce(stack: &Stack, arguments: &DevArguments) {
+    let (qstash, env) = (&stack.qstash.url, arguments.write_env.display());
+    println!(
+        "
+  QStash      {qstash}   token {TOKEN}
+  functions   {functions}/<consumer|requeuer|producer>/…
+  DynamoDB    {dynamo}   table surehook
+  receiver    {receiver}   shows what destinations get
+
+Topic {TOPIC} delivers to {functions}/consumer/strapi; the routes send it on to {receiver}/shop.
+Variables for `cargo lambda watch` and for this command are in {env}.
+",
+        functions = stack.functions_url,
+        dynamo = stack.dynamo.url,
+        receiver = stack.receiver.url,
+    );
+    if arguments.no_functions {
+        println!(
+            "Now start the functions in another terminal:
+  cargo lambda watch -A 127.0.0.1 -P {port} --env-file {env} --disable-cors --ignore-changes
+",
+            port = arguments.functions_port
+        );
+    }
+    println!(
+        "Try next:
+
+1. What Strapi would send:
+curl -X POST {qstash}/v2/publish/{TOPIC} -H 'Authorization: Bearer {TOKEN}' -H 'Content-Type: application/json' -H 'X-Strapi-Event: entry.create' -d '{{\"event\":\"entry.create\",\"createdAt\":\"2026-01-01T00:00:00.000Z\",\"model\":\"article\",\"uid\":\"api::article.article\",\"entry\":{{\"id\":1}}}}'
+
+2. A sender that can't speak QStash:
+curl -X POST {producer}/orders -H 'Authorization: Bearer {PRODUCER_TOKEN}' -H 'Content-Type: application/json' -H 'Idempotency-Key: order-1' -d '{{\"eventType\":\"order.created\",\"data\":{{\"id\":1}}}}'
+
+3. What was given up:
+{me} --env-file {env} dead-letters list
+
+Ctrl-C stops everything.
+",
+        producer = stack.function_url("producer"),
+        me = std::env::args().next().unwrap_or_else(|| "surehook".to_owned()),
+    );
+}
+
+async fn show_deliveries(mut news: Receiver<Received>) {
+    loop {
+        match news.recv().await {
+            Ok(received) => println!(
+                "receiver  {} POST {}  {} bytes  webhook-id {}",
+                received.status,
+                harmless(&received.path),
+                received.body.len(),
+                harmless(received.header("webhook-id").unwrap_or("-")),
+            ),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn show_logs(stack: &Stack) {
+    let Some(host) = &stack.host else {
+        return std::future::pending().await;
+    };
+    let mut logs = host.logs();
+    loop {
+        match logs.recv().await {
+            Ok(line) => println!("{:<9} {}", line.function, harmless(&line.line)),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `--env-file`: the command runs again in a process that has the file's variables. A running process can't be given
+//! variables safely, and the AWS SDK reads its own.
+
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
+
+/// Marks the second run, which must not read the file again.
+const FLAG: &str = "--env-file";
+
+pub(crate) fn run_again_with(file: &Path) -> ExitCode {
+    match read(file).and_then(|variables| run_again(&variables)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("surehook: {} can't be used: {error}", file.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read(file: &Path) -> std::io::Result<Vec<(String, String)>> {
+    Ok(parse(&std::fs::read_to_string(file)?))
+}
+
+/// `NAME=value` lines; empty lines and those that begin with `#` say nothing. Quotes around a value are not part of it.
+fn parse(text: &str) -> Vec<(String, String)> {
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.strip_prefix("export ").unwrap_or(line).split_once('='))
+        .map(|(name, value)| {
+            (
+                name.trim().to_owned(),
+                value.trim().trim_matches(['"', '\'']).to_owned(),
+            )
+        })
+        .collect()
+}
+
+fn run_again(variables: &[(String, String)]) -> std::io::Result<u8> {
+    let arguments = without_flag(std::env::args().skip(1));
+    let status = Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .envs(variables.iter().cloned())
+        .status()?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+fn without_flag(arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut skip = false;
+    for argument in arguments {
+        if !std::mem::take(&mut skip) {
+            skip = argument == FLAG;
+            if !skip && !argument.starts_with(&format!("{FLAG}=")) {
+                kept.push(argument);
+            }
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_read_line_by_line() {
+        let variables = parse("# a\nA=1\n\nexport B=\"x=y\"\n");
+        assert_eq!(
+            variables,
+            [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "x=y".to_owned())]
+        );
+    }
+
+    #[test]
+    fn the_flag_is_not_passed_on() {
+        let arguments = ["--env-file", "f", "sweep", "--env-file=g", "x"].map(str::to_owned);
+        assert_eq!(without_flag(arguments.into_iter()), ["sweep", "x"]);
+    }
+}

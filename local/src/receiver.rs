@@ -1,0 +1,200 @@
+//! The user's API: it records what it gets, and answers what it is told to.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, RwLock},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use surehook::digest::Sha256;
+use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle, time::sleep};
+
+use crate::url_of;
+
+/// Requests that are remembered.
+const MOST_REMEMBERED: usize = 100_000;
+
+/// One request as it came.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Counts requests from 0.
+    pub number: usize,
+    /// Path and query.
+    pub path: String,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// SHA-256 of the body, in hexadecimal.
+    pub body_sha256: String,
+    /// The body.
+    pub body: Bytes,
+    /// What was answered.
+    pub status: u16,
+}
+
+impl Received {
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// What to answer.
+#[derive(Debug, Clone, Default)]
+pub struct Reaction {
+    /// The status.
+    pub status: u16,
+    /// How long to think first.
+    pub delay: Duration,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u64>,
+    /// The body.
+    pub body: String,
+}
+
+impl Reaction {
+    /// An answer with this status.
+    pub fn status(status: u16) -> Self {
+        Self {
+            status,
+            ..Self::default()
+        }
+    }
+
+    /// The same answer, later.
+    pub fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+
+    /// The same answer, with a body.
+    pub fn saying(self, body: &str) -> Self {
+        Self {
+            body: body.to_owned(),
+            ..self
+        }
+    }
+}
+
+type Script = Arc<dyn Fn(&Received) -> Reaction + Send + Sync>;
+
+/// A running receiver. It ends when this is dropped.
+pub struct Receiver {
+    /// Where it listens.
+    pub url: String,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Receiver {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Receiver")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    script: RwLock<Script>,
+    received: Mutex<(usize, VecDeque<Received>)>,
+    news: broadcast::Sender<Received>,
+}
+
+impl Receiver {
+    /// Starts one that answers 200 to everything.
+    pub fn start(listener: TcpListener) -> Self {
+        let shared = Arc::new(Shared {
+            script: RwLock::new(Arc::new(|_| Reaction::status(200))),
+            received: Mutex::new((0, VecDeque::new())),
+            news: broadcast::channel(4_096).0,
+        });
+        let url = url_of(&listener);
+        let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        let task = tokio::spawn(async move {
+            let _ended = axum::serve(listener, app).await;
+        });
+        Self { url, shared, task }
+    }
+
+    /// Tells it what to answer from now on.
+    pub fn react(&self, script: impl Fn(&Received) -> Reaction + Send + Sync + 'static) {
+        if let Ok(mut current) = self.shared.script.write() {
+            *current = Arc::new(script);
+        }
+    }
+
+    /// Everything that it got, in order.
+    pub fn received(&self) -> Vec<Received> {
+        self.shared
+            .received
+            .lock()
+            .map(|log| log.1.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// What it gets from now on, as it comes.
+    pub fn news(&self) -> broadcast::Receiver<Received> {
+        self.shared.news.subscribe()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let received = Received {
+        number: 0,
+        path,
+        headers: parts.headers,
+        body_sha256: Sha256::of(&body).hex(),
+        body,
+        status: 0,
+    };
+    let reaction = shared.note(received);
+    sleep(reaction.delay).await;
+    answer(reaction)
+}
+
+impl Shared {
+    /// Remembers a request together with the answer that it will get.
+    fn note(&self, received: Received) -> Reaction {
+        let script = self.script.read().map(|script| Arc::clone(&script));
+        let Ok(mut log) = self.received.lock() else {
+            return Reaction::status(500);
+        };
+        let mut received = Received {
+            number: log.0,
+            ..received
+        };
+        let reaction = script.map_or_else(|_| Reaction::status(500), |script| script(&received));
+        received.status = reaction.status;
+        log.0 += 1;
+        if log.1.len() == MOST_REMEMBERED {
+            log.1.pop_front();
+        }
+        log.1.push_back(received.clone());
+        let _nobody_listens = self.news.send(received);
+        reaction
+    }
+}
+
+fn answer(reaction: Reaction) -> Response {
+    let mut response = Response::builder().status(StatusCode::from_u16(reaction.status).unwrap_or_default());
+    if let Some(seconds) = reaction.retry_after {
+        response = response.header("retry-after", seconds);
+    }
+    response.body(Body::from(reaction.body)).unwrap_or_default()
+}

@@ -1,0 +1,198 @@
+//! The whole development stack.
+
+use std::{path::PathBuf, time::Duration};
+
+use surehook::store::Store;
+
+use crate::{
+    PortInUse, bind,
+    dynamo::{Dynamo, DynamoError},
+    lambda::{FunctionSpec, Host, InvokeError},
+    qstash::{QStash, TOKEN},
+    receiver::Receiver,
+};
+
+/// The table's name.
+pub const TABLE: &str = "surehook";
+/// What senders give the producer.
+pub const PRODUCER_TOKEN: &str = "local-producer-token";
+/// The four functions.
+pub const FUNCTIONS: [&str; 4] = ["consumer", "requeuer", "producer", "dlq-processor"];
+/// A Standard Webhooks secret for the development stack only.
+const SIGNING_SECRET: &str = "whsec_c3VyZWhvb2stbG9jYWwtZGV2ZWxvcG1lbnQ=";
+
+/// How to run it.
+#[derive(Debug, Clone)]
+pub struct StackOptions {
+    /// A program that is a function's process when it is called with `function <name>`; `None` starts no functions.
+    pub program: Option<PathBuf>,
+    /// Port of the functions' gateway; 0 takes any.
+    pub functions_port: u16,
+    /// Port of QStash.
+    pub qstash_port: u16,
+    /// Port of DynamoDB.
+    pub dynamo_port: u16,
+    /// Port of the receiver.
+    pub receiver_port: u16,
+    /// Keeps the table in a file of this folder.
+    pub data: Option<PathBuf>,
+    /// How much faster QStash waits.
+    pub speed: f64,
+    /// Lambda's time limit.
+    pub time_limit: Duration,
+    /// Execution environments per function.
+    pub concurrency: usize,
+    /// Variables over those that the stack sets.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Default for StackOptions {
+    fn default() -> Self {
+        Self {
+            program: None,
+            functions_port: 0,
+            qstash_port: 0,
+            dynamo_port: 0,
+            receiver_port: 0,
+            data: None,
+            speed: 1.0,
+            time_limit: Duration::from_secs(30),
+            concurrency: 4,
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A running stack. Everything in it ends when it is dropped.
+#[derive(Debug)]
+pub struct Stack {
+    /// DynamoDB.
+    pub dynamo: Dynamo,
+    /// QStash.
+    pub qstash: QStash,
+    /// The functions' host, where functions were asked for.
+    pub host: Option<Host>,
+    /// The user's API.
+    pub receiver: Receiver,
+    /// Where the functions are, without a slash at the end.
+    pub functions_url: String,
+    /// What the functions get as their environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// Why the stack can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// A port is taken.
+    #[error(transparent)]
+    Port(#[from] PortInUse),
+    /// DynamoDB did not start.
+    #[error(transparent)]
+    Dynamo(#[from] DynamoError),
+    /// A function did not start.
+    #[error(transparent)]
+    Function(#[from] InvokeError),
+    /// The data folder can't be made.
+    #[error("the folder {0} can't be made: {1}. Choose another with --data")]
+    Data(PathBuf, #[source] std::io::Error),
+}
+
+impl Stack {
+    /// Starts everything, the functions included, and returns when all of it answers.
+    pub async fn start(options: StackOptions) -> Result<Self, StackError> {
+        let gateway = match options.program {
+            Some(_) => Some(bind(options.functions_port, "the functions", "--functions-port").await?),
+            None => None,
+        };
+        let qstash = bind(options.qstash_port, "QStash", "--qstash-port").await?;
+        let dynamo = bind(options.dynamo_port, "DynamoDB", "--dynamo-port").await?;
+        let receiver = bind(options.receiver_port, "the receiver", "--receiver-port").await?;
+        let file = options.data.as_ref().map(|folder| folder.join("surehook.db"));
+        if let Some(folder) = &options.data {
+            std::fs::create_dir_all(folder).map_err(|error| StackError::Data(folder.clone(), error))?;
+        }
+        let dynamo = Dynamo::start(dynamo, file.as_deref(), TABLE).await?;
+        let qstash = QStash::start(qstash, options.speed);
+        let receiver = Receiver::start(receiver);
+        let elsewhere = format!("http://127.0.0.1:{}", options.functions_port);
+        let functions_url = format!("{}/lambda-url", gateway.as_ref().map_or(elsewhere, crate::url_of));
+        let mut environment = environment(&dynamo.url, &qstash, &functions_url);
+        environment.extend(options.environment.iter().cloned());
+        let host = gateway.map(|gateway| Host::start(gateway, specs(&options, &environment)));
+        if let Some(host) = &host {
+            host.warm().await?;
+        }
+        Ok(Self {
+            dynamo,
+            qstash,
+            host,
+            receiver,
+            functions_url,
+            environment,
+        })
+    }
+
+    /// The URL of a function, for topics and curl.
+    pub fn function_url(&self, name: &str) -> String {
+        format!("{}/{name}", self.functions_url)
+    }
+
+    /// A function's processes; `None` where somebody else runs them.
+    pub fn function(&self, name: &str) -> Option<&std::sync::Arc<crate::lambda::Function>> {
+        self.host.as_ref().and_then(|host| host.function(name))
+    }
+
+    /// The table.
+    pub fn store(&self) -> Store {
+        self.dynamo.store(TABLE)
+    }
+
+    /// Looks a variable up as the functions see it.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.environment
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+    }
+}
+
+fn environment(dynamo: &str, qstash: &QStash, functions: &str) -> Vec<(String, String)> {
+    let (current, next) = qstash.keys();
+    [
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamo),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("AWS_REGION", "us-east-1"),
+        ("QSTASH_URL", &qstash.url),
+        ("QSTASH_TOKEN", TOKEN),
+        ("QSTASH_CURRENT_SIGNING_KEY", &current),
+        ("QSTASH_NEXT_SIGNING_KEY", &next),
+        ("TABLE_NAME", TABLE),
+        ("STACK", "local"),
+        ("CONSUMER_URL", &format!("{functions}/consumer")),
+        ("REQUEUER_URL", &format!("{functions}/requeuer")),
+        ("PRODUCER_TOKEN", PRODUCER_TOKEN),
+        ("TOPICS", "strapi.create,orders"),
+        ("SIGNING_SECRETS", SIGNING_SECRET),
+        ("ALLOW_PRIVATE_DESTINATIONS", "true"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
+
+fn specs(options: &StackOptions, environment: &[(String, String)]) -> Vec<FunctionSpec> {
+    let Some(program) = &options.program else {
+        return Vec::new();
+    };
+    let spec = |name: &str| FunctionSpec {
+        name: name.to_owned(),
+        program: program.clone(),
+        arguments: vec!["function".to_owned(), name.to_owned()],
+        environment: environment.to_vec(),
+        time_limit: options.time_limit,
+        concurrency: options.concurrency,
+    };
+    FUNCTIONS.into_iter().map(spec).collect()
+}
