@@ -198,19 +198,10 @@ impl FailurePath {
         }
     }
 
-    async fn bury(
-        &self,
-        case: Case<'_>,
-        event: Event,
-        reason: BuryReason,
-        now: Millis,
-    ) -> Result<Settled, FailureError> {
-        let letter = letter(case, &event, reason, now);
-        match self
-            .store
-            .bury(&burial(case.entry, &event, reason, now), letter, &event.body)
-            .await
-        {
+    async fn bury(&self, case: Case<'_>, event: Event, failure: Failure, now: Millis) -> Result<Settled, FailureError> {
+        let letter = letter(case, &event, &failure, now);
+        let burial = burial(case.entry, &event, failure, now);
+        match self.store.bury(&burial, letter, &event.body).await {
             Ok(letter) => {
                 self.finish(case.entry, &event).await?;
                 Ok(Settled::Buried(letter.id()))
