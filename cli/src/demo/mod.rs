@@ -92,14 +92,14 @@ fn options(speed: f64) -> Result<StackOptions, Failure> {
     Ok(StackOptions {
         program: Some(std::env::current_exe()?),
         speed,
-        environment: vec![("HANDLER_TIMEOUT".to_owned(), "2s".to_owned())],
+        environment: vec![("HANDLER_TIMEOUT".to_owned(), "3s".to_owned())],
         ..StackOptions::default()
     })
 }
 
 async fn prepare(stack: &Stack) -> Result<(), Failure> {
     let document = format!(
-        "[[route]]\nname = \"shop\"\nsource = \"strapi\"\nurl = \"{}{}\"\ntimeout = \"1s\"\n",
+        "[[route]]\nname = \"shop\"\nsource = \"strapi\"\nurl = \"{}{}\"\ntimeout = \"2s\"\n",
         stack.receiver.url,
         scene::SHOP
     );

@@ -64,7 +64,8 @@ impl Scene {
             let attempt = count(&attempts, received);
             if received.path == SHOP && index == CRASHED && attempt == 1 {
                 if let Some(consumer) = killer.upgrade().and_then(|stack| stack.function("consumer").cloned()) {
-                    consumer.kill_busy();
+                    let body = received.body.clone();
+                    consumer.kill_busy(|payload| is_delivery_of(payload, &body));
                 }
                 return Reaction::status(503)
                     .after(Duration::from_millis(300))
@@ -102,7 +103,7 @@ impl Switches {
         }
         match index {
             REJECTED if !self.mended.load(Ordering::SeqCst) => Reaction::status(422).saying("unknown field: biography"),
-            SLOW if attempt == 1 => Reaction::status(503).after(Duration::from_millis(1_500)),
+            SLOW if attempt == 1 => Reaction::status(503).after(Duration::from_millis(2_600)),
             _ if index.is_multiple_of(4) && attempt == 1 => Reaction::status(500).saying("try again"),
             _ => Reaction::status(200),
         }
@@ -116,4 +117,13 @@ fn count(attempts: &Mutex<HashMap<String, u32>>, received: &Received) -> u32 {
         .or_default();
     *count += 1;
     *count
+}
+
+/// Whether a function-URL event carries this body.
+fn is_delivery_of(payload: &[u8], body: &[u8]) -> bool {
+    let event: Option<serde_json::Value> = serde_json::from_slice(payload).ok();
+    event
+        .as_ref()
+        .and_then(|event| event["body"].as_str())
+        .is_some_and(|text| text.as_bytes() == body)
 }

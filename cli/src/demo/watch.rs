@@ -150,7 +150,7 @@ impl Picture {
                     (0, format!("→ {endpoint}: delivered"))
                 } else {
                     (
-                        2,
+                        4,
                         format!("→ {endpoint}: delivered after all, attempt {}", story.attempts),
                     )
                 }

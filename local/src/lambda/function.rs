@@ -66,6 +66,13 @@ pub enum InvokeError {
     FunctionError(String),
 }
 
+/// An invocation under way: what was asked, and how to kill who works on it.
+#[derive(Debug)]
+struct Busy {
+    payload: Bytes,
+    kill: oneshot::Sender<()>,
+}
+
 /// A function with its environments.
 #[derive(Debug)]
 pub struct Function {
@@ -73,7 +80,7 @@ pub struct Function {
     logs: broadcast::Sender<LogLine>,
     places: Semaphore,
     idle: Mutex<Vec<Environment>>,
-    busy: Mutex<BTreeMap<String, oneshot::Sender<()>>>,
+    busy: Mutex<BTreeMap<String, Busy>>,
 }
 
 impl std::fmt::Debug for Environment {
@@ -104,7 +111,13 @@ impl Function {
         let id = outside::new_id();
         let (kill, killed) = oneshot::channel();
         if let Ok(mut busy) = self.busy.lock() {
-            busy.insert(id.clone(), kill);
+            busy.insert(
+                id.clone(),
+                Busy {
+                    payload: payload.clone(),
+                    kill,
+                },
+            );
         }
         let result = self.run(environment, id.clone(), payload, killed).await;
         if let Ok(mut busy) = self.busy.lock() {
@@ -192,19 +205,24 @@ impl Function {
         }
     }
 
-    /// Kills every process that is at work (`SIGKILL`); says how many.
-    pub fn kill_busy(&self) -> usize {
-        let busy = self
-            .busy
-            .lock()
-            .map(|mut busy| std::mem::take(&mut *busy))
-            .unwrap_or_default();
-        busy.into_values().filter_map(|kill| kill.send(()).ok()).count()
+    /// Kills (`SIGKILL`) every process that works on an event of which `is_meant` is true; says how many.
+    pub fn kill_busy(&self, is_meant: impl Fn(&[u8]) -> bool) -> usize {
+        let Ok(mut busy) = self.busy.lock() else { return 0 };
+        let meant: Vec<String> = busy
+            .iter()
+            .filter(|(_, work)| is_meant(&work.payload))
+            .map(|(id, _)| id.clone())
+            .collect();
+        meant
+            .into_iter()
+            .filter_map(|id| busy.remove(&id))
+            .filter_map(|work| work.kill.send(()).ok())
+            .count()
     }
 
     /// Ends all processes.
     pub(super) fn end(&self) {
-        self.kill_busy();
+        self.kill_busy(|_| true);
         if let Ok(mut idle) = self.idle.lock() {
             idle.clear();
         }
