@@ -1,1 +1,23 @@
+//! The parts together: functions as processes over the Lambda Runtime API, against the embedded DynamoDB, the QStash
+//! server and a real HTTP receiver, each on a port of its own.
+//!
+//! | module | what must hold |
+//! |---|---|
+//! | [`answers`] | every row of the table of answers, through the real process |
+//! | [`once`] | handled once: copies, crashes, capacity, bytes |
+//! | [`failure_path`] | requeuer and sweep: what fails is delivered again or kept |
+//! | [`interrupted`] | killed between any two steps, nothing is lost and nothing that succeeded is sent again |
+//! | [`ledger_contract`] | the table answers what the pure rules answer |
+//! | [`producer`] | accepted means durable |
+//! | [`starting`] | what can't start says why |
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod answers;
+mod failure_path;
+mod interrupted;
+mod ledger_contract;
+mod once;
+mod producer;
+mod starting;
+mod support;

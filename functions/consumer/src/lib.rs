@@ -184,7 +184,7 @@ impl<H: Handler> Consumer<H> {
 
     /// Takes the lease within the handler's own time, so that a slow table leaves time to answer.
     async fn claim(&self, key: &EventKey, claim: &Claim, moment: Moment) -> Result<Record, Answer> {
-        let limit = moment.give_up_at(self.handler_timeout);
+        let limit = moment.work_until(self.handler_timeout);
         let claimed = match timeout_at(limit, self.claim_or_renew(key, claim)).await {
             Ok(claimed) => claimed,
             Err(_elapsed) => return Err(Answer::about(key, Outcome::StoreAway)),
@@ -228,7 +228,7 @@ impl<H: Handler> Consumer<H> {
             delivered: record.delivered.clone(),
             refused: record.refused.clone(),
             now: moment.now,
-            deadline: moment.give_up_at(self.handler_timeout),
+            deadline: moment.work_until(self.handler_timeout),
         }
     }
 

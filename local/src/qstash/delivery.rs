@@ -80,7 +80,8 @@ impl Server {
     }
 
     async fn attempt(&self, message: &Message, retried: u32) -> Answer {
-        let Some(key) = self.signing_key() else {
+        let cut = self.book().faults.cut_deliveries;
+        let Some(key) = self.signing_key().filter(|_| !cut) else {
             return Answer::default();
         };
         let now = outside::now() / 1_000;

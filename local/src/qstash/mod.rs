@@ -44,6 +44,8 @@ pub struct Faults {
     pub repeat_callbacks: bool,
     /// Every call to the API is answered with 503.
     pub away: bool,
+    /// No delivery gets through.
+    pub cut_deliveries: bool,
 }
 
 /// What happens to messages, as it happens.

@@ -90,13 +90,13 @@ impl Claim {
     }
 }
 
-/// Takes the lease, or says why not. A running record with the claim's own owner is a win: the first answer was lost.
+/// Takes the lease, or says why not. A live lease of the claim's own owner is a win: its first answer was lost.
 pub fn claim(record: Option<&Record>, command: &Claim) -> Result<Record, Refused> {
     let Some(record) = record else {
         return Ok(command.fresh(1));
     };
     refuse_claim(record, command)?;
-    if record.status == Status::Running && record.owner == command.owner {
+    if record.is_leased(command.now) && record.owner == command.owner {
         return Ok(record.clone());
     }
     Ok(Record {
@@ -107,6 +107,8 @@ pub fn claim(record: Option<&Record>, command: &Claim) -> Result<Record, Refused
         lease_until: command.lease_until,
         attempts: record.attempts + 1,
         updated_at: command.now,
+        source: command.source.clone(),
+        event_type: command.event_type.clone().or_else(|| record.event_type.clone()),
         message_id: command.message_id.clone(),
         open_since: None,
         ..record.clone()

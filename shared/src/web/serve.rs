@@ -12,6 +12,11 @@ use tokio::time::Instant;
 use super::{Answer, Incoming, Outcome};
 use crate::{Millis, outside};
 
+/// What is left to answer before Lambda ends the process.
+const ANSWERING: Duration = Duration::from_millis(500);
+/// What is left to write an attempt's end before answering.
+const WRITING: Duration = Duration::from_millis(1_000);
+
 /// When an invocation began and when it must end: the only time its code knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
@@ -41,10 +46,18 @@ impl Moment {
 
     /// When to stop trying, half a second before Lambda ends the process, or after `most` where that comes first.
     pub fn give_up_at(&self, most: Duration) -> Instant {
+        self.before_the_end(ANSWERING, most)
+    }
+
+    /// When to stop working, so that what became of the work can still be written down.
+    pub fn work_until(&self, most: Duration) -> Instant {
+        self.before_the_end(ANSWERING + WRITING, most)
+    }
+
+    fn before_the_end(&self, reserve: Duration, most: Duration) -> Instant {
         let own = self.started + most;
-        self.deadline
-            .and_then(|deadline| deadline.checked_sub(Duration::from_millis(500)))
-            .map_or(own, |limit| limit.min(own))
+        let limit = self.deadline.and_then(|deadline| deadline.checked_sub(reserve));
+        limit.map_or(own, |limit| limit.min(own))
     }
 }
 

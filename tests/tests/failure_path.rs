@@ -1,0 +1,404 @@
+//! Requeuer and sweep: what fails is delivered again or kept, and never both forgotten.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+use surehook::ledger::Status;
+use surehook_local::{
+    Stack, StackOptions,
+    qstash::Faults,
+    receiver::{Reaction, Received},
+};
+
+use crate::support::{
+    accepted, connect, event, letters, operate, options, post, publish, qstash, received, record, signature, stack,
+    stack_with,
+};
+
+/// Refuses `/shop` with a status for so many requests, then accepts.
+fn refuse(stack: &Stack, status: u16, times: u32) {
+    let left = AtomicU32::new(times);
+    stack.receiver.react(move |received: &Received| {
+        let refuse = received.path == "/shop"
+            && left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+        Reaction::status(if refuse { status } else { 200 })
+    });
+}
+
+#[tokio::test]
+async fn what_qstash_gave_up_is_delivered_again_later() {
+    let stack = stack().await;
+    connect(&stack, "again", &[]).await;
+    refuse(&stack, 503, 9);
+    let body = event("again");
+    publish(&stack, "again", &body).await;
+    stack.qstash.idle().await;
+    let record = record(&stack, &body).await.unwrap();
+    assert_eq!(
+        (record.status, record.attempts),
+        (Status::Done, 10),
+        "two whole rounds and a half"
+    );
+    assert_eq!((accepted(&stack, &body), stack.qstash.dlq_len()), (1, 0));
+}
+
+#[tokio::test]
+async fn an_event_that_had_all_its_rounds_becomes_a_dead_letter() {
+    let rounds = [("RETRY_ROUNDS".to_owned(), "1".to_owned())];
+    let stack = stack_with(StackOptions {
+        environment: rounds.into(),
+        ..options()
+    })
+    .await;
+    connect(&stack, "rounds", &[]).await;
+    refuse(&stack, 500, u32::MAX);
+    let body = event("rounds");
+    publish(&stack, "rounds", &body).await;
+    stack.qstash.idle().await;
+    let letters = letters(&stack).await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(
+        (letters[0]["reason"].as_str(), letters[0]["source"].as_str()),
+        (Some("rounds-used-up"), Some("strapi"))
+    );
+    assert_eq!(received(&stack, &body).len(), 8, "two rounds of four attempts");
+    assert_eq!(
+        (record(&stack, &body).await.unwrap().status, stack.qstash.dlq_len()),
+        (Status::Dead, 0)
+    );
+}
+
+#[tokio::test]
+async fn only_the_endpoint_that_failed_is_retried_and_requeued() {
+    let stack = stack().await;
+    let other = format!("{}/other", stack.receiver.url);
+    connect(&stack, "two", &[other]).await;
+    refuse(&stack, 503, 6);
+    let body = event("two");
+    publish(&stack, "two", &body).await;
+    stack.qstash.idle().await;
+    let of = |path: &str| {
+        received(&stack, &body)
+            .iter()
+            .filter(|received| received.path == path)
+            .count()
+    };
+    assert_eq!((of("/other"), of("/shop")), (1, 7));
+    assert_eq!(record(&stack, &body).await.unwrap().status, Status::Done);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_ours_is_requeued_and_buried_and_replayed_like_ours() {
+    let stack = stack().await;
+    let other = format!("{}/other", stack.receiver.url);
+    connect(&stack, "foreign", &[other]).await;
+    stack
+        .receiver
+        .react(|received| Reaction::status(if received.path == "/other" { 410 } else { 200 }));
+    let body = event("foreign");
+    publish(&stack, "foreign", &body).await;
+    stack.qstash.idle().await;
+    let letter = letters(&stack).await.remove(0);
+    assert_eq!(
+        (letter["status"].as_u64(), letter["source"].as_str()),
+        (Some(410), Some(""))
+    );
+    stack.receiver.react(|_| Reaction::status(200));
+    operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
+    stack.qstash.idle().await;
+    let of = |path: &str| {
+        received(&stack, &body)
+            .iter()
+            .filter(|r| r.path == path && r.status == 200)
+            .count()
+    };
+    assert_eq!((of("/other"), of("/shop"), letters(&stack).await.len()), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_refused_event_is_buried_shown_mended_and_replayed() {
+    let stack = stack().await;
+    connect(&stack, "mend", &[]).await;
+    stack.receiver.react(|_| Reaction::status(422).saying("no such field"));
+    let body = event("mend");
+    publish(&stack, "mend", &body).await;
+    stack.qstash.idle().await;
+    let id = letters(&stack).await[0]["id"].as_str().unwrap().to_owned();
+    let shown = operate(&stack, json!({"command": "show", "id": id})).await;
+    assert_eq!(shown["shown"]["body"].as_str(), Some(body.as_str()));
+    assert!(
+        shown["shown"]["head"]["error"]
+            .as_str()
+            .unwrap()
+            .contains("no such field")
+    );
+
+    let dry = operate(
+        &stack,
+        json!({"command": "replay", "selection": {"ids": [id]}, "dryRun": true}),
+    )
+    .await;
+    assert_eq!(
+        (
+            dry["replayed"]["ids"].as_array().unwrap().len(),
+            letters(&stack).await.len()
+        ),
+        (1, 1)
+    );
+    stack.receiver.react(|_| Reaction::status(200));
+    for _ in 0..2 {
+        operate(&stack, json!({"command": "replay", "selection": {"ids": [id]}})).await;
+        stack.qstash.idle().await;
+    }
+    assert_eq!(
+        (accepted(&stack, &body), letters(&stack).await.len()),
+        (1, 0),
+        "the same replay twice sends nothing twice"
+    );
+    assert_eq!(record(&stack, &body).await.unwrap().status, Status::Done);
+}
+
+#[tokio::test]
+async fn letters_of_one_cause_share_a_fingerprint() {
+    let stack = stack().await;
+    connect(&stack, "cause", &[]).await;
+    stack
+        .receiver
+        .react(|received| Reaction::status(422).saying(&format!("order {} is unknown", received.number)));
+    for name in ["one", "two", "three"] {
+        publish(&stack, "cause", &event(name)).await;
+    }
+    stack.qstash.idle().await;
+    let stats = operate(&stack, json!({"command": "stats"})).await;
+    assert_eq!(stats["counted"]["letters"], 3);
+    assert_eq!(stats["counted"]["byFingerprint"].as_object().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_purged_event_is_gone_and_late_deliveries_find_its_record() {
+    let stack = stack().await;
+    connect(&stack, "purge", &[]).await;
+    stack.receiver.react(|_| Reaction::status(422));
+    let body = event("purge");
+    publish(&stack, "purge", &body).await;
+    stack.qstash.idle().await;
+    operate(
+        &stack,
+        json!({"command": "purge", "selection": {"filter": {"source": "strapi"}}}),
+    )
+    .await;
+    assert!(letters(&stack).await.is_empty());
+    stack.receiver.react(|_| Reaction::status(200));
+    publish(&stack, "purge", &body).await;
+    stack.qstash.idle().await;
+    assert_eq!(accepted(&stack, &body), 0);
+    assert_eq!(record(&stack, &body).await.unwrap().status, Status::Purged);
+}
+
+#[tokio::test]
+async fn lost_callbacks_are_made_good_by_the_sweep() {
+    let stack = stack().await;
+    connect(&stack, "lost", &[]).await;
+    stack.qstash.set_faults(Faults {
+        lose_callbacks: true,
+        ..Faults::default()
+    });
+    refuse(&stack, 503, 4);
+    let again = event("lost");
+    publish(&stack, "lost", &again).await;
+    stack.qstash.idle().await;
+    stack.receiver.react(|received| {
+        Reaction::status(if received.body.starts_with(b"{\"event\":\"bad") {
+            422
+        } else {
+            200
+        })
+    });
+    let bad = "{\"event\":\"bad\"}";
+    publish(&stack, "lost", bad).await;
+    stack.qstash.idle().await;
+    assert_eq!(stack.qstash.dlq_len(), 2);
+    let swept = operate(&stack, json!({"command": "sweep"})).await;
+    assert_eq!(
+        (swept["swept"]["requeued"].as_u64(), swept["swept"]["buried"].as_u64()),
+        (Some(1), Some(1)),
+        "{swept}"
+    );
+    stack.qstash.idle().await;
+    assert_eq!(
+        (
+            accepted(&stack, &again),
+            stack.qstash.dlq_len(),
+            letters(&stack).await.len()
+        ),
+        (1, 0, 1)
+    );
+}
+
+#[tokio::test]
+async fn repeated_callbacks_deliver_nothing_twice() {
+    let stack = stack().await;
+    connect(&stack, "repeat", &[]).await;
+    stack.qstash.set_faults(Faults {
+        repeat_callbacks: true,
+        ..Faults::default()
+    });
+    refuse(&stack, 503, 4);
+    let body = event("repeat");
+    publish(&stack, "repeat", &body).await;
+    stack.qstash.idle().await;
+    assert_eq!((received(&stack, &body).len(), accepted(&stack, &body)), (5, 1));
+    assert_eq!((stack.qstash.dlq_len(), letters(&stack).await.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_callback_that_comes_after_the_event_was_done_only_clears_the_queue() {
+    let stack = stack().await;
+    connect(&stack, "late", &[]).await;
+    stack.qstash.set_faults(Faults {
+        lose_callbacks: true,
+        ..Faults::default()
+    });
+    refuse(&stack, 503, 4);
+    let body = event("late");
+    publish(&stack, "late", &body).await;
+    stack.qstash.idle().await;
+    let callback = callback(&stack).await;
+    publish(&stack, "late", &body).await;
+    stack.qstash.idle().await;
+    assert_eq!(accepted(&stack, &body), 1);
+    let answer = call_requeuer(&stack, &callback).await;
+    assert_eq!(
+        (answer.status, answer.word(), stack.qstash.dlq_len()),
+        (200, "settled", 0)
+    );
+    let again = call_requeuer(&stack, &callback).await;
+    assert_eq!((again.status, again.word()), (200, "settled"));
+    stack.qstash.idle().await;
+    assert_eq!(accepted(&stack, &body), 1);
+}
+
+#[tokio::test]
+async fn forged_callbacks_touch_nothing() {
+    let stack = stack().await;
+    connect(&stack, "forged", &[]).await;
+    stack.qstash.set_faults(Faults {
+        lose_callbacks: true,
+        ..Faults::default()
+    });
+    refuse(&stack, 503, 4);
+    publish(&stack, "forged", &event("forged")).await;
+    stack.qstash.idle().await;
+    let real = callback(&stack).await;
+    let url = stack.function_url("requeuer");
+    let bytes = real.to_string();
+    assert_eq!(post(&url, None, bytes.as_bytes()).await.status, 401);
+    let for_another_round = signature(&stack, &format!("{url}?round=6"), bytes.as_bytes());
+    assert_eq!(post(&url, Some(for_another_round), bytes.as_bytes()).await.status, 401);
+    let mut differs = real.clone();
+    differs["sourceMessageId"] = "msg_other".into();
+    assert_eq!(call_requeuer(&stack, &differs).await.word(), "settled");
+    assert_eq!(stack.qstash.dlq_len(), 1, "the entry is left to the sweep");
+}
+
+#[tokio::test]
+async fn a_callback_that_can_not_be_read_is_answered_200_and_left_to_the_sweep() {
+    let stack = stack().await;
+    let answer = call_requeuer(&stack, &json!({"unexpected": true})).await;
+    assert_eq!((answer.status, answer.word()), (200, "undecodable-callback"));
+}
+
+#[tokio::test]
+async fn the_requeuer_answers_503_while_qstash_or_the_table_is_away() {
+    let mut stack = stack().await;
+    let any = json!({"sourceMessageId": "m", "url": "https://h.example/", "dlqId": "1-0"});
+    stack.qstash.set_faults(Faults {
+        away: true,
+        ..Faults::default()
+    });
+    let answer = call_requeuer(&stack, &any).await;
+    assert_eq!((answer.status, answer.word()), (503, "qstash-away"));
+    stack.qstash.set_faults(Faults::default());
+    connect(&stack, "store", &[]).await;
+    stack.qstash.set_faults(Faults {
+        lose_callbacks: true,
+        ..Faults::default()
+    });
+    refuse(&stack, 503, 4);
+    publish(&stack, "store", &event("store")).await;
+    stack.qstash.idle().await;
+    let callback = callback(&stack).await;
+    stack.dynamo.cut_off();
+    let answer = call_requeuer(&stack, &callback).await;
+    assert_eq!(
+        (answer.status, answer.word(), stack.qstash.dlq_len()),
+        (503, "store-away", 1)
+    );
+}
+
+#[tokio::test]
+async fn the_sweep_leaves_entries_of_others_alone() {
+    let stack = stack().await;
+    let body = event("other");
+    stack.receiver.react(|_| Reaction::status(489));
+    let to = surehook::qstash::client::Destination::Url(format!("{}/elsewhere", stack.receiver.url));
+    let none = [("Upstash-Retries".to_owned(), "0".to_owned())];
+    qstash(&stack).publish(&to, &none, body.into()).await.unwrap();
+    stack.qstash.idle().await;
+    let swept = operate(&stack, json!({"command": "sweep"})).await;
+    assert_eq!(
+        (swept["swept"]["notOurs"].as_u64(), stack.qstash.dlq_len()),
+        (Some(1), 1)
+    );
+}
+
+#[tokio::test]
+async fn a_lost_notice_is_handled_and_deleted() {
+    let stack = stack().await;
+    connect(&stack, "notice", &[]).await;
+    stack.qstash.set_faults(Faults {
+        lose_callbacks: true,
+        ..Faults::default()
+    });
+    refuse(&stack, 503, 4);
+    let body = event("notice");
+    publish(&stack, "notice", &body).await;
+    stack.qstash.idle().await;
+    lose_notice(&stack).await;
+    assert_eq!(stack.qstash.dlq_len(), 2, "the event and its notice");
+    operate(&stack, json!({"command": "sweep"})).await;
+    stack.qstash.idle().await;
+    assert_eq!((accepted(&stack, &body), stack.qstash.dlq_len()), (1, 0));
+}
+
+/// Publishes the notice of the oldest entry while no delivery gets through, so that it ends in the dead-letter queue.
+pub(crate) async fn lose_notice(stack: &Stack) {
+    let notice = callback(stack).await.to_string();
+    let to = surehook::qstash::client::Destination::Url(stack.function_url("requeuer"));
+    let once = [("Upstash-Retries".to_owned(), "0".to_owned())];
+    stack.qstash.set_faults(Faults {
+        lose_callbacks: true,
+        cut_deliveries: true,
+        ..Faults::default()
+    });
+    qstash(stack).publish(&to, &once, notice.into()).await.unwrap();
+    stack.qstash.idle().await;
+    stack.qstash.set_faults(Faults {
+        lose_callbacks: true,
+        ..Faults::default()
+    });
+}
+
+/// The callback that QStash would send for the oldest entry.
+pub(crate) async fn callback(stack: &Stack) -> Value {
+    let entry = qstash(stack).dlq_page(None, 1).await.unwrap().messages.remove(0);
+    json!({"dlqId": entry.dlq_id, "sourceMessageId": entry.message_id, "url": entry.url, "status": entry.status()})
+}
+
+async fn call_requeuer(stack: &Stack, callback: &Value) -> crate::support::Answered {
+    let url = stack.function_url("requeuer");
+    let body = callback.to_string();
+    post(&url, Some(signature(stack, &url, body.as_bytes())), body.as_bytes()).await
+}

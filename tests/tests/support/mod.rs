@@ -1,0 +1,244 @@
+//! What the tests share: a stack with function processes, and signed deliveries.
+
+pub(crate) mod fuse;
+
+use std::{path::PathBuf, time::Duration};
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+use surehook::{
+    identity::{Delivered, Endpoint, EventKey, Recipe, identify},
+    ledger::Record,
+    outside,
+    qstash::{Client, token},
+    routes::Routes,
+    secret::Secret,
+    web::EndpointUrl,
+};
+use surehook_local::{Stack, StackOptions, qstash::TOKEN, receiver::Received};
+use url::Url;
+
+/// The message id of deliveries that a test signs itself.
+pub(crate) const MESSAGE: &str = "msg_test";
+
+/// Options for a stack with the four functions as processes; QStash hardly waits.
+pub(crate) fn options() -> StackOptions {
+    StackOptions {
+        program: Some(PathBuf::from(env!("CARGO_BIN_EXE_surehook-under-test"))),
+        speed: 100_000.0,
+        ..StackOptions::default()
+    }
+}
+
+/// A stack whose Strapi events go to the receiver's `/shop`.
+pub(crate) async fn stack() -> Stack {
+    stack_with(options()).await
+}
+
+pub(crate) async fn stack_with(options: StackOptions) -> Stack {
+    let stack = Stack::start(options).await.unwrap();
+    let shop = format!("{}/shop", stack.receiver.url);
+    apply(
+        &stack,
+        &format!(
+            "[[route]]\nname = \"shop\"\nsource = \"strapi\"\nevents = [\"entry.*\"]\nurl = \"{shop}\"\n\
+             [[route]]\nname = \"warehouse\"\nsource = \"payload\"\nurl = \"{}/warehouse\"\n",
+            stack.receiver.url
+        ),
+    )
+    .await;
+    stack
+}
+
+/// Replaces the routes.
+pub(crate) async fn apply(stack: &Stack, document: &str) {
+    let store = stack.store();
+    let previous = store.routes(true).await.unwrap();
+    store
+        .put_routes(&Routes::compile(document, &previous).unwrap())
+        .await
+        .unwrap();
+}
+
+/// A Strapi event that no other test sends.
+pub(crate) fn event(name: &str) -> String {
+    json!({"event": "entry.create", "createdAt": "2026-01-01T00:00:00.000Z", "model": "m", "uid": "api::m.m", "entry": {"name": name}})
+        .to_string()
+}
+
+/// An answer of a function.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answered {
+    pub(crate) fn word(&self) -> &str {
+        self.body["status"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Whether it is the pair that QStash never retries.
+    pub(crate) fn is_final(&self) -> bool {
+        self.status == 489 && self.header("upstash-nonretryable-error") == Some("true")
+    }
+}
+
+/// Signs as QStash would, now.
+pub(crate) fn signature(stack: &Stack, url: &str, body: &[u8]) -> String {
+    signature_at(stack, url, body, outside::now() / 1_000)
+}
+
+pub(crate) fn signature_at(stack: &Stack, url: &str, body: &[u8], now: i64) -> String {
+    token::sign(
+        &Secret::new(stack.qstash.keys().0).unwrap(),
+        url,
+        body,
+        now,
+        &outside::new_id(),
+    )
+}
+
+/// Delivers a body to the consumer as QStash does.
+pub(crate) async fn deliver(stack: &Stack, path: &str, body: &[u8]) -> Answered {
+    let url = stack.function_url(&format!("consumer{path}"));
+    post(&url, Some(signature(stack, &url, body)), body).await
+}
+
+/// Posts a body with a signature, or without one.
+pub(crate) async fn post(url: &str, signature: Option<String>, body: &[u8]) -> Answered {
+    let mut request = reqwest::Client::new()
+        .post(url)
+        .header("content-type", "application/json")
+        .header("upstash-message-id", MESSAGE);
+    if let Some(signature) = signature {
+        request = request.header("upstash-signature", signature);
+    }
+    answered(request.body(body.to_vec()).send().await.unwrap()).await
+}
+
+pub(crate) async fn answered(response: reqwest::Response) -> Answered {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null);
+    Answered { status, headers, body }
+}
+
+pub(crate) fn url(text: &str) -> EndpointUrl {
+    EndpointUrl::parse(text).unwrap()
+}
+
+/// The key of a Strapi event at the consumer's `/strapi`.
+pub(crate) fn key(stack: &Stack, body: &str) -> EventKey {
+    let endpoint = Endpoint::of(
+        &url(&stack.function_url("consumer/strapi")),
+        &[url(&stack.function_url("consumer"))],
+    );
+    identify(
+        &endpoint,
+        &Recipe::Strapi,
+        Delivered {
+            body: body.as_bytes(),
+            message: "",
+        },
+    )
+    .key
+}
+
+/// The record of a Strapi event.
+pub(crate) async fn record(stack: &Stack, body: &str) -> Option<Record> {
+    stack.store().record(&key(stack, body)).await.unwrap()
+}
+
+/// What the receiver got with this body.
+pub(crate) fn received(stack: &Stack, body: &str) -> Vec<Received> {
+    stack
+        .receiver
+        .received()
+        .into_iter()
+        .filter(|received| received.body == body)
+        .collect()
+}
+
+/// How often the receiver accepted this body.
+pub(crate) fn accepted(stack: &Stack, body: &str) -> usize {
+    received(stack, body)
+        .iter()
+        .filter(|received| received.status == 200)
+        .count()
+}
+
+/// A client of the stack's QStash.
+pub(crate) fn qstash(stack: &Stack) -> Client {
+    qstash_at(&stack.qstash.url)
+}
+
+pub(crate) fn qstash_at(base: &str) -> Client {
+    Client::new(
+        Url::parse(base).unwrap(),
+        Secret::new(TOKEN).unwrap(),
+        Duration::from_secs(10),
+    )
+    .unwrap()
+}
+
+/// A topic whose endpoint is the consumer, and whose failures come to the requeuer.
+pub(crate) async fn connect(stack: &Stack, topic: &str, more: &[String]) {
+    let client = qstash(stack);
+    let mut endpoints = vec![stack.function_url("consumer/strapi")];
+    endpoints.extend(more.iter().cloned());
+    client.add_endpoints(topic, &endpoints).await.unwrap();
+    let headers = json!({
+        "Upstash-Retries": "3",
+        "Upstash-Failure-Callback": stack.function_url("requeuer"),
+    });
+    client.set_default_headers(topic, &headers).await.unwrap();
+}
+
+/// Publishes as Strapi does.
+pub(crate) async fn publish(stack: &Stack, topic: &str, body: &str) {
+    let response = reqwest::Client::new()
+        .post(format!("{}/v2/publish/{topic}", stack.qstash.url))
+        .bearer_auth(TOKEN)
+        .header("content-type", "application/json")
+        .header("x-strapi-event", "entry.create")
+        .body(body.to_owned())
+        .send()
+        .await
+        .unwrap();
+    assert!(response.status().is_success(), "{}", response.text().await.unwrap());
+}
+
+/// Invokes the DLQ processor.
+pub(crate) async fn operate(stack: &Stack, command: Value) -> Value {
+    let function = stack.function("dlq-processor").unwrap();
+    let reply = function.invoke(command.to_string().into()).await.unwrap();
+    serde_json::from_slice(&reply).unwrap()
+}
+
+/// The dead letters, as the processor lists them.
+pub(crate) async fn letters(stack: &Stack) -> Vec<Value> {
+    let listed = operate(stack, json!({ "command": "list" })).await;
+    listed["listed"]["letters"].as_array().unwrap().clone()
+}
+
+/// Waits until something holds; the limit only ends a test that has failed.
+pub(crate) async fn until<F, Fut>(what: &str, holds: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(),
+        "{what} did not come to pass"
+    );
+}
