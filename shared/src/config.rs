@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         self.urls("CONSUMER_URL", &text)
     }
 
-    /// `REQUEUER_URL`: the requeuer's public URL. Absent on the requeuer itself: the domain that Lambda names serves.
+    /// `REQUEUER_URL`: the requeuer's public URL. May be absent on the requeuer itself: the domain that Lambda names serves.
     pub fn requeuer_url(&mut self, required: bool) -> Option<EndpointUrl> {
         let text = if required {
             self.required("REQUEUER_URL", "the requeuer's function URL")

@@ -92,8 +92,7 @@ impl<H: Handler> Consumer<H> {
     }
 
     fn verify(&self, request: &Incoming, moment: Moment, trace: &mut Trace) -> Result<Verified, Answer> {
-        // An URL that can't be rebuilt can't have been signed for us.
-        let allowed = request.urls(&self.bases).unwrap_or_default();
+        let allowed = request.urls(&request.bases(&self.bases));
         let signature = request.header("upstash-signature");
         token::verify(
             &self.keys,
@@ -115,12 +114,7 @@ impl<H: Handler> Consumer<H> {
         request: &Incoming,
         trace: &mut Trace,
     ) -> Result<(Event, String), Answer> {
-        let bases = if self.bases.is_empty() {
-            vec![origin_of(verified.url())]
-        } else {
-            self.bases.clone()
-        };
-        let endpoint = Endpoint::of(verified.url(), &bases);
+        let endpoint = Endpoint::of(verified.url(), &request.bases(&self.bases));
         let source = endpoint.source().unwrap_or_default().to_owned();
         source.clone_into(&mut trace.source);
         request
@@ -266,11 +260,6 @@ impl<H: Handler> Consumer<H> {
         };
         self.telemetry.count(metric, 1, moment.now);
     }
-}
-
-/// The base of a URL where none is configured: its origin.
-fn origin_of(url: &EndpointUrl) -> EndpointUrl {
-    EndpointUrl::parse(url.origin()).unwrap_or_else(|_impossible| url.clone())
 }
 
 fn rest(until: surehook::Millis, now: surehook::Millis) -> Duration {

@@ -88,8 +88,7 @@ impl Requeuer {
     }
 
     fn verify(&self, request: &Incoming, moment: Moment) -> Result<Verified, Outcome> {
-        let bases: Vec<EndpointUrl> = self.base.iter().cloned().collect();
-        let allowed = request.urls(&bases).unwrap_or_default();
+        let allowed = request.urls(&request.bases(self.base.as_slice()));
         let signature = request.header("upstash-signature");
         token::verify(
             &self.keys,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 
-use super::endpoint_url::{EndpointUrl, UrlError};
+use super::endpoint_url::EndpointUrl;
 
 /// The parts of a request that we use.
 #[derive(Debug, Clone)]
@@ -50,15 +50,19 @@ impl Incoming {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The URLs that this request may have been sent to: below each configured base, or below the domain that Lambda
-    /// names where no base is configured.
-    pub fn urls(&self, bases: &[EndpointUrl]) -> Result<Vec<EndpointUrl>, UrlError> {
-        if bases.is_empty() {
-            let domain = self.domain.as_deref().unwrap_or_default();
-            let base = EndpointUrl::parse(&format!("https://{domain}"))?;
-            return Ok(vec![base.below(&self.path, &self.query)]);
-        }
-        Ok(bases.iter().map(|base| base.below(&self.path, &self.query)).collect())
+    /// Our public bases: those that are configured, and the domain that Lambda names, at which the function answers
+    /// whatever is configured: a message that was published before a new domain must still arrive.
+    pub fn bases(&self, configured: &[EndpointUrl]) -> Vec<EndpointUrl> {
+        let domain = self
+            .domain
+            .as_deref()
+            .and_then(|domain| EndpointUrl::parse(&format!("https://{domain}")).ok());
+        configured.iter().cloned().chain(domain).collect()
+    }
+
+    /// The URLs that this request may have been sent to, one below each base.
+    pub fn urls(&self, bases: &[EndpointUrl]) -> Vec<EndpointUrl> {
+        bases.iter().map(|base| base.below(&self.path, &self.query)).collect()
     }
 }
 
@@ -73,6 +77,32 @@ fn decode_body(body: Option<String>, is_base64: bool) -> Result<Bytes, Undecodab
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_came_to_a_configured_base_or_to_the_domain_that_lambda_names() {
+        let request = Incoming {
+            method: "POST".into(),
+            path: "/strapi".into(),
+            query: "x=1".into(),
+            domain: Some("id.lambda-url.eu-central-1.on.aws".into()),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            request_id: "r".into(),
+        };
+        let configured = [EndpointUrl::parse("https://hooks.example/in").unwrap()];
+        let urls: Vec<String> = request
+            .urls(&request.bases(&configured))
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            urls,
+            [
+                "https://hooks.example/in/strapi?x=1",
+                "https://id.lambda-url.eu-central-1.on.aws/strapi?x=1"
+            ]
+        );
+    }
 
     #[test]
     fn bodies_arrive_as_bytes() {
