@@ -101,7 +101,7 @@ fn write_environment(stack: &Stack, file: &std::path::Path) -> Result<(), Failur
     let lines: String = stack
         .environment
         .iter()
-        .map(|(name, value)| format!("{name}={value}\n"))
+        .map(|(name, value)| format!("{name}=\"{value}\"\n"))
         .collect();
     std::fs::write(file, lines).map_err(|error| {
         format!(
