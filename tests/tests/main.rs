@@ -9,6 +9,7 @@
 //! | [`interrupted`] | killed between any two steps, nothing is lost and nothing that succeeded is sent again |
 //! | [`ledger_contract`] | the table answers what the pure rules answer |
 //! | [`producer`] | accepted means durable |
+//! | [`qstash_server`] | our QStash keeps to the protocol |
 //! | [`starting`] | what can't start says why |
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
@@ -19,5 +20,6 @@ mod interrupted;
 mod ledger_contract;
 mod once;
 mod producer;
+mod qstash_server;
 mod starting;
 mod support;

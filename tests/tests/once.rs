@@ -11,7 +11,10 @@ use surehook::{
     telemetry::Telemetry,
     web::{Incoming, Moment, Outcome},
 };
-use surehook_consumer::{Consumer, deliver::Deliverer, routes::RoutesCache, sign::SigningSecrets};
+use surehook_consumer::{
+    Attempt, Consumer, Effects, Event, Handler, HandlerError, deliver::Deliverer, routes::RoutesCache,
+    sign::SigningSecrets,
+};
 use surehook_local::{Stack, StackOptions, receiver::Reaction, strapi::captures};
 use tokio::time::Instant;
 
@@ -157,6 +160,41 @@ async fn one_delivery_costs_two_write_units_no_read_units_and_under_a_kilobyte()
     assert_eq!((capacity.written, capacity.read), (2.0, 0.0));
     let size = store.record_size(&key(&stack, &body)).await.unwrap();
     assert!((1..1_024).contains(&size), "{size} bytes");
+}
+
+/// A handler that has a defect.
+struct Panicking;
+
+impl Handler for Panicking {
+    async fn handle(&self, _: &Event, _: &Attempt) -> Result<Effects, HandlerError> {
+        panic!("a defect of the handler")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_handler_is_a_transient_failure() {
+    let stack = stack().await;
+    let consumer = with_handler(consumer(&stack, stack.store()).await, Panicking);
+    let body = event("panic");
+    let answer = consumer.call(incoming(&stack, &body), moment()).await;
+    assert_eq!(answer.outcome, Outcome::TransientFailure(None));
+    let record = record(&stack, &body).await.unwrap();
+    assert_eq!((record.status, record.history.len()), (Status::Retryable, 1));
+}
+
+/// The same consumer with another handler.
+fn with_handler<H>(consumer: Consumer<Deliverer>, handler: H) -> Consumer<H> {
+    Consumer {
+        keys: consumer.keys,
+        bases: consumer.bases,
+        store: consumer.store,
+        routes: consumer.routes,
+        handler,
+        handler_timeout: consumer.handler_timeout,
+        retention: consumer.retention,
+        max_body_bytes: consumer.max_body_bytes,
+        telemetry: consumer.telemetry,
+    }
 }
 
 /// A consumer in this process, its routes read beforehand, as in Lambda's init phase.
