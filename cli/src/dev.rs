@@ -58,11 +58,7 @@ pub(crate) async fn run(arguments: DevArguments) -> Result<ExitCode, Failure> {
 }
 
 fn options(arguments: &DevArguments) -> Result<StackOptions, Failure> {
-    let program = if arguments.no_functions {
-        None
-    } else {
-        Some(std::env::current_exe()?)
-    };
+    let program = if arguments.no_functions { None } else { Some(std::env::current_exe()?) };
     Ok(StackOptions {
         program,
         functions_port: arguments.functions_port,
@@ -98,17 +94,9 @@ fn first_routes(receiver: &str) -> String {
 
 /// Variables for the functions under `cargo lambda watch` and for the operator's commands.
 fn write_environment(stack: &Stack, file: &std::path::Path) -> Result<(), Failure> {
-    let lines: String = stack
-        .environment
-        .iter()
-        .map(|(name, value)| format!("{name}=\"{value}\"\n"))
-        .collect();
+    let lines: String = stack.environment.iter().map(|(name, value)| format!("{name}=\"{value}\"\n")).collect();
     std::fs::write(file, lines).map_err(|error| {
-        format!(
-            "{} can't be written: {error}. Choose another with --write-env",
-            file.display()
-        )
-        .into()
+        format!("{} can't be written: {error}. Choose another with --write-env", file.display()).into()
     })
 }
 

@@ -25,27 +25,16 @@ fn read(file: &Path) -> std::io::Result<Vec<(String, String)>> {
 
 /// `NAME=value` lines; empty lines and those that begin with `#` say nothing. Quotes around a value are not part of it.
 fn parse(text: &str) -> Vec<(String, String)> {
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .filter_map(|line| line.strip_prefix("export ").unwrap_or(line).split_once('='))
-        .map(|(name, value)| {
-            (
-                name.trim().to_owned(),
-                value.trim().trim_matches(['"', '\'']).to_owned(),
-            )
-        })
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned()))
         .collect()
 }
 
 fn run_again(variables: &[(String, String)]) -> std::io::Result<u8> {
     let arguments = without_flag(std::env::args().skip(1));
-    let status = Command::new(std::env::current_exe()?)
-        .args(arguments)
-        .envs(variables.iter().cloned())
-        .status()?;
+    let status = Command::new(std::env::current_exe()?).args(arguments).envs(variables.iter().cloned()).status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
@@ -70,10 +59,7 @@ mod tests {
     #[test]
     fn variables_are_read_line_by_line() {
         let variables = parse("# a\nA=1\n\nexport B=\"x=y\"\n");
-        assert_eq!(
-            variables,
-            [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "x=y".to_owned())]
-        );
+        assert_eq!(variables, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "x=y".to_owned())]);
     }
 
     #[test]

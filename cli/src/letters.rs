@@ -107,32 +107,15 @@ impl FilterArguments {
 
 impl SelectionArguments {
     fn selection(self) -> (Selection, bool) {
-        (
-            Selection {
-                ids: self.ids,
-                filter: self.filter.filter(),
-                all: self.all,
-            },
-            self.dry_run,
-        )
+        (Selection { ids: self.ids, filter: self.filter.filter(), all: self.all }, self.dry_run)
     }
 }
 
 pub(crate) async fn run(command: LettersCommand) -> Result<ExitCode, Failure> {
     let (command, json) = match command {
-        LettersCommand::List {
-            filter,
-            limit,
-            after,
-            json,
-        } => (
-            Command::List {
-                filter: filter.filter(),
-                limit,
-                after,
-            },
-            json,
-        ),
+        LettersCommand::List { filter, limit, after, json } => {
+            (Command::List { filter: filter.filter(), limit, after }, json)
+        }
         LettersCommand::Show { id, reveal, json } => (Command::Show { id, reveal }, json),
         LettersCommand::Replay(arguments) => {
             let (selection, dry_run) = arguments.selection();
@@ -162,11 +145,7 @@ pub(crate) async fn sweep() -> Result<ExitCode, Failure> {
 
 async fn call(command: Command) -> Result<Reply, Failure> {
     let processor = connect(&outside::variable).await?;
-    let moment = Moment {
-        now: outside::now(),
-        started: Instant::now(),
-        deadline: None,
-    };
+    let moment = Moment { now: outside::now(), started: Instant::now(), deadline: None };
     Ok(processor.call(command, moment, outside::draw()).await?)
 }
 
@@ -214,19 +193,10 @@ fn line(letter: &Head) -> String {
 fn show(shown: &Shown) {
     println!("{}", line(&shown.head));
     println!("    {} {}", shown.method, harmless(&shown.head.url));
-    println!(
-        "    event {}, message {}, {} rounds",
-        shown.event,
-        harmless(&shown.message_id),
-        shown.rounds
-    );
+    println!("    event {}, message {}, {} rounds", shown.event, harmless(&shown.message_id), shown.rounds);
     println!(
         "    accepted by: {}",
-        if shown.delivered.is_empty() {
-            "nobody".to_owned()
-        } else {
-            shown.delivered.join(", ")
-        }
+        if shown.delivered.is_empty() { "nobody".to_owned() } else { shown.delivered.join(", ") }
     );
     for (at, fence, class) in &shown.history {
         println!("    {}  attempt with fence {fence}: {}", date(*at), harmless(class));
@@ -249,34 +219,19 @@ fn report(verb: &str, done: &Done) -> ExitCode {
     for (id, reason) in &done.refused {
         eprintln!("not {verb}: {id}: {}", harmless(reason));
     }
-    println!(
-        "{} {verb}, {} not{}",
-        done.ids.len(),
-        done.refused.len(),
-        if done.dry_run { " (dry run)" } else { "" }
-    );
-    if done.refused.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    println!("{} {verb}, {} not{}", done.ids.len(), done.refused.len(), if done.dry_run { " (dry run)" } else { "" });
+    if done.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn count(stats: &Stats) {
     println!("{} dead letters", stats.letters);
-    for (title, counts) in [
-        ("reason", &stats.by_reason),
-        ("source", &stats.by_source),
-        ("cause", &stats.by_fingerprint),
-    ] {
+    for (title, counts) in
+        [("reason", &stats.by_reason), ("source", &stats.by_source), ("cause", &stats.by_fingerprint)]
+    {
         for (name, number) in counts {
             println!(
                 "  {title:<8} {:<24} {number:>8}",
-                if name.is_empty() {
-                    "(not ours)".to_owned()
-                } else {
-                    harmless(name)
-                }
+                if name.is_empty() { "(not ours)".to_owned() } else { harmless(name) }
             );
         }
     }
@@ -288,12 +243,6 @@ fn waiting(events: &[StrandedEvent]) {
     }
     for event in events {
         let error = event.error.as_deref().unwrap_or("-");
-        println!(
-            "{}  {}  {} attempts  {}",
-            date(event.since),
-            event.event,
-            event.attempts,
-            short(error, 60)
-        );
+        println!("{}  {}  {} attempts  {}", date(event.since), event.event, event.attempts, short(error, 60));
     }
 }

@@ -1,9 +1,5 @@
 //! The command line: `demo`, `dev`, the functions' own processes, and the operator's commands.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line speaks to its user"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod demo;
 mod dev;

@@ -24,9 +24,7 @@ pub(crate) async fn run(command: RoutesCommand) -> Result<ExitCode, Failure> {
     match command {
         RoutesCommand::Apply { file } => {
             let document = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-            let routes = apply(&store, &document)
-                .await
-                .map_err(|error| format!("{}: {error}", file.display()))?;
+            let routes = apply(&store, &document).await.map_err(|error| format!("{}: {error}", file.display()))?;
             println!(
                 "version {} stands: {} sources, {} routes",
                 routes.version,

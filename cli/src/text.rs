@@ -18,15 +18,7 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// Text from outside, safe for a terminal: control characters, escapes above all, are shown and not obeyed.
 pub(crate) fn harmless(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// A body as it may be printed: line breaks and tabs stay.

@@ -32,10 +32,7 @@ pub(crate) async fn run(command: TopicsCommand) -> Result<ExitCode, Failure> {
     reader.finish()?;
     let (url, token) = qstash.ok_or("QSTASH_TOKEN is required")?;
     let client = Client::new(url, token, Duration::from_secs(10))?;
-    let consumer = consumers
-        .first()
-        .ok_or("CONSUMER_URL is required")?
-        .below(&format!("/{source}"), "");
+    let consumer = consumers.first().ok_or("CONSUMER_URL is required")?.below(&format!("/{source}"), "");
     let requeuer = requeuer.ok_or("REQUEUER_URL is required")?;
     connect(&client, &topic, &consumer, &others, &requeuer).await?;
     println!("Topic {topic} delivers to {consumer}");
@@ -54,9 +51,7 @@ pub(crate) async fn connect(
     others: &[String],
     requeuer: &EndpointUrl,
 ) -> Result<(), Failure> {
-    let endpoints: Vec<String> = std::iter::once(consumer.to_string())
-        .chain(others.iter().cloned())
-        .collect();
+    let endpoints: Vec<String> = std::iter::once(consumer.to_string()).chain(others.iter().cloned()).collect();
     client.add_endpoints(topic, &endpoints).await?;
     let retries = RETRIES_PER_ROUND.to_string();
     let headers = json!({

@@ -54,11 +54,7 @@ impl Dynamo {
         let task = tokio::spawn(async {
             let _ended = serving.await;
         });
-        let dynamo = Self {
-            url,
-            stop: Some(stop),
-            task,
-        };
+        let dynamo = Self { url, stop: Some(stop), task };
         create_table(&dynamo.client(), table).await?;
         Ok(dynamo)
     }

@@ -38,18 +38,10 @@ pub struct PortInUse {
 /// Binds a port on loopback; 0 takes any that is free.
 pub(crate) async fn bind(port: u16, what: &'static str, flag: &'static str) -> Result<TcpListener, PortInUse> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await;
-    listener.map_err(|source| PortInUse {
-        what,
-        flag,
-        port,
-        source,
-    })
+    listener.map_err(|source| PortInUse { what, flag, port, source })
 }
 
 /// The URL of a listener, without a slash at its end.
 pub(crate) fn url_of(listener: &TcpListener) -> String {
-    listener
-        .local_addr()
-        .map(|address| format!("http://{address}"))
-        .unwrap_or_default()
+    listener.local_addr().map(|address| format!("http://{address}")).unwrap_or_default()
 }

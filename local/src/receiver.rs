@@ -62,10 +62,7 @@ pub struct Reaction {
 impl Reaction {
     /// An answer with this status.
     pub fn status(status: u16) -> Self {
-        Self {
-            status,
-            ..Self::default()
-        }
+        Self { status, ..Self::default() }
     }
 
     /// The same answer, later.
@@ -75,10 +72,7 @@ impl Reaction {
 
     /// The same answer, with a body.
     pub fn saying(self, body: &str) -> Self {
-        Self {
-            body: body.to_owned(),
-            ..self
-        }
+        Self { body: body.to_owned(), ..self }
     }
 }
 
@@ -94,10 +88,7 @@ pub struct Receiver {
 
 impl std::fmt::Debug for Receiver {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Receiver")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Receiver").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -132,11 +123,7 @@ impl Receiver {
 
     /// Everything that it got, in order.
     pub fn received(&self) -> Vec<Received> {
-        self.shared
-            .received
-            .lock()
-            .map(|log| log.1.iter().cloned().collect())
-            .unwrap_or_default()
+        self.shared.received.lock().map(|log| log.1.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// What it gets from now on, as it comes.
@@ -155,14 +142,8 @@ async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-    let received = Received {
-        number: 0,
-        path,
-        headers: parts.headers,
-        body_sha256: Sha256::of(&body).hex(),
-        body,
-        status: 0,
-    };
+    let received =
+        Received { number: 0, path, headers: parts.headers, body_sha256: Sha256::of(&body).hex(), body, status: 0 };
     let reaction = shared.note(received);
     sleep(reaction.delay).await;
     answer(reaction)
@@ -175,10 +156,7 @@ impl Shared {
         let Ok(mut log) = self.received.lock() else {
             return Reaction::status(500);
         };
-        let mut received = Received {
-            number: log.0,
-            ..received
-        };
+        let mut received = Received { number: log.0, ..received };
         let reaction = script.map_or_else(|_| Reaction::status(500), |script| script(&received));
         received.status = reaction.status;
         log.0 += 1;

@@ -122,14 +122,7 @@ impl Stack {
         if let Some(host) = &host {
             host.warm().await?;
         }
-        Ok(Self {
-            dynamo,
-            qstash,
-            host,
-            receiver,
-            functions_url,
-            environment,
-        })
+        Ok(Self { dynamo, qstash, host, receiver, functions_url, environment })
     }
 
     /// The URL of a function, for topics and curl.
@@ -149,11 +142,7 @@ impl Stack {
 
     /// Looks a variable up as the functions see it.
     pub fn variable(&self, name: &str) -> Option<String> {
-        self.environment
-            .iter()
-            .rev()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.clone())
+        self.environment.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone())
     }
 }
 

@@ -20,10 +20,7 @@ pub struct Capture {
 impl Capture {
     /// What `X-Strapi-Event` says.
     pub fn event(&self) -> &str {
-        let header = self
-            .headers
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case("x-strapi-event"));
+        let header = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-strapi-event"));
         header.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
@@ -34,16 +31,8 @@ impl Capture {
 
     /// The headers that say something about the event and not about the connection that it came over.
     pub fn own_headers(&self) -> impl Iterator<Item = &(String, String)> {
-        let of_connection = [
-            "host",
-            "connection",
-            "content-length",
-            "authorization",
-            "accept-encoding",
-        ];
-        self.headers
-            .iter()
-            .filter(move |(name, _)| !of_connection.contains(&name.to_ascii_lowercase().as_str()))
+        let of_connection = ["host", "connection", "content-length", "authorization", "accept-encoding"];
+        self.headers.iter().filter(move |(name, _)| !of_connection.contains(&name.to_ascii_lowercase().as_str()))
     }
 }
 
@@ -52,179 +41,53 @@ impl Capture {
 pub fn captures() -> Vec<Capture> {
     let read = |(name, json): &(&str, &str)| {
         let capture: Capture = serde_json::from_str(json).ok()?;
-        Some(Capture {
-            name: (*name).to_owned(),
-            ..capture
-        })
+        Some(Capture { name: (*name).to_owned(), ..capture })
     };
     FILES.iter().filter_map(read).collect()
 }
 
 const FILES: &[(&str, &str)] = &[
-    (
-        "v4/001-trigger-test",
-        include_str!("../fixtures/strapi/v4/001-trigger-test.json"),
-    ),
-    (
-        "v4/002-entry.create",
-        include_str!("../fixtures/strapi/v4/002-entry.create.json"),
-    ),
-    (
-        "v4/003-media.create",
-        include_str!("../fixtures/strapi/v4/003-media.create.json"),
-    ),
-    (
-        "v4/004-entry.create",
-        include_str!("../fixtures/strapi/v4/004-entry.create.json"),
-    ),
-    (
-        "v4/005-entry.update",
-        include_str!("../fixtures/strapi/v4/005-entry.update.json"),
-    ),
-    (
-        "v4/006-entry.update",
-        include_str!("../fixtures/strapi/v4/006-entry.update.json"),
-    ),
-    (
-        "v4/008-entry.update",
-        include_str!("../fixtures/strapi/v4/008-entry.update.json"),
-    ),
-    (
-        "v4/010-entry.delete",
-        include_str!("../fixtures/strapi/v4/010-entry.delete.json"),
-    ),
-    (
-        "v5/001-trigger-test",
-        include_str!("../fixtures/strapi/v5/001-trigger-test.json"),
-    ),
-    (
-        "v5/002-entry.create",
-        include_str!("../fixtures/strapi/v5/002-entry.create.json"),
-    ),
-    (
-        "v5/003-media.create",
-        include_str!("../fixtures/strapi/v5/003-media.create.json"),
-    ),
-    (
-        "v5/004-media.update",
-        include_str!("../fixtures/strapi/v5/004-media.update.json"),
-    ),
-    (
-        "v5/005-entry.create",
-        include_str!("../fixtures/strapi/v5/005-entry.create.json"),
-    ),
-    (
-        "v5/006-entry.update",
-        include_str!("../fixtures/strapi/v5/006-entry.update.json"),
-    ),
-    (
-        "v5/007-entry.update",
-        include_str!("../fixtures/strapi/v5/007-entry.update.json"),
-    ),
-    (
-        "v5/008-entry.publish",
-        include_str!("../fixtures/strapi/v5/008-entry.publish.json"),
-    ),
-    (
-        "v5/009-entry.update",
-        include_str!("../fixtures/strapi/v5/009-entry.update.json"),
-    ),
-    (
-        "v5/012-entry.create",
-        include_str!("../fixtures/strapi/v5/012-entry.create.json"),
-    ),
-    (
-        "v5/013-entry.publish",
-        include_str!("../fixtures/strapi/v5/013-entry.publish.json"),
-    ),
-    (
-        "v5/014-entry.create",
-        include_str!("../fixtures/strapi/v5/014-entry.create.json"),
-    ),
-    (
-        "v5/015-entry.publish",
-        include_str!("../fixtures/strapi/v5/015-entry.publish.json"),
-    ),
-    (
-        "v5/016-entry.publish",
-        include_str!("../fixtures/strapi/v5/016-entry.publish.json"),
-    ),
-    (
-        "v5/017-entry.publish",
-        include_str!("../fixtures/strapi/v5/017-entry.publish.json"),
-    ),
-    (
-        "v5/018-entry.unpublish",
-        include_str!("../fixtures/strapi/v5/018-entry.unpublish.json"),
-    ),
-    (
-        "v5/020-entry.unpublish",
-        include_str!("../fixtures/strapi/v5/020-entry.unpublish.json"),
-    ),
-    (
-        "v5/021-entry.update",
-        include_str!("../fixtures/strapi/v5/021-entry.update.json"),
-    ),
-    (
-        "v5/023-entry.create",
-        include_str!("../fixtures/strapi/v5/023-entry.create.json"),
-    ),
-    (
-        "v5/024-entry.update",
-        include_str!("../fixtures/strapi/v5/024-entry.update.json"),
-    ),
-    (
-        "v5/025-entry.publish",
-        include_str!("../fixtures/strapi/v5/025-entry.publish.json"),
-    ),
-    (
-        "v5/027-entry.update",
-        include_str!("../fixtures/strapi/v5/027-entry.update.json"),
-    ),
-    (
-        "v5/029-entry.delete",
-        include_str!("../fixtures/strapi/v5/029-entry.delete.json"),
-    ),
-    (
-        "v5/030-entry.delete",
-        include_str!("../fixtures/strapi/v5/030-entry.delete.json"),
-    ),
-    (
-        "v5/038-entry.create",
-        include_str!("../fixtures/strapi/v5/038-entry.create.json"),
-    ),
-    (
-        "v5/040-entry.create",
-        include_str!("../fixtures/strapi/v5/040-entry.create.json"),
-    ),
-    (
-        "v5/041-entry.publish",
-        include_str!("../fixtures/strapi/v5/041-entry.publish.json"),
-    ),
-    (
-        "v5/042-entry.create",
-        include_str!("../fixtures/strapi/v5/042-entry.create.json"),
-    ),
-    (
-        "v5/043-entry.update",
-        include_str!("../fixtures/strapi/v5/043-entry.update.json"),
-    ),
-    (
-        "v5/044-entry.publish",
-        include_str!("../fixtures/strapi/v5/044-entry.publish.json"),
-    ),
-    (
-        "v5/047-entry.create",
-        include_str!("../fixtures/strapi/v5/047-entry.create.json"),
-    ),
-    (
-        "v5/048-entry.create",
-        include_str!("../fixtures/strapi/v5/048-entry.create.json"),
-    ),
-    (
-        "v5/049-entry.create",
-        include_str!("../fixtures/strapi/v5/049-entry.create.json"),
-    ),
+    ("v4/001-trigger-test", include_str!("../fixtures/strapi/v4/001-trigger-test.json")),
+    ("v4/002-entry.create", include_str!("../fixtures/strapi/v4/002-entry.create.json")),
+    ("v4/003-media.create", include_str!("../fixtures/strapi/v4/003-media.create.json")),
+    ("v4/004-entry.create", include_str!("../fixtures/strapi/v4/004-entry.create.json")),
+    ("v4/005-entry.update", include_str!("../fixtures/strapi/v4/005-entry.update.json")),
+    ("v4/006-entry.update", include_str!("../fixtures/strapi/v4/006-entry.update.json")),
+    ("v4/008-entry.update", include_str!("../fixtures/strapi/v4/008-entry.update.json")),
+    ("v4/010-entry.delete", include_str!("../fixtures/strapi/v4/010-entry.delete.json")),
+    ("v5/001-trigger-test", include_str!("../fixtures/strapi/v5/001-trigger-test.json")),
+    ("v5/002-entry.create", include_str!("../fixtures/strapi/v5/002-entry.create.json")),
+    ("v5/003-media.create", include_str!("../fixtures/strapi/v5/003-media.create.json")),
+    ("v5/004-media.update", include_str!("../fixtures/strapi/v5/004-media.update.json")),
+    ("v5/005-entry.create", include_str!("../fixtures/strapi/v5/005-entry.create.json")),
+    ("v5/006-entry.update", include_str!("../fixtures/strapi/v5/006-entry.update.json")),
+    ("v5/007-entry.update", include_str!("../fixtures/strapi/v5/007-entry.update.json")),
+    ("v5/008-entry.publish", include_str!("../fixtures/strapi/v5/008-entry.publish.json")),
+    ("v5/009-entry.update", include_str!("../fixtures/strapi/v5/009-entry.update.json")),
+    ("v5/012-entry.create", include_str!("../fixtures/strapi/v5/012-entry.create.json")),
+    ("v5/013-entry.publish", include_str!("../fixtures/strapi/v5/013-entry.publish.json")),
+    ("v5/014-entry.create", include_str!("../fixtures/strapi/v5/014-entry.create.json")),
+    ("v5/015-entry.publish", include_str!("../fixtures/strapi/v5/015-entry.publish.json")),
+    ("v5/016-entry.publish", include_str!("../fixtures/strapi/v5/016-entry.publish.json")),
+    ("v5/017-entry.publish", include_str!("../fixtures/strapi/v5/017-entry.publish.json")),
+    ("v5/018-entry.unpublish", include_str!("../fixtures/strapi/v5/018-entry.unpublish.json")),
+    ("v5/020-entry.unpublish", include_str!("../fixtures/strapi/v5/020-entry.unpublish.json")),
+    ("v5/021-entry.update", include_str!("../fixtures/strapi/v5/021-entry.update.json")),
+    ("v5/023-entry.create", include_str!("../fixtures/strapi/v5/023-entry.create.json")),
+    ("v5/024-entry.update", include_str!("../fixtures/strapi/v5/024-entry.update.json")),
+    ("v5/025-entry.publish", include_str!("../fixtures/strapi/v5/025-entry.publish.json")),
+    ("v5/027-entry.update", include_str!("../fixtures/strapi/v5/027-entry.update.json")),
+    ("v5/029-entry.delete", include_str!("../fixtures/strapi/v5/029-entry.delete.json")),
+    ("v5/030-entry.delete", include_str!("../fixtures/strapi/v5/030-entry.delete.json")),
+    ("v5/038-entry.create", include_str!("../fixtures/strapi/v5/038-entry.create.json")),
+    ("v5/040-entry.create", include_str!("../fixtures/strapi/v5/040-entry.create.json")),
+    ("v5/041-entry.publish", include_str!("../fixtures/strapi/v5/041-entry.publish.json")),
+    ("v5/042-entry.create", include_str!("../fixtures/strapi/v5/042-entry.create.json")),
+    ("v5/043-entry.update", include_str!("../fixtures/strapi/v5/043-entry.update.json")),
+    ("v5/044-entry.publish", include_str!("../fixtures/strapi/v5/044-entry.publish.json")),
+    ("v5/047-entry.create", include_str!("../fixtures/strapi/v5/047-entry.create.json")),
+    ("v5/048-entry.create", include_str!("../fixtures/strapi/v5/048-entry.create.json")),
+    ("v5/049-entry.create", include_str!("../fixtures/strapi/v5/049-entry.create.json")),
 ];
 
 #[cfg(test)]

@@ -37,10 +37,7 @@ pub struct Reader<'a> {
 
 impl std::fmt::Debug for Reader<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Reader")
-            .field("problems", &self.problems)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Reader").field("problems", &self.problems).finish_non_exhaustive()
     }
 }
 
@@ -56,25 +53,16 @@ pub struct Lifetimes {
 impl<'a> Reader<'a> {
     /// A reader over a look-up function: the environment in a `main`, a table in a test.
     pub fn new(look_up: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self {
-            look_up,
-            problems: Vec::new(),
-        }
+        Self { look_up, problems: Vec::new() }
     }
 
     /// All problems, if there were any.
     pub fn finish(self) -> Result<(), ConfigError> {
-        if self.problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError(self.problems))
-        }
+        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError(self.problems)) }
     }
 
     fn optional(&self, name: &str) -> Option<String> {
-        (self.look_up)(name)
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
+        (self.look_up)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
     fn required(&mut self, name: &str, meaning: &str) -> String {
@@ -130,17 +118,10 @@ impl<'a> Reader<'a> {
 
     /// `QSTASH_URL` and `QSTASH_TOKEN`.
     pub fn qstash(&mut self) -> Option<(Url, Secret)> {
-        let text = self
-            .optional("QSTASH_URL")
-            .unwrap_or_else(|| DEFAULT_QSTASH_URL.to_owned());
-        let url = Url::parse(&text)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
+        let text = self.optional("QSTASH_URL").unwrap_or_else(|| DEFAULT_QSTASH_URL.to_owned());
+        let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
         if url.is_none() {
-            self.problem(
-                "QSTASH_URL",
-                "must be a host such as https://qstash.upstash.io, without a path",
-            );
+            self.problem("QSTASH_URL", "must be a host such as https://qstash.upstash.io, without a path");
         }
         let token = self.secret("QSTASH_TOKEN", "the token of your QStash account");
         Some((url?, token?))
@@ -157,17 +138,13 @@ impl<'a> Reader<'a> {
     fn signing_key(&mut self, name: &'static str) -> Option<Secret> {
         let key = self.secret(name, "a signing key from the QStash console (Settings, Signing Keys)")?;
         if self.is_lambda() && DEVELOPMENT_KEYS.contains(&key.expose()) {
-            self.problem(
-                name,
-                "is a published key of QStash's development server: anybody could sign with it",
-            );
+            self.problem(name, "is a published key of QStash's development server: anybody could sign with it");
         }
         Some(key)
     }
 
     fn is_lambda(&self) -> bool {
-        self.optional("AWS_LAMBDA_INITIALIZATION_TYPE")
-            .is_some_and(|kind| kind != "surehook-local")
+        self.optional("AWS_LAMBDA_INITIALIZATION_TYPE").is_some_and(|kind| kind != "surehook-local")
     }
 
     /// `CONSUMER_URL`: a list of the consumer's public URLs (scheme, host, optional prefix), separated by commas.
@@ -232,20 +209,11 @@ impl<'a> Reader<'a> {
 
     /// `TOPICS`: the topics that the producer publishes to, separated by commas.
     pub fn topics(&mut self) -> Vec<String> {
-        let text = self.required(
-            "TOPICS",
-            "the QStash topics that senders may post to, separated by commas",
-        );
-        let topics: Vec<String> = text
-            .split(',')
-            .map(|part| part.trim().to_owned())
-            .filter(|t| !t.is_empty())
-            .collect();
+        let text = self.required("TOPICS", "the QStash topics that senders may post to, separated by commas");
+        let topics: Vec<String> =
+            text.split(',').map(|part| part.trim().to_owned()).filter(|t| !t.is_empty()).collect();
         for topic in topics.iter().filter(|topic| !is_name(topic)) {
-            self.problem(
-                "TOPICS",
-                format!("\"{topic}\" may have letters, digits, '-', '_' and '.' only"),
-            );
+            self.problem("TOPICS", format!("\"{topic}\" may have letters, digits, '-', '_' and '.' only"));
         }
         topics
     }
@@ -270,10 +238,7 @@ impl<'a> Reader<'a> {
                 ),
             );
         }
-        Lifetimes {
-            retry,
-            retention: DAY * days,
-        }
+        Lifetimes { retry, retention: DAY * days }
     }
 
     fn retry_policy(&mut self) -> RetryPolicy {
@@ -293,11 +258,7 @@ impl<'a> Reader<'a> {
     fn schedule(&mut self) -> Schedule {
         let names = ["RETRY_BASE", "RETRY_FACTOR", "RETRY_CAP", "RETRY_JITTER"];
         if let Some(text) = self.optional("RETRY_LIST") {
-            for name in names
-                .into_iter()
-                .filter(|name| self.optional(name).is_some())
-                .collect::<Vec<_>>()
-            {
+            for name in names.into_iter().filter(|name| self.optional(name).is_some()).collect::<Vec<_>>() {
                 self.problem(name, "contradicts RETRY_LIST: set one or the other");
             }
             return self.listed(&text);
@@ -311,21 +272,13 @@ impl<'a> Reader<'a> {
             self.problem("RETRY_FACTOR", "must be a number of at least 1");
         }
         let base = self.span("RETRY_BASE", Duration::from_secs(3_600));
-        Schedule::Exponential {
-            base,
-            factor,
-            cap: self.span("RETRY_CAP", DAY),
-            jitter,
-        }
+        Schedule::Exponential { base, factor, cap: self.span("RETRY_CAP", DAY), jitter }
     }
 
     fn listed(&mut self, text: &str) -> Schedule {
         let waits: Option<Vec<Duration>> = text.split(',').map(duration::parse).collect();
         Schedule::List(waits.unwrap_or_else(|| {
-            self.problem(
-                "RETRY_LIST",
-                "must be spans of time separated by commas, such as 1m,1h,1d",
-            );
+            self.problem("RETRY_LIST", "must be spans of time separated by commas, such as 1m,1h,1d");
             Vec::new()
         }))
     }
@@ -336,18 +289,10 @@ mod tests {
     use super::*;
 
     fn with<T>(variables: &[(&str, &str)], read: impl Fn(&mut Reader<'_>) -> T) -> (T, String) {
-        let look_up = |name: &str| {
-            variables
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
-        };
+        let look_up = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         let mut reader = Reader::new(&look_up);
         let value = read(&mut reader);
-        (
-            value,
-            reader.finish().err().map(|error| error.to_string()).unwrap_or_default(),
-        )
+        (value, reader.finish().err().map(|error| error.to_string()).unwrap_or_default())
     }
 
     #[test]
@@ -358,23 +303,15 @@ mod tests {
             reader.signing_keys();
             reader.topics();
         });
-        for name in [
-            "TABLE_NAME",
-            "QSTASH_TOKEN",
-            "QSTASH_CURRENT_SIGNING_KEY",
-            "QSTASH_NEXT_SIGNING_KEY",
-            "TOPICS",
-        ] {
+        for name in ["TABLE_NAME", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "TOPICS"] {
             assert!(problems.contains(name), "{name} in {problems}");
         }
     }
 
     #[test]
     fn development_keys_are_refused_on_a_real_lambda_only() {
-        let keys = [
-            ("QSTASH_CURRENT_SIGNING_KEY", DEVELOPMENT_KEYS[0]),
-            ("QSTASH_NEXT_SIGNING_KEY", DEVELOPMENT_KEYS[1]),
-        ];
+        let keys =
+            [("QSTASH_CURRENT_SIGNING_KEY", DEVELOPMENT_KEYS[0]), ("QSTASH_NEXT_SIGNING_KEY", DEVELOPMENT_KEYS[1])];
         assert_eq!(with(&keys, |reader| drop(reader.signing_keys())).1, "");
         let lambda = [keys[0], keys[1], ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")];
         let problems = with(&lambda, |reader| drop(reader.signing_keys())).1;
@@ -387,18 +324,12 @@ mod tests {
         let (lifetimes, problems) = with(&[], |reader| reader.lifetimes());
         assert_eq!((lifetimes.retention, problems.as_str()), (DAY * 14, ""));
         let problems = with(&[("RETENTION_DAYS", "3")], |reader| reader.lifetimes()).1;
-        assert!(
-            problems.contains("14 days") && problems.contains("7 d in"),
-            "{problems}"
-        );
+        assert!(problems.contains("14 days") && problems.contains("7 d in"), "{problems}");
     }
 
     #[test]
     fn a_list_of_waits_contradicts_the_exponential_settings() {
-        let problems = with(&[("RETRY_LIST", "1m,1h"), ("RETRY_BASE", "1h")], |reader| {
-            reader.lifetimes()
-        })
-        .1;
+        let problems = with(&[("RETRY_LIST", "1m,1h"), ("RETRY_BASE", "1h")], |reader| reader.lifetimes()).1;
         assert!(problems.contains("RETRY_BASE contradicts RETRY_LIST"), "{problems}");
         let (lifetimes, _) = with(&[("RETRY_LIST", "1m,1h")], |reader| reader.lifetimes());
         assert_eq!(lifetimes.retry.rounds, 2);
@@ -406,33 +337,20 @@ mod tests {
 
     #[test]
     fn a_qstash_url_with_a_path_is_the_usual_mistake() {
-        let variables = [
-            ("QSTASH_URL", "https://qstash.upstash.io/v2/publish"),
-            ("QSTASH_TOKEN", "t"),
-        ];
+        let variables = [("QSTASH_URL", "https://qstash.upstash.io/v2/publish"), ("QSTASH_TOKEN", "t")];
         assert!(with(&variables, |reader| reader.qstash()).1.contains("without a path"));
     }
 
     #[test]
     fn secrets_by_reference_are_refused_and_not_taken_literally() {
-        assert!(
-            with(&[("PRODUCER_TOKEN", "ssm:/x")], |reader| reader.producer_token())
-                .1
-                .contains("reference")
-        );
+        assert!(with(&[("PRODUCER_TOKEN", "ssm:/x")], |reader| reader.producer_token()).1.contains("reference"));
     }
 
     #[test]
     fn consumer_urls_are_a_list() {
-        let (urls, problems) = with(
-            &[("CONSUMER_URL", "https://a.example, https://b.example/p")],
-            |reader| reader.consumer_urls(true),
-        );
+        let (urls, problems) =
+            with(&[("CONSUMER_URL", "https://a.example, https://b.example/p")], |reader| reader.consumer_urls(true));
         assert_eq!((urls.len(), problems.as_str()), (2, ""));
-        assert!(
-            with(&[("CONSUMER_URL", "a.example")], |reader| reader.consumer_urls(true))
-                .1
-                .contains("a.example")
-        );
+        assert!(with(&[("CONSUMER_URL", "a.example")], |reader| reader.consumer_urls(true)).1.contains("a.example"));
     }
 }

@@ -120,10 +120,7 @@ impl FailurePath {
     async fn look_up(&self, case: Case<'_>) -> Result<(Event, Option<Record>), StoreError> {
         let mut event = self.name_event(case);
         let record = self.store.record(&event.identified.key).await?;
-        if record
-            .as_ref()
-            .is_none_or(|record| record.content == event.identified.content)
-        {
+        if record.as_ref().is_none_or(|record| record.content == event.identified.content) {
             return Ok((event, record));
         }
         event.conflict = true;
@@ -143,25 +140,14 @@ impl FailurePath {
             Ok(body) => (body, false),
             Err(_hidden) => (Vec::new(), true),
         };
-        let delivered = Delivered {
-            body: &body,
-            message: entry.first_message_id(),
-        };
+        let delivered = Delivered { body: &body, message: entry.first_message_id() };
         let identified = match endpoint.source() {
-            Some(source) if !redacted => identify(
-                &endpoint,
-                &case.routes.recipe(source).unwrap_or(Recipe::Message),
-                delivered,
-            ),
+            Some(source) if !redacted => {
+                identify(&endpoint, &case.routes.recipe(source).unwrap_or(Recipe::Message), delivered)
+            }
             _ => identify_foreign(&endpoint, delivered),
         };
-        Event {
-            endpoint,
-            identified,
-            body,
-            redacted,
-            conflict: false,
-        }
+        Event { endpoint, identified, body, redacted, conflict: false }
     }
 
     fn decide(&self, case: Case<'_>, event: &Event, now: Millis, draw: f64) -> Decision {
@@ -169,11 +155,7 @@ impl FailurePath {
             return Decision::Bury(BuryReason::Redacted);
         }
         let ours = event.endpoint.source().is_some();
-        let class = if event.conflict {
-            FailureClass::Permanent
-        } else {
-            retry::classify(case.entry.status(), ours)
-        };
+        let class = if event.conflict { FailureClass::Permanent } else { retry::classify(case.entry.status(), ours) };
         let wished = lenient::header(&case.entry.response_header, "retry-after");
         let wished = wished.and_then(|text| duration::parse_retry_after(text, now));
         self.policy.decide(case.round, class, wished, now, draw)
@@ -186,10 +168,7 @@ impl FailurePath {
             ("Upstash-Delay".to_owned(), duration::write(wait)),
             ("Upstash-Retries".to_owned(), retry::RETRIES_PER_ROUND.to_string()),
             ("Upstash-Failure-Callback".to_owned(), callback.to_string()),
-            (
-                format!("Upstash-Forward-{EVENT_HEADER}"),
-                case.entry.first_message_id().to_owned(),
-            ),
+            (format!("Upstash-Forward-{EVENT_HEADER}"), case.entry.first_message_id().to_owned()),
         ];
         match self.qstash.dlq_retry(&case.entry.dlq_id, &headers).await {
             Ok(()) => Ok(Settled::Requeued(wait)),
@@ -231,26 +210,18 @@ fn until(lease: Millis, now: Millis) -> Duration {
 /// Why an event is given up, and what was said last. Our own consumer's answer tells only a fixed word and a key, which
 /// would make every letter a cause of its own; its record knows what the destination said.
 fn last_failure(entry: &DlqEntry, record: Option<&Record>, reason: BuryReason) -> Failure {
-    let recorded = record
-        .and_then(|record| record.last_error.as_ref())
-        .map(|failure| failure.text.clone());
+    let recorded = record.and_then(|record| record.last_error.as_ref()).map(|failure| failure.text.clone());
     let text = recorded.unwrap_or_else(|| match entry.status() {
         0 => "no answer".to_owned(),
         status => format!("{status} {}", said(&entry.response_text())),
     });
-    Failure {
-        class: reason.word().to_owned(),
-        text: cut(text, MOST_ERROR_TEXT),
-    }
+    Failure { class: reason.word().to_owned(), text: cut(text, MOST_ERROR_TEXT) }
 }
 
 /// The fixed word of one of our own answers, or an answer as it is.
 fn said(answer: &str) -> String {
     let parsed: Option<serde_json::Value> = serde_json::from_str(answer).ok();
-    let word = parsed
-        .as_ref()
-        .and_then(|value| value.get("status"))
-        .and_then(serde_json::Value::as_str);
+    let word = parsed.as_ref().and_then(|value| value.get("status")).and_then(serde_json::Value::as_str);
     word.unwrap_or(answer).to_owned()
 }
 
@@ -304,21 +275,9 @@ mod tests {
     fn rounds_travel_in_the_callback_url() {
         let requeuer = EndpointUrl::parse("https://r.example/").unwrap();
         let first = Round::from_url(&requeuer, 1_000);
-        assert_eq!(
-            first,
-            Round {
-                number: 0,
-                since: 1_000
-            }
-        );
+        assert_eq!(first, Round { number: 0, since: 1_000 });
         let next = Round::from_url(&first.next_url(&requeuer), 9_000);
-        assert_eq!(
-            next,
-            Round {
-                number: 1,
-                since: 1_000
-            }
-        );
+        assert_eq!(next, Round { number: 1, since: 1_000 });
     }
 
     #[test]

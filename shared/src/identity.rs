@@ -29,10 +29,7 @@ impl Endpoint {
     /// Tells whose endpoint a URL is.
     pub fn of(url: &EndpointUrl, bases: &[EndpointUrl]) -> Self {
         match bases.iter().find_map(|base| url.path_below(base)) {
-            Some(path) => Self::Ours {
-                source: first_segment(path),
-                path: with_query(path, url.query()),
-            },
+            Some(path) => Self::Ours { source: first_segment(path), path: with_query(path, url.query()) },
             None => Self::Foreign(url.to_string()),
         }
     }
@@ -55,26 +52,14 @@ impl Endpoint {
 }
 
 fn first_segment(path: &str) -> String {
-    path.trim_start_matches('/')
-        .split('/')
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned()
 }
 
 /// Path and query, without the parameters that belong to QStash and not to the endpoint.
 fn with_query(path: &str, query: Option<&str>) -> String {
-    let kept: Vec<&str> = query
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !is_option(pair))
-        .collect();
+    let kept: Vec<&str> = query.unwrap_or_default().split('&').filter(|pair| !is_option(pair)).collect();
     let query = kept.join("&");
-    if query.is_empty() {
-        path.to_owned()
-    } else {
-        format!("{path}?{query}")
-    }
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 fn is_option(pair: &str) -> bool {
@@ -171,14 +156,7 @@ pub fn identify(endpoint: &Endpoint, recipe: &Recipe, event: Delivered<'_>) -> I
         Recipe::Strapi => {
             let parsed = StrapiEvent::parse(event.body).ok();
             let malformed = parsed.is_none();
-            by(
-                endpoint,
-                "body",
-                event.body,
-                event.body,
-                parsed.map(|parsed| parsed.event),
-                malformed,
-            )
+            by(endpoint, "body", event.body, event.body, parsed.map(|parsed| parsed.event), malformed)
         }
         Recipe::Body => by(endpoint, "body", event.body, event.body, None, false),
         Recipe::Message => by(endpoint, "message", event.message.as_bytes(), event.body, None, false),
@@ -208,12 +186,7 @@ fn identify_payload(endpoint: &Endpoint, body: &[u8]) -> Identified {
         }
         _ => EventKey::new(endpoint, "body", body),
     };
-    Identified {
-        key,
-        content,
-        event_type: Some(cut(event_type, 128)),
-        malformed: false,
-    }
+    Identified { key, content, event_type: Some(cut(event_type, 128)), malformed: false }
 }
 
 fn by(
@@ -262,61 +235,32 @@ mod tests {
     }
 
     fn key(endpoint: &Endpoint, recipe: &Recipe, body: &str, message: &str) -> EventKey {
-        identify(
-            endpoint,
-            recipe,
-            Delivered {
-                body: body.as_bytes(),
-                message,
-            },
-        )
-        .key
+        identify(endpoint, recipe, Delivered { body: body.as_bytes(), message }).key
     }
 
     #[test]
     fn a_new_domain_does_not_forget_what_is_done() {
-        assert_eq!(
-            ours("https://a.example/strapi?x=1"),
-            ours("https://b.example/hooks/strapi?x=1")
-        );
+        assert_eq!(ours("https://a.example/strapi?x=1"), ours("https://b.example/hooks/strapi?x=1"));
     }
 
     #[test]
     fn qstash_parameters_are_no_part_of_the_endpoint() {
         let plain = ours("https://a.example/strapi?x=1");
-        assert_eq!(
-            ours("https://a.example/strapi?qstash_token=t&x=1&upstash-retries=3"),
-            plain
-        );
-        assert_eq!(
-            plain,
-            Endpoint::Ours {
-                source: "strapi".into(),
-                path: "/strapi?x=1".into()
-            }
-        );
+        assert_eq!(ours("https://a.example/strapi?qstash_token=t&x=1&upstash-retries=3"), plain);
+        assert_eq!(plain, Endpoint::Ours { source: "strapi".into(), path: "/strapi?x=1".into() });
     }
 
     #[test]
     fn other_urls_are_foreign_and_whole() {
-        assert_eq!(
-            ours("https://c.example/strapi?x=1"),
-            Endpoint::Foreign("https://c.example/strapi?x=1".into())
-        );
-        assert_eq!(
-            ours("https://b.example/other"),
-            Endpoint::Foreign("https://b.example/other".into())
-        );
+        assert_eq!(ours("https://c.example/strapi?x=1"), Endpoint::Foreign("https://c.example/strapi?x=1".into()));
+        assert_eq!(ours("https://b.example/other"), Endpoint::Foreign("https://b.example/other".into()));
     }
 
     #[test]
     fn two_endpoints_of_one_topic_keep_two_records() {
         let body = "{}";
         let one = key(&ours("https://a.example/strapi"), &Recipe::Body, body, "m");
-        assert_ne!(
-            one,
-            key(&ours("https://a.example/strapi?copy=2"), &Recipe::Body, body, "m")
-        );
+        assert_ne!(one, key(&ours("https://a.example/strapi?copy=2"), &Recipe::Body, body, "m"));
     }
 
     #[test]
@@ -324,10 +268,7 @@ mod tests {
         let endpoint = ours("https://a.example/payload");
         let name = |body: &str| key(&endpoint, &Recipe::Payload, body, "m");
         let first = name(r#"{"id":"1","topic":"t","eventType":"a","data":1,"timestamp":1}"#);
-        assert_eq!(
-            first,
-            name(r#"{"id":"1","topic":"t","eventType":"a","data":1,"timestamp":2}"#)
-        );
+        assert_eq!(first, name(r#"{"id":"1","topic":"t","eventType":"a","data":1,"timestamp":2}"#));
         assert_ne!(first, name(r#"{"id":"1","topic":"u","eventType":"a","data":1}"#));
         assert_ne!(first, name(r#"{"id":"2","topic":"t","eventType":"a","data":1}"#));
     }
@@ -336,15 +277,7 @@ mod tests {
     fn content_of_a_payload_is_its_type_and_data_only() {
         let endpoint = ours("https://a.example/payload");
         let content = |body: &str| {
-            identify(
-                &endpoint,
-                &Recipe::Payload,
-                Delivered {
-                    body: body.as_bytes(),
-                    message: "",
-                },
-            )
-            .content
+            identify(&endpoint, &Recipe::Payload, Delivered { body: body.as_bytes(), message: "" }).content
         };
         let first = content(r#"{"id":"1","eventType":"a","data":1,"timestamp":1}"#);
         assert_eq!(first, content(r#"{"id":"1","eventType":"a","data":1,"timestamp":2}"#));
@@ -355,14 +288,7 @@ mod tests {
     fn malformed_bodies_have_a_key_all_the_same() {
         let endpoint = ours("https://a.example/strapi");
         for recipe in [Recipe::Payload, Recipe::Strapi] {
-            let event = identify(
-                &endpoint,
-                &recipe,
-                Delivered {
-                    body: b"{",
-                    message: "",
-                },
-            );
+            let event = identify(&endpoint, &recipe, Delivered { body: b"{", message: "" });
             assert!(event.malformed);
             assert_eq!(event.key.as_str().len(), 64);
         }
@@ -376,19 +302,13 @@ mod tests {
             key(&endpoint, &recipe, r#"{"id":7,"x":1}"#, "m"),
             key(&endpoint, &recipe, r#"{"id":7,"x":2}"#, "m")
         );
-        assert_eq!(
-            key(&endpoint, &recipe, "{}", "m"),
-            key(&endpoint, &Recipe::Body, "{}", "m")
-        );
+        assert_eq!(key(&endpoint, &recipe, "{}", "m"), key(&endpoint, &Recipe::Body, "{}", "m"));
     }
 
     #[test]
     fn the_message_recipe_tells_identical_bodies_apart() {
         let endpoint = ours("https://a.example/tick");
-        assert_ne!(
-            key(&endpoint, &Recipe::Message, "{}", "m1"),
-            key(&endpoint, &Recipe::Message, "{}", "m2")
-        );
+        assert_ne!(key(&endpoint, &Recipe::Message, "{}", "m1"), key(&endpoint, &Recipe::Message, "{}", "m2"));
     }
 
     #[test]

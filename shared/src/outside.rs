@@ -2,10 +2,7 @@
 //!
 //! Only a `main` and the wiring next to it call these functions. Everything else takes their results as arguments, which
 //! is what makes it testable without sleeping; clippy's `disallowed-methods` holds the rule.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "this is the one module that may touch the outside world"
-)]
+#![allow(clippy::disallowed_methods, reason = "this is the one module that may touch the outside world")]
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

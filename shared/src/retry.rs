@@ -70,11 +70,7 @@ impl Default for RetryPolicy {
             cap: Duration::from_secs(86_400),
             jitter: 0.2,
         };
-        Self {
-            schedule,
-            rounds: 6,
-            max_age: Duration::from_secs(7 * 86_400),
-        }
+        Self { schedule, rounds: 6, max_age: Duration::from_secs(7 * 86_400) }
     }
 }
 
@@ -154,12 +150,7 @@ impl RetryPolicy {
                 let index = usize::try_from(number).unwrap_or(usize::MAX);
                 waits.get(index).or(waits.last()).copied().unwrap_or_default()
             }
-            Schedule::Exponential {
-                base,
-                factor,
-                cap,
-                jitter,
-            } => {
+            Schedule::Exponential { base, factor, cap, jitter } => {
                 let exponent = i32::try_from(number).unwrap_or(i32::MAX);
                 let raw = (base.as_secs_f64() * factor.powi(exponent)).min(cap.as_secs_f64());
                 let draw = if (0.0..1.0).contains(&draw) { draw } else { 0.5 };
@@ -206,16 +197,8 @@ mod tests {
             (&[400, 410, 413, 418, 422, 489][..], true, FailureClass::Permanent),
             (&[400, 401, 403, 404, 410, 489][..], false, FailureClass::Permanent),
             (&[401, 403, 404][..], true, FailureClass::Misconfigured),
-            (
-                &[0, 301, 408, 409, 425, 429, 500, 502, 503][..],
-                true,
-                FailureClass::Transient,
-            ),
-            (
-                &[0, 301, 408, 409, 425, 429, 500, 502, 503][..],
-                false,
-                FailureClass::Transient,
-            ),
+            (&[0, 301, 408, 409, 425, 429, 500, 502, 503][..], true, FailureClass::Transient),
+            (&[0, 301, 408, 409, 425, 429, 500, 502, 503][..], false, FailureClass::Transient),
         ] {
             for status in statuses {
                 assert_eq!(classify(*status, ours), class, "{status} {ours}");
@@ -254,10 +237,7 @@ mod tests {
         let policy = RetryPolicy::default();
         let permanent = policy.decide(round(0), FailureClass::Permanent, None, NOW, 0.5);
         assert_eq!(permanent, Decision::Bury(BuryReason::Permanent));
-        let old = Round {
-            number: 1,
-            since: NOW - millis(policy.max_age) - 1,
-        };
+        let old = Round { number: 1, since: NOW - millis(policy.max_age) - 1 };
         let decision = policy.decide(old, FailureClass::Transient, None, NOW, 0.5);
         assert_eq!(decision, Decision::Bury(BuryReason::TooOld));
     }

@@ -113,44 +113,20 @@ impl Routes {
             return Err(RoutesError::Invalid(problems));
         }
         let mut next_id = previous.next_id.max(1);
-        let routes = parsed
-            .routes
-            .into_iter()
-            .map(|entry| previous.assign(entry, &mut next_id))
-            .collect();
+        let routes = parsed.routes.into_iter().map(|entry| previous.assign(entry, &mut next_id)).collect();
         let sources = parsed.sources.into_iter().map(SourceEntry::compile).collect();
-        Ok(Self {
-            version: previous.version + 1,
-            next_id,
-            sources,
-            routes,
-            document: document.to_owned(),
-        })
+        Ok(Self { version: previous.version + 1, next_id, sources, routes, document: document.to_owned() })
     }
 
     fn assign(&self, entry: RouteEntry, next_id: &mut u64) -> Route {
-        let kept = self
-            .routes
-            .iter()
-            .find(|route| route.name == entry.name && route.url == entry.url);
+        let kept = self.routes.iter().find(|route| route.name == entry.name && route.url == entry.url);
         let id = kept.map(|route| route.id.clone()).unwrap_or_else(|| {
             *next_id += 1;
             format!("d{}", *next_id - 1)
         });
-        let timeout = entry
-            .timeout
-            .as_deref()
-            .and_then(duration::parse)
-            .unwrap_or(DEFAULT_TIMEOUT);
+        let timeout = entry.timeout.as_deref().and_then(duration::parse).unwrap_or(DEFAULT_TIMEOUT);
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        Route {
-            id,
-            name: entry.name,
-            source: entry.source,
-            events: entry.events,
-            url: entry.url,
-            timeout_ms,
-        }
+        Route { id, name: entry.name, source: entry.source, events: entry.events, url: entry.url, timeout_ms }
     }
 
     /// How events of a source are told apart; `None` for a source that nobody configured.
@@ -171,11 +147,7 @@ impl Routes {
     pub fn matching(&self, source: &str, event_type: Option<&str>) -> Vec<&Route> {
         let event_type = event_type.unwrap_or_default();
         let takes = |route: &&Route| {
-            route.source == source
-                && route
-                    .events
-                    .iter()
-                    .any(|pattern| WildMatch::new(pattern).matches(event_type))
+            route.source == source && route.events.iter().any(|pattern| WildMatch::new(pattern).matches(event_type))
         };
         self.routes.iter().filter(takes).collect()
     }
@@ -188,11 +160,7 @@ impl SourceEntry {
             "message" => Recipe::Message,
             pointer => Recipe::Pointer(pointer.to_owned()),
         };
-        Source {
-            name: self.name,
-            recipe,
-            event_type: self.event_type,
-        }
+        Source { name: self.name, recipe, event_type: self.event_type }
     }
 }
 
@@ -218,23 +186,14 @@ fn problems(document: &Document) -> Vec<String> {
 fn source_problems(source: &SourceEntry, problems: &mut Vec<String>) {
     let name = &source.name;
     if !is_name(name) {
-        problems.push(format!(
-            "source \"{name}\": a name has letters, digits, '-', '_' and '.'"
-        ));
+        problems.push(format!("source \"{name}\": a name has letters, digits, '-', '_' and '.'"));
     }
     if !matches!(source.identity.as_str(), "body" | "message") && !source.identity.starts_with('/') {
-        problems.push(format!(
-            "source \"{name}\": identity is \"body\", \"message\", or a JSON pointer such as \"/id\""
-        ));
+        problems
+            .push(format!("source \"{name}\": identity is \"body\", \"message\", or a JSON pointer such as \"/id\""));
     }
-    if source
-        .event_type
-        .as_ref()
-        .is_some_and(|pointer| !pointer.starts_with('/'))
-    {
-        problems.push(format!(
-            "source \"{name}\": event_type is a JSON pointer such as \"/type\""
-        ));
+    if source.event_type.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
+        problems.push(format!("source \"{name}\": event_type is a JSON pointer such as \"/type\""));
     }
 }
 
@@ -244,25 +203,18 @@ fn route_problems(route: &RouteEntry, sources: &BTreeSet<&str>, problems: &mut V
         problems.push(format!("the route to {} has no name", route.url));
     }
     if !sources.contains(route.source.as_str()) {
-        problems.push(format!(
-            "route \"{name}\": source \"{}\" is neither built in nor defined",
-            route.source
-        ));
+        problems.push(format!("route \"{name}\": source \"{}\" is neither built in nor defined", route.source));
     }
     if let Err(error) = EndpointUrl::parse(&route.url) {
         problems.push(format!("route \"{name}\": url: {error}"));
     }
     if route.events.is_empty() || route.events.iter().any(String::is_empty) {
-        problems.push(format!(
-            "route \"{name}\": events needs at least one pattern, none of them empty"
-        ));
+        problems.push(format!("route \"{name}\": events needs at least one pattern, none of them empty"));
     }
     if let Some(timeout) = &route.timeout
         && duration::parse(timeout).is_none_or(|span| span.is_zero())
     {
-        problems.push(format!(
-            "route \"{name}\": timeout \"{timeout}\" is not a span such as \"5s\""
-        ));
+        problems.push(format!("route \"{name}\": timeout \"{timeout}\" is not a span such as \"5s\""));
     }
 }
 
@@ -294,11 +246,7 @@ mod tests {
     }
 
     fn names(routes: &Routes, source: &str, event_type: Option<&str>) -> Vec<String> {
-        routes
-            .matching(source, event_type)
-            .iter()
-            .map(|route| route.name.clone())
-            .collect()
+        routes.matching(source, event_type).iter().map(|route| route.name.clone()).collect()
     }
 
     #[test]
@@ -347,9 +295,7 @@ mod tests {
             source = "strapi"
             url = "https://ok.example"
         "#;
-        let Err(RoutesError::Invalid(problems)) = Routes::compile(bad, &Routes::default()) else {
-            panic!("accepted")
-        };
+        let Err(RoutesError::Invalid(problems)) = Routes::compile(bad, &Routes::default()) else { panic!("accepted") };
         assert_eq!(problems.len(), 7, "{problems:#?}");
     }
 

@@ -80,17 +80,10 @@ impl Metric {
 /// Sends log lines to standard output: JSON on Lambda, text elsewhere. `RUST_LOG` chooses the level, `info` by default.
 pub fn init() {
     let filter = outside::variable("RUST_LOG").unwrap_or_else(|| "info,lambda_runtime=warn".to_owned());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_target(false);
     // A second initialisation in one process, as in tests, changes nothing.
     let _already_set = if outside::variable("AWS_LAMBDA_INITIALIZATION_TYPE").is_some() {
-        builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .try_init()
+        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     } else {
         builder.with_ansi(false).try_init()
     };
@@ -99,11 +92,7 @@ pub fn init() {
 impl Telemetry {
     /// Telemetry of one function of a stack; metrics are written on Lambda only.
     pub fn new(stack: impl Into<String>, function: &'static str, metrics: bool) -> Self {
-        Self {
-            stack: stack.into(),
-            function,
-            metrics,
-        }
+        Self { stack: stack.into(), function, metrics }
     }
 
     /// Writes the one line of an invocation.
@@ -162,9 +151,6 @@ mod tests {
         let telemetry = Telemetry::new("shop", "consumer", true);
         let metric = telemetry.embedded(Metric::DeliveryLatency, 12, 1_000);
         assert_eq!(metric["DeliveryLatency"], 12);
-        assert_eq!(
-            metric["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Unit"],
-            "Milliseconds"
-        );
+        assert_eq!(metric["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Unit"], "Milliseconds");
     }
 }

@@ -41,14 +41,7 @@ async fn ignored_when_no_route_matches() {
 async fn a_route_that_was_just_applied_is_never_ignored() {
     let stack = stack().await;
     let body = r#"{"event":"media.create","createdAt":"y","media":{}}"#;
-    apply(
-        &stack,
-        &format!(
-            "[[route]]\nname = \"m\"\nsource = \"strapi\"\nurl = \"{}/m\"",
-            stack.receiver.url
-        ),
-    )
-    .await;
+    apply(&stack, &format!("[[route]]\nname = \"m\"\nsource = \"strapi\"\nurl = \"{}/m\"", stack.receiver.url)).await;
     assert_eq!(deliver(&stack, "/strapi", body.as_bytes()).await.word(), "processed");
 }
 
@@ -59,13 +52,8 @@ async fn unsigned_forged_expired_and_foreign_deliveries_never_reach_the_handler(
     let bytes = body.as_bytes();
     let url = stack.function_url("consumer/strapi");
     let now = outside::now() / 1_000;
-    let forged = surehook::qstash::token::sign(
-        &surehook::secret::Secret::new("sig_other").unwrap(),
-        &url,
-        bytes,
-        now,
-        "1",
-    );
+    let forged =
+        surehook::qstash::token::sign(&surehook::secret::Secret::new("sig_other").unwrap(), &url, bytes, now, "1");
     for signature in [
         None,
         Some("nonsense".to_owned()),
@@ -85,9 +73,7 @@ async fn unsigned_forged_expired_and_foreign_deliveries_never_reach_the_handler(
 #[tokio::test]
 async fn in_progress_while_another_worker_holds_the_event() {
     let stack = stack().await;
-    stack
-        .receiver
-        .react(|_| Reaction::status(200).after(Duration::from_millis(800)));
+    stack.receiver.react(|_| Reaction::status(200).after(Duration::from_millis(800)));
     let body = event("held");
     let (first, second) = tokio::join!(deliver(&stack, "/strapi", body.as_bytes()), async {
         wait_for_receiver(&stack, &body).await;
@@ -109,20 +95,13 @@ async fn permanent_failure_is_the_pair_that_is_never_retried() {
     let record = record(&stack, &body).await.unwrap();
     assert_eq!(record.status, Status::Retryable);
     assert!(record.last_error.unwrap().text.contains("no such field"));
-    assert!(
-        !answer.body.to_string().contains("no such field"),
-        "internal text stays inside"
-    );
+    assert!(!answer.body.to_string().contains("no such field"), "internal text stays inside");
 }
 
 #[tokio::test]
 async fn malformed_payloads_and_bodies_over_the_limit_are_the_pair_too() {
     let limit = [("MAX_BODY_BYTES".to_owned(), "1000".to_owned())];
-    let stack = stack_with(StackOptions {
-        environment: limit.into(),
-        ..options()
-    })
-    .await;
+    let stack = stack_with(StackOptions { environment: limit.into(), ..options() }).await;
     let malformed = deliver(&stack, "/strapi", b"{\"event\":").await;
     assert!(malformed.is_final() && malformed.word() == "malformed", "{malformed:?}");
     let payload = deliver(&stack, "/payload", b"{\"data\":1}").await;
@@ -135,14 +114,8 @@ async fn malformed_payloads_and_bodies_over_the_limit_are_the_pair_too() {
 async fn other_content_under_the_same_id_is_a_conflict() {
     let stack = stack().await;
     let body = |data: u32| json!({"id": "1", "topic": "orders", "eventType": "a", "data": data}).to_string();
-    assert_eq!(
-        deliver(&stack, "/payload", body(1).as_bytes()).await.word(),
-        "processed"
-    );
-    assert_eq!(
-        deliver(&stack, "/payload", body(1).as_bytes()).await.word(),
-        "duplicate"
-    );
+    assert_eq!(deliver(&stack, "/payload", body(1).as_bytes()).await.word(), "processed");
+    assert_eq!(deliver(&stack, "/payload", body(1).as_bytes()).await.word(), "duplicate");
     let conflict = deliver(&stack, "/payload", body(2).as_bytes()).await;
     assert!(conflict.is_final() && conflict.word() == "conflict", "{conflict:?}");
 }
@@ -150,17 +123,10 @@ async fn other_content_under_the_same_id_is_a_conflict() {
 #[tokio::test]
 async fn transient_failure_passes_the_destinations_retry_after_on() {
     let stack = stack().await;
-    stack.receiver.react(|_| Reaction {
-        status: 429,
-        retry_after: Some(17),
-        ..Reaction::default()
-    });
+    stack.receiver.react(|_| Reaction { status: 429, retry_after: Some(17), ..Reaction::default() });
     let body = event("transient");
     let answer = deliver(&stack, "/strapi", body.as_bytes()).await;
-    assert_eq!(
-        (answer.status, answer.word(), answer.header("retry-after")),
-        (503, "transient-failure", Some("17"))
-    );
+    assert_eq!((answer.status, answer.word(), answer.header("retry-after")), (503, "transient-failure", Some("17")));
     stack.receiver.react(|_| Reaction::status(200));
     assert_eq!(deliver(&stack, "/strapi", body.as_bytes()).await.word(), "processed");
 }
@@ -168,11 +134,7 @@ async fn transient_failure_passes_the_destinations_retry_after_on() {
 #[tokio::test]
 async fn a_destination_that_is_away_is_a_transient_failure() {
     let stack = stack().await;
-    apply(
-        &stack,
-        "[[route]]\nname = \"x\"\nsource = \"strapi\"\nurl = \"http://127.0.0.1:1/\"",
-    )
-    .await;
+    apply(&stack, "[[route]]\nname = \"x\"\nsource = \"strapi\"\nurl = \"http://127.0.0.1:1/\"").await;
     let body = r#"{"event":"media.create","createdAt":"z","media":{}}"#;
     assert_eq!(deliver(&stack, "/strapi", body.as_bytes()).await.status, 503);
 }
@@ -196,12 +158,7 @@ async fn unconfigured_sources_and_routes_make_events_wait() {
     assert!(answer.body["detail"].as_str().unwrap().contains("github"));
     apply(&stack, "").await;
     // The process still knows the old routes for what they match, so this asks for what they do not.
-    let answer = deliver(
-        &stack,
-        "/strapi",
-        br#"{"event":"media.create","createdAt":"1","media":{}}"#,
-    )
-    .await;
+    let answer = deliver(&stack, "/strapi", br#"{"event":"media.create","createdAt":"1","media":{}}"#).await;
     assert_eq!((answer.status, answer.word()), (503, "no-routes"));
 }
 
@@ -219,9 +176,7 @@ async fn the_dead_are_answered_200_because_they_are_kept() {
 #[tokio::test]
 async fn a_lost_lease_answers_what_the_record_now_says() {
     let stack = stack().await;
-    stack
-        .receiver
-        .react(|_| Reaction::status(200).after(Duration::from_millis(500)));
+    stack.receiver.react(|_| Reaction::status(200).after(Duration::from_millis(500)));
     for (now, status, word) in [
         (Status::Running, 409, "in-progress"),
         (Status::Done, 200, "duplicate"),
@@ -229,16 +184,9 @@ async fn a_lost_lease_answers_what_the_record_now_says() {
         (Status::Dead, 200, "dead"),
     ] {
         let body = event(now.word());
-        let (answer, ()) = tokio::join!(
-            deliver(&stack, "/strapi", body.as_bytes()),
-            take_over(&stack, &body, now)
-        );
+        let (answer, ()) = tokio::join!(deliver(&stack, "/strapi", body.as_bytes()), take_over(&stack, &body, now));
         assert_eq!((answer.status, answer.word()), (status, word));
-        assert_eq!(
-            record(&stack, &body).await.unwrap().status,
-            now,
-            "the old worker wrote nothing"
-        );
+        assert_eq!(record(&stack, &body).await.unwrap().status, now, "the old worker wrote nothing");
     }
 }
 
@@ -261,14 +209,8 @@ async fn take_over(stack: &Stack, body: &str, target: Status) {
         lease_until: now + 60_000,
     };
     let taken = store.claim(&key, &claim).await.unwrap();
-    let nothing = Attempted {
-        delivered: vec![],
-        refused: vec![],
-    };
-    let failure = Failure {
-        class: "transient".into(),
-        text: "x".into(),
-    };
+    let nothing = Attempted { delivered: vec![], refused: vec![] };
+    let failure = Failure { class: "transient".into(), text: "x".into() };
     match target {
         Status::Done => drop(store.complete(&key, &taken, &[], now, now / 1_000 + 60).await.unwrap()),
         Status::Retryable => drop(store.fail(&key, &taken, &nothing, &failure, now).await.unwrap()),
@@ -283,10 +225,7 @@ async fn bury(stack: &Stack, body: &str) {
 async fn bury_at(stack: &Stack, body: &str, now: i64) {
     let (store, key) = (stack.store(), key(stack, body));
     let record = store.record(&key).await.unwrap().unwrap();
-    let failure = Failure {
-        class: "permanent".into(),
-        text: "x".into(),
-    };
+    let failure = Failure { class: "permanent".into(), text: "x".into() };
     let burial = Burial {
         content: record.content,
         source: "strapi".into(),
@@ -308,8 +247,5 @@ async fn answers_are_json_and_carry_nothing_but_fixed_words() {
     let stack = stack().await;
     let Answered { headers, body, .. } = deliver(&stack, "/strapi", event("words").as_bytes()).await;
     assert_eq!(headers["content-type"], "application/json");
-    assert_eq!(
-        body.as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["event", "status"]
-    );
+    assert_eq!(body.as_object().unwrap().keys().collect::<Vec<_>>(), ["event", "status"]);
 }

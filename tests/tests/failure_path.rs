@@ -20,9 +20,7 @@ fn refuse(stack: &Stack, status: u16, times: u32) {
     let left = AtomicU32::new(times);
     stack.receiver.react(move |received: &Received| {
         let refuse = received.path == "/shop"
-            && left
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
-                .is_ok();
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         Reaction::status(if refuse { status } else { 200 })
     });
 }
@@ -36,22 +34,14 @@ async fn what_qstash_gave_up_is_delivered_again_later() {
     publish(&stack, "again", &body).await;
     stack.qstash.idle().await;
     let record = record(&stack, &body).await.unwrap();
-    assert_eq!(
-        (record.status, record.attempts),
-        (Status::Done, 10),
-        "two whole rounds and a half"
-    );
+    assert_eq!((record.status, record.attempts), (Status::Done, 10), "two whole rounds and a half");
     assert_eq!((accepted(&stack, &body), stack.qstash.dlq_len()), (1, 0));
 }
 
 #[tokio::test]
 async fn an_event_that_had_all_its_rounds_becomes_a_dead_letter() {
     let rounds = [("RETRY_ROUNDS".to_owned(), "1".to_owned())];
-    let stack = stack_with(StackOptions {
-        environment: rounds.into(),
-        ..options()
-    })
-    .await;
+    let stack = stack_with(StackOptions { environment: rounds.into(), ..options() }).await;
     connect(&stack, "rounds", &[]).await;
     refuse(&stack, 500, u32::MAX);
     let body = event("rounds");
@@ -64,10 +54,7 @@ async fn an_event_that_had_all_its_rounds_becomes_a_dead_letter() {
         (Some("rounds-used-up"), Some("strapi"))
     );
     assert_eq!(received(&stack, &body).len(), 8, "two rounds of four attempts");
-    assert_eq!(
-        (record(&stack, &body).await.unwrap().status, stack.qstash.dlq_len()),
-        (Status::Dead, 0)
-    );
+    assert_eq!((record(&stack, &body).await.unwrap().status, stack.qstash.dlq_len()), (Status::Dead, 0));
 }
 
 #[tokio::test]
@@ -79,12 +66,7 @@ async fn only_the_endpoint_that_failed_is_retried_and_requeued() {
     let body = event("two");
     publish(&stack, "two", &body).await;
     stack.qstash.idle().await;
-    let of = |path: &str| {
-        received(&stack, &body)
-            .iter()
-            .filter(|received| received.path == path)
-            .count()
-    };
+    let of = |path: &str| received(&stack, &body).iter().filter(|received| received.path == path).count();
     assert_eq!((of("/other"), of("/shop")), (1, 7));
     assert_eq!(record(&stack, &body).await.unwrap().status, Status::Done);
 }
@@ -94,26 +76,16 @@ async fn an_endpoint_that_is_not_ours_is_requeued_and_buried_and_replayed_like_o
     let stack = stack().await;
     let other = format!("{}/other", stack.receiver.url);
     connect(&stack, "foreign", &[other]).await;
-    stack
-        .receiver
-        .react(|received| Reaction::status(if received.path == "/other" { 410 } else { 200 }));
+    stack.receiver.react(|received| Reaction::status(if received.path == "/other" { 410 } else { 200 }));
     let body = event("foreign");
     publish(&stack, "foreign", &body).await;
     stack.qstash.idle().await;
     let letter = letters(&stack).await.remove(0);
-    assert_eq!(
-        (letter["status"].as_u64(), letter["source"].as_str()),
-        (Some(410), Some(""))
-    );
+    assert_eq!((letter["status"].as_u64(), letter["source"].as_str()), (Some(410), Some("")));
     stack.receiver.react(|_| Reaction::status(200));
     operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
     stack.qstash.idle().await;
-    let of = |path: &str| {
-        received(&stack, &body)
-            .iter()
-            .filter(|r| r.path == path && r.status == 200)
-            .count()
-    };
+    let of = |path: &str| received(&stack, &body).iter().filter(|r| r.path == path && r.status == 200).count();
     assert_eq!((of("/other"), of("/shop"), letters(&stack).await.len()), (1, 1, 0));
 }
 
@@ -128,25 +100,10 @@ async fn a_refused_event_is_buried_shown_mended_and_replayed() {
     let id = letters(&stack).await[0]["id"].as_str().unwrap().to_owned();
     let shown = operate(&stack, json!({"command": "show", "id": id})).await;
     assert_eq!(shown["shown"]["body"].as_str(), Some(body.as_str()));
-    assert!(
-        shown["shown"]["head"]["error"]
-            .as_str()
-            .unwrap()
-            .contains("no such field")
-    );
+    assert!(shown["shown"]["head"]["error"].as_str().unwrap().contains("no such field"));
 
-    let dry = operate(
-        &stack,
-        json!({"command": "replay", "selection": {"ids": [id]}, "dryRun": true}),
-    )
-    .await;
-    assert_eq!(
-        (
-            dry["replayed"]["ids"].as_array().unwrap().len(),
-            letters(&stack).await.len()
-        ),
-        (1, 1)
-    );
+    let dry = operate(&stack, json!({"command": "replay", "selection": {"ids": [id]}, "dryRun": true})).await;
+    assert_eq!((dry["replayed"]["ids"].as_array().unwrap().len(), letters(&stack).await.len()), (1, 1));
     stack.receiver.react(|_| Reaction::status(200));
     for _ in 0..2 {
         operate(&stack, json!({"command": "replay", "selection": {"ids": [id]}})).await;
@@ -164,9 +121,7 @@ async fn a_refused_event_is_buried_shown_mended_and_replayed() {
 async fn letters_of_one_cause_share_a_fingerprint() {
     let stack = stack().await;
     connect(&stack, "cause", &[]).await;
-    stack
-        .receiver
-        .react(|received| Reaction::status(422).saying(&format!("order {} is unknown", received.number)));
+    stack.receiver.react(|received| Reaction::status(422).saying(&format!("order {} is unknown", received.number)));
     for name in ["one", "two", "three"] {
         publish(&stack, "cause", &event(name)).await;
     }
@@ -184,11 +139,7 @@ async fn a_purged_event_is_gone_and_late_deliveries_find_its_record() {
     let body = event("purge");
     publish(&stack, "purge", &body).await;
     stack.qstash.idle().await;
-    operate(
-        &stack,
-        json!({"command": "purge", "selection": {"filter": {"source": "strapi"}}}),
-    )
-    .await;
+    operate(&stack, json!({"command": "purge", "selection": {"filter": {"source": "strapi"}}})).await;
     assert!(letters(&stack).await.is_empty());
     stack.receiver.react(|_| Reaction::status(200));
     publish(&stack, "purge", &body).await;
@@ -201,50 +152,29 @@ async fn a_purged_event_is_gone_and_late_deliveries_find_its_record() {
 async fn lost_callbacks_are_made_good_by_the_sweep() {
     let stack = stack().await;
     connect(&stack, "lost", &[]).await;
-    stack.qstash.set_faults(Faults {
-        lose_callbacks: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
     refuse(&stack, 503, 4);
     let again = event("lost");
     publish(&stack, "lost", &again).await;
     stack.qstash.idle().await;
-    stack.receiver.react(|received| {
-        Reaction::status(if received.body.starts_with(b"{\"event\":\"bad") {
-            422
-        } else {
-            200
-        })
-    });
+    stack
+        .receiver
+        .react(|received| Reaction::status(if received.body.starts_with(b"{\"event\":\"bad") { 422 } else { 200 }));
     let bad = "{\"event\":\"bad\"}";
     publish(&stack, "lost", bad).await;
     stack.qstash.idle().await;
     assert_eq!(stack.qstash.dlq_len(), 2);
     let swept = operate(&stack, json!({"command": "sweep"})).await;
-    assert_eq!(
-        (swept["swept"]["requeued"].as_u64(), swept["swept"]["buried"].as_u64()),
-        (Some(1), Some(1)),
-        "{swept}"
-    );
+    assert_eq!((swept["swept"]["requeued"].as_u64(), swept["swept"]["buried"].as_u64()), (Some(1), Some(1)), "{swept}");
     stack.qstash.idle().await;
-    assert_eq!(
-        (
-            accepted(&stack, &again),
-            stack.qstash.dlq_len(),
-            letters(&stack).await.len()
-        ),
-        (1, 0, 1)
-    );
+    assert_eq!((accepted(&stack, &again), stack.qstash.dlq_len(), letters(&stack).await.len()), (1, 0, 1));
 }
 
 #[tokio::test]
 async fn repeated_callbacks_deliver_nothing_twice() {
     let stack = stack().await;
     connect(&stack, "repeat", &[]).await;
-    stack.qstash.set_faults(Faults {
-        repeat_callbacks: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { repeat_callbacks: true, ..Faults::default() });
     refuse(&stack, 503, 4);
     let body = event("repeat");
     publish(&stack, "repeat", &body).await;
@@ -257,10 +187,7 @@ async fn repeated_callbacks_deliver_nothing_twice() {
 async fn a_callback_that_comes_after_the_event_was_done_only_clears_the_queue() {
     let stack = stack().await;
     connect(&stack, "late", &[]).await;
-    stack.qstash.set_faults(Faults {
-        lose_callbacks: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
     refuse(&stack, 503, 4);
     let body = event("late");
     publish(&stack, "late", &body).await;
@@ -270,10 +197,7 @@ async fn a_callback_that_comes_after_the_event_was_done_only_clears_the_queue() 
     stack.qstash.idle().await;
     assert_eq!(accepted(&stack, &body), 1);
     let answer = call_requeuer(&stack, &callback).await;
-    assert_eq!(
-        (answer.status, answer.word(), stack.qstash.dlq_len()),
-        (200, "settled", 0)
-    );
+    assert_eq!((answer.status, answer.word(), stack.qstash.dlq_len()), (200, "settled", 0));
     let again = call_requeuer(&stack, &callback).await;
     assert_eq!((again.status, again.word()), (200, "settled"));
     stack.qstash.idle().await;
@@ -284,10 +208,7 @@ async fn a_callback_that_comes_after_the_event_was_done_only_clears_the_queue() 
 async fn forged_callbacks_touch_nothing() {
     let stack = stack().await;
     connect(&stack, "forged", &[]).await;
-    stack.qstash.set_faults(Faults {
-        lose_callbacks: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
     refuse(&stack, 503, 4);
     publish(&stack, "forged", &event("forged")).await;
     stack.qstash.idle().await;
@@ -314,28 +235,19 @@ async fn a_callback_that_can_not_be_read_is_answered_200_and_left_to_the_sweep()
 async fn the_requeuer_answers_503_while_qstash_or_the_table_is_away() {
     let mut stack = stack().await;
     let any = json!({"sourceMessageId": "m", "url": "https://h.example/", "dlqId": "1-0"});
-    stack.qstash.set_faults(Faults {
-        away: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { away: true, ..Faults::default() });
     let answer = call_requeuer(&stack, &any).await;
     assert_eq!((answer.status, answer.word()), (503, "qstash-away"));
     stack.qstash.set_faults(Faults::default());
     connect(&stack, "store", &[]).await;
-    stack.qstash.set_faults(Faults {
-        lose_callbacks: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
     refuse(&stack, 503, 4);
     publish(&stack, "store", &event("store")).await;
     stack.qstash.idle().await;
     let callback = callback(&stack).await;
     stack.dynamo.cut_off();
     let answer = call_requeuer(&stack, &callback).await;
-    assert_eq!(
-        (answer.status, answer.word(), stack.qstash.dlq_len()),
-        (503, "store-away", 1)
-    );
+    assert_eq!((answer.status, answer.word(), stack.qstash.dlq_len()), (503, "store-away", 1));
 }
 
 #[tokio::test]
@@ -348,20 +260,14 @@ async fn the_sweep_leaves_entries_of_others_alone() {
     qstash(&stack).publish(&to, &none, body.into()).await.unwrap();
     stack.qstash.idle().await;
     let swept = operate(&stack, json!({"command": "sweep"})).await;
-    assert_eq!(
-        (swept["swept"]["notOurs"].as_u64(), stack.qstash.dlq_len()),
-        (Some(1), 1)
-    );
+    assert_eq!((swept["swept"]["notOurs"].as_u64(), stack.qstash.dlq_len()), (Some(1), 1));
 }
 
 #[tokio::test]
 async fn a_lost_notice_is_handled_and_deleted() {
     let stack = stack().await;
     connect(&stack, "notice", &[]).await;
-    stack.qstash.set_faults(Faults {
-        lose_callbacks: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
     refuse(&stack, 503, 4);
     let body = event("notice");
     publish(&stack, "notice", &body).await;
@@ -378,17 +284,10 @@ pub(crate) async fn lose_notice(stack: &Stack) {
     let notice = callback(stack).await.to_string();
     let to = surehook::qstash::client::Destination::Url(stack.function_url("requeuer"));
     let once = [("Upstash-Retries".to_owned(), "0".to_owned())];
-    stack.qstash.set_faults(Faults {
-        lose_callbacks: true,
-        cut_deliveries: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { lose_callbacks: true, cut_deliveries: true, ..Faults::default() });
     qstash(stack).publish(&to, &once, notice.into()).await.unwrap();
     stack.qstash.idle().await;
-    stack.qstash.set_faults(Faults {
-        lose_callbacks: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
 }
 
 /// The callback that QStash would send for the oldest entry.

@@ -33,11 +33,7 @@ use crate::{
 const MOST_STEPS: i64 = 60;
 
 fn moment() -> Moment {
-    Moment {
-        now: outside::now(),
-        started: Instant::now(),
-        deadline: None,
-    }
+    Moment { now: outside::now(), started: Instant::now(), deadline: None }
 }
 
 fn processor(stack: &Stack, fuse: &Fuse) -> Processor {
@@ -60,10 +56,7 @@ async fn requeue(stack: &Stack, fuse: &Fuse) {
     };
     let body = callback(stack).await.to_string();
     let mut headers = http::HeaderMap::new();
-    headers.insert(
-        "upstash-signature",
-        signature(stack, &base, body.as_bytes()).parse().unwrap(),
-    );
+    headers.insert("upstash-signature", signature(stack, &base, body.as_bytes()).parse().unwrap());
     let request = Incoming {
         method: "POST".into(),
         path: String::new(),
@@ -80,10 +73,7 @@ async fn requeue(stack: &Stack, fuse: &Fuse) {
 async fn quiet_stack() -> Stack {
     let stack = stack().await;
     connect(&stack, "t", &[]).await;
-    stack.qstash.set_faults(Faults {
-        lose_callbacks: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
     stack
 }
 
@@ -123,25 +113,13 @@ macro_rules! at_every_step {
 #[tokio::test]
 async fn requeue_killed_at_any_step() {
     let stack = quiet_stack().await;
-    at_every_step!(
-        stack,
-        body,
-        |stack, name: String| prepare_failed(stack, name, 503),
-        requeue,
-        check_arrives_once
-    );
+    at_every_step!(stack, body, |stack, name: String| prepare_failed(stack, name, 503), requeue, check_arrives_once);
 }
 
 #[tokio::test]
 async fn bury_killed_at_any_step() {
     let stack = quiet_stack().await;
-    at_every_step!(
-        stack,
-        body,
-        |stack, name: String| prepare_failed(stack, name, 422),
-        requeue,
-        check_one_letter
-    );
+    at_every_step!(stack, body, |stack, name: String| prepare_failed(stack, name, 422), requeue, check_one_letter);
 }
 
 #[tokio::test]
@@ -170,20 +148,8 @@ async fn prepare_buried(stack: &Stack, name: String) -> String {
 }
 
 async fn replay_all(stack: &Stack, fuse: &Fuse) {
-    let selection = Selection {
-        all: true,
-        ..Selection::default()
-    };
-    let _cut_short = processor(stack, fuse)
-        .call(
-            Command::Replay {
-                selection,
-                dry_run: false,
-            },
-            moment(),
-            0.5,
-        )
-        .await;
+    let selection = Selection { all: true, ..Selection::default() };
+    let _cut_short = processor(stack, fuse).call(Command::Replay { selection, dry_run: false }, moment(), 0.5).await;
 }
 
 async fn sweep(stack: &Stack, fuse: &Fuse) {
@@ -199,18 +165,10 @@ async fn prepare_mess(stack: &Stack, name: String) -> String {
     let body = json!({"id": id, "topic": "t", "eventType": "a", "data": name}).to_string();
     let dedup = ("Upstash-Deduplication-Id".to_owned(), id.replace(' ', "-"));
     let json = ("Content-Type".to_owned(), "application/json".to_owned());
-    let row = OutboxRow {
-        id,
-        at: outside::now(),
-        topic: "outbox".into(),
-        headers: vec![dedup, json],
-        body: body.into(),
-    };
+    let row =
+        OutboxRow { id, at: outside::now(), topic: "outbox".into(), headers: vec![dedup, json], body: body.into() };
     let endpoint = stack.function_url("consumer/payload");
-    crate::support::qstash(stack)
-        .add_endpoints("outbox", &[endpoint])
-        .await
-        .unwrap();
+    crate::support::qstash(stack).add_endpoints("outbox", &[endpoint]).await.unwrap();
     stack.store().put_outbox(&row).await.unwrap();
     stack.receiver.react(|_| Reaction::status(200));
     again

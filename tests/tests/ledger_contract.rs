@@ -50,19 +50,13 @@ struct World {
 
 #[test]
 fn random_commands_give_the_same_answers_on_rules_and_table() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let dynamo = runtime.block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         Dynamo::start(listener, None, TABLE).await.unwrap()
     });
-    let mut runner = TestRunner::new(ProptestConfig {
-        cases: 96,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() });
     let number = std::cell::Cell::new(0_u64);
     runner
         .run(&commands(), |commands| {
@@ -76,14 +70,7 @@ fn random_commands_give_the_same_answers_on_rules_and_table() {
 
 impl World {
     fn new(store: Store, key: EventKey) -> Self {
-        Self {
-            store,
-            key,
-            record: None,
-            held: None,
-            letters: Vec::new(),
-            now: START,
-        }
+        Self { store, key, record: None, held: None, letters: Vec::new(), now: START }
     }
 
     async fn play(mut self, commands: &[Command]) {
@@ -132,10 +119,7 @@ impl World {
 
     /// What a worker believes to hold: the truth, or what was true one fence ago.
     fn belief(&self, stale: bool) -> Option<Record> {
-        self.held.clone().map(|held| Record {
-            fence: held.fence - u64::from(stale),
-            ..held
-        })
+        self.held.clone().map(|held| Record { fence: held.fence - u64::from(stale), ..held })
     }
 
     async fn complete(&mut self, stale: bool) {
@@ -143,24 +127,15 @@ impl World {
         let expires_at = self.now / 1_000 + 300;
         let delivered = vec!["d1".to_owned()];
         let expected = rules::complete(self.record.as_ref(), &lease(&held), &delivered, self.now, expires_at);
-        let answer = self
-            .store
-            .complete(&self.key, &held, &delivered, self.now, expires_at)
-            .await;
+        let answer = self.store.complete(&self.key, &held, &delivered, self.now, expires_at).await;
         self.compare(expected, answer);
     }
 
     async fn fail(&mut self, stale: bool) {
         let Some(held) = self.belief(stale) else { return };
-        let attempted = Attempted {
-            delivered: vec![],
-            refused: vec!["d2".into()],
-        };
+        let attempted = Attempted { delivered: vec![], refused: vec!["d2".into()] };
         let expected = rules::fail(self.record.as_ref(), &lease(&held), &attempted, &failure(), self.now);
-        let answer = self
-            .store
-            .fail(&self.key, &held, &attempted, &failure(), self.now)
-            .await;
+        let answer = self.store.fail(&self.key, &held, &attempted, &failure(), self.now).await;
         self.compare(expected, answer);
     }
 
@@ -220,17 +195,11 @@ impl World {
 }
 
 fn lease(record: &Record) -> Lease {
-    Lease {
-        owner: record.owner.clone(),
-        fence: record.fence,
-    }
+    Lease { owner: record.owner.clone(), fence: record.fence }
 }
 
 fn failure() -> Failure {
-    Failure {
-        class: "transient".into(),
-        text: "503".into(),
-    }
+    Failure { class: "transient".into(), text: "503".into() }
 }
 
 /// A letter of an event, as the failure path would make it.
@@ -270,9 +239,7 @@ async fn letters_of_any_size_survive_the_table() {
         // Bytes that do not compress.
         let mut state = 1_u64;
         let body: Vec<u8> = std::iter::repeat_with(|| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as u8
         })
         .take(size)

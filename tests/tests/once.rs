@@ -25,24 +25,13 @@ use crate::support::{
 
 #[tokio::test]
 async fn of_32_copies_of_one_delivery_one_runs_the_handler() {
-    let stack = stack_with(StackOptions {
-        concurrency: 8,
-        ..options()
-    })
-    .await;
-    stack
-        .receiver
-        .react(|_| Reaction::status(200).after(Duration::from_millis(200)));
+    let stack = stack_with(StackOptions { concurrency: 8, ..options() }).await;
+    stack.receiver.react(|_| Reaction::status(200).after(Duration::from_millis(200)));
     let body = event("copies");
     let url = stack.function_url("consumer/strapi");
     let token = signature(&stack, &url, body.as_bytes());
     let answers = join_all((0..32).map(|_| post(&url, Some(token.clone()), body.as_bytes()))).await;
-    let count = |status, word| {
-        answers
-            .iter()
-            .filter(|a| (a.status, a.word()) == (status, word))
-            .count()
-    };
+    let count = |status, word| answers.iter().filter(|a| (a.status, a.word()) == (status, word)).count();
     assert_eq!(count(200, "processed"), 1);
     assert_eq!(count(200, "duplicate") + count(409, "in-progress"), 31);
     assert_eq!(received(&stack, &body).len(), 1);
@@ -54,11 +43,7 @@ async fn of_32_copies_of_one_delivery_one_runs_the_handler() {
 #[tokio::test]
 async fn an_event_whose_worker_is_killed_is_handled_after_the_lease() {
     let short = [("HANDLER_TIMEOUT".to_owned(), "1s".to_owned())];
-    let stack = stack_with(StackOptions {
-        environment: short.into(),
-        ..options()
-    })
-    .await;
+    let stack = stack_with(StackOptions { environment: short.into(), ..options() }).await;
     connect(&stack, "killed", &[]).await;
     let body = event("killed");
     stack.receiver.react(|received| match received.number {
@@ -72,30 +57,18 @@ async fn an_event_whose_worker_is_killed_is_handled_after_the_lease() {
     let record = record(&stack, &body).await.unwrap();
     assert_eq!((record.status, record.attempts, record.fence), (Status::Done, 2, 2));
     assert_eq!(accepted(&stack, &body), 1);
-    let ids: Vec<_> = received(&stack, &body)
-        .iter()
-        .map(|r| r.header("webhook-id").unwrap().to_owned())
-        .collect();
+    let ids: Vec<_> = received(&stack, &body).iter().map(|r| r.header("webhook-id").unwrap().to_owned()).collect();
     assert_eq!(ids[0], ids[1], "the destination can tell that it is the same event");
 }
 
 #[tokio::test]
 async fn a_handler_that_outlives_the_function_is_cut_off_and_retried() {
-    let limits = StackOptions {
-        time_limit: Duration::from_secs(2),
-        ..options()
-    };
+    let limits = StackOptions { time_limit: Duration::from_secs(2), ..options() };
     let stack = stack_with(limits).await;
     let body = event("slow");
-    stack
-        .receiver
-        .react(|_| Reaction::status(200).after(Duration::from_secs(20)));
+    stack.receiver.react(|_| Reaction::status(200).after(Duration::from_secs(20)));
     let answer = deliver(&stack, "/strapi", body.as_bytes()).await;
-    assert_eq!(
-        (answer.status, answer.word()),
-        (503, "transient-failure"),
-        "answered before Lambda's limit"
-    );
+    assert_eq!((answer.status, answer.word()), (503, "transient-failure"), "answered before Lambda's limit");
     assert_eq!(record(&stack, &body).await.unwrap().status, Status::Retryable);
 }
 
@@ -105,10 +78,7 @@ async fn every_capture_arrives_with_its_bytes_unchanged() {
     connect(&stack, "strapi.all", &[]).await;
     crate::support::apply(
         &stack,
-        &format!(
-            "[[route]]\nname = \"shop\"\nsource = \"strapi\"\nurl = \"{}/shop\"",
-            stack.receiver.url
-        ),
+        &format!("[[route]]\nname = \"shop\"\nsource = \"strapi\"\nurl = \"{}/shop\"", stack.receiver.url),
     )
     .await;
     let captures = captures();
@@ -117,12 +87,7 @@ async fn every_capture_arrives_with_its_bytes_unchanged() {
     }
     stack.qstash.idle().await;
     let mut sent: Vec<String> = captures.iter().map(|capture| capture.digest()).collect();
-    let mut arrived: Vec<String> = stack
-        .receiver
-        .received()
-        .into_iter()
-        .map(|received| received.body_sha256)
-        .collect();
+    let mut arrived: Vec<String> = stack.receiver.received().into_iter().map(|received| received.body_sha256).collect();
     sent.sort();
     arrived.sort();
     assert_eq!(arrived, sent);
@@ -149,11 +114,7 @@ async fn one_delivery_costs_two_write_units_no_read_units_and_under_a_kilobyte()
     let stack = stack().await;
     let store = stack.store().metered();
     let consumer = consumer(&stack, store.clone()).await;
-    let body = captures()
-        .into_iter()
-        .find(|capture| capture.body.len() > 120_000)
-        .unwrap()
-        .body;
+    let body = captures().into_iter().find(|capture| capture.body.len() > 120_000).unwrap().body;
     let answer = consumer.call(incoming(&stack, &body), moment()).await;
     assert_eq!(answer.outcome, Outcome::Processed);
     let capacity = store.capacity();
@@ -216,25 +177,16 @@ async fn consumer(stack: &Stack, store: surehook::store::Store) -> Consumer<Deli
 }
 
 fn moment() -> Moment {
-    Moment {
-        now: outside::now(),
-        started: Instant::now(),
-        deadline: None,
-    }
+    Moment { now: outside::now(), started: Instant::now(), deadline: None }
 }
 
 fn incoming(stack: &Stack, body: &str) -> Incoming {
     let url = stack.function_url("consumer/strapi");
     let mut headers = http::HeaderMap::new();
-    headers.insert(
-        "upstash-signature",
-        signature(stack, &url, body.as_bytes()).parse().unwrap(),
-    );
+    headers.insert("upstash-signature", signature(stack, &url, body.as_bytes()).parse().unwrap());
     headers.insert(
         "upstash-message-id",
-        "msg_26hZCxZCuWyyTWPmSVBrNB882AMRP8TsrTzVKVsUg4NWwrkBPUcHzhNjWvDGmXoDL"
-            .parse()
-            .unwrap(),
+        "msg_26hZCxZCuWyyTWPmSVBrNB882AMRP8TsrTzVKVsUg4NWwrkBPUcHzhNjWvDGmXoDL".parse().unwrap(),
     );
     Incoming {
         method: "POST".into(),

@@ -8,10 +8,7 @@ use crate::support::{Answered, answered, operate, qstash, stack};
 
 async fn send(stack: &Stack, topic: &str, id: Option<&str>, body: &str) -> Answered {
     let url = format!("{}/{topic}", stack.function_url("producer"));
-    let mut request = reqwest::Client::new()
-        .post(url)
-        .bearer_auth(PRODUCER_TOKEN)
-        .body(body.to_owned());
+    let mut request = reqwest::Client::new().post(url).bearer_auth(PRODUCER_TOKEN).body(body.to_owned());
     if let Some(id) = id {
         request = request.header("idempotency-key", id);
     }
@@ -31,19 +28,13 @@ const EVENT: &str = r#"{"eventType":"order.created","data":{"n": 1.00}}"#;
 async fn an_accepted_event_arrives_with_its_data_unchanged() {
     let stack = connected().await;
     let answer = send(&stack, "orders", Some("o-1"), EVENT).await;
-    assert_eq!(
-        (answer.status, answer.word(), answer.body["id"].as_str()),
-        (202, "accepted", Some("o-1"))
-    );
+    assert_eq!((answer.status, answer.word(), answer.body["id"].as_str()), (202, "accepted", Some("o-1")));
     assert!(answer.body["messageId"].as_str().unwrap().starts_with("msg_"));
     stack.qstash.idle().await;
     let received = stack.receiver.received();
     assert_eq!((received.len(), received[0].path.as_str()), (1, "/warehouse"));
     let body = std::str::from_utf8(&received[0].body).unwrap();
-    assert!(
-        body.contains(r#""data":{"n": 1.00}"#) && body.contains(r#""id":"o-1""#),
-        "{body}"
-    );
+    assert!(body.contains(r#""data":{"n": 1.00}"#) && body.contains(r#""id":"o-1""#), "{body}");
 }
 
 #[tokio::test]
@@ -59,34 +50,22 @@ async fn a_senders_retry_is_the_same_event() {
 #[tokio::test]
 async fn while_qstash_is_away_the_outbox_keeps_events_and_the_sweep_publishes_them() {
     let stack = connected().await;
-    stack.qstash.set_faults(Faults {
-        away: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { away: true, ..Faults::default() });
     let answer = send(&stack, "orders", Some("o-3"), EVENT).await;
-    assert_eq!(
-        (answer.status, answer.body["id"].as_str(), answer.body.get("messageId")),
-        (202, Some("o-3"), None)
-    );
+    assert_eq!((answer.status, answer.body["id"].as_str(), answer.body.get("messageId")), (202, Some("o-3"), None));
     assert!(stack.receiver.received().is_empty());
     stack.qstash.set_faults(Faults::default());
     let swept = operate(&stack, json!({"command": "sweep"})).await;
     assert_eq!(swept["swept"]["published"], 1, "{swept}");
     stack.qstash.idle().await;
     assert_eq!(stack.receiver.received().len(), 1);
-    assert_eq!(
-        operate(&stack, json!({"command": "sweep"})).await["swept"]["published"],
-        0
-    );
+    assert_eq!(operate(&stack, json!({"command": "sweep"})).await["swept"]["published"], 0);
 }
 
 #[tokio::test]
 async fn while_both_are_away_the_sender_keeps_the_event() {
     let mut stack = connected().await;
-    stack.qstash.set_faults(Faults {
-        away: true,
-        ..Faults::default()
-    });
+    stack.qstash.set_faults(Faults { away: true, ..Faults::default() });
     stack.dynamo.cut_off();
     let answer = send(&stack, "orders", None, EVENT).await;
     assert_eq!(answer.status, 503);
@@ -116,27 +95,8 @@ async fn strangers_and_other_methods_are_refused() {
     let url = format!("{}/orders", stack.function_url("producer"));
     let client = reqwest::Client::new();
     assert_eq!(client.post(&url).body(EVENT).send().await.unwrap().status(), 401);
-    assert_eq!(
-        client
-            .post(&url)
-            .bearer_auth("wrong")
-            .body(EVENT)
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        401
-    );
-    assert_eq!(
-        client
-            .get(&url)
-            .bearer_auth(PRODUCER_TOKEN)
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        405
-    );
+    assert_eq!(client.post(&url).bearer_auth("wrong").body(EVENT).send().await.unwrap().status(), 401);
+    assert_eq!(client.get(&url).bearer_auth(PRODUCER_TOKEN).send().await.unwrap().status(), 405);
 }
 
 #[tokio::test]

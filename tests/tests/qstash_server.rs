@@ -13,19 +13,12 @@ use crate::support::{Answered, answered, event, options, qstash};
 
 /// A stack without functions: QStash and a receiver.
 async fn bare() -> Stack {
-    Stack::start(StackOptions {
-        program: None,
-        ..options()
-    })
-    .await
-    .unwrap()
+    Stack::start(StackOptions { program: None, ..options() }).await.unwrap()
 }
 
 async fn call(stack: &Stack, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answered {
     let url = format!("{}{path}", stack.qstash.url);
-    let mut request = reqwest::Client::new()
-        .request(method.parse().unwrap(), url)
-        .bearer_auth(TOKEN);
+    let mut request = reqwest::Client::new().request(method.parse().unwrap(), url).bearer_auth(TOKEN);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -40,23 +33,13 @@ async fn publish(stack: &Stack, headers: &[(&str, &str)], body: &str) -> Answere
 #[tokio::test]
 async fn a_url_gets_the_bytes_headers_and_query_that_were_published() {
     let stack = bare().await;
-    let headers = [
-        ("Content-Type", "application/x-own"),
-        ("Upstash-Forward-X-Own", "1"),
-        ("X-Other", "2"),
-    ];
+    let headers = [("Content-Type", "application/x-own"), ("Upstash-Forward-X-Own", "1"), ("X-Other", "2")];
     let answer = publish(&stack, &headers, "body").await;
     assert_eq!(answer.status, 201);
     stack.qstash.idle().await;
     let received = stack.receiver.received().remove(0);
-    assert_eq!(
-        (received.path.as_str(), &received.body[..]),
-        ("/in?a=1&b=2", &b"body"[..])
-    );
-    assert_eq!(
-        (received.header("content-type"), received.header("x-own")),
-        (Some("application/x-own"), Some("1"))
-    );
+    assert_eq!((received.path.as_str(), &received.body[..]), ("/in?a=1&b=2", &b"body"[..]));
+    assert_eq!((received.header("content-type"), received.header("x-own")), (Some("application/x-own"), Some("1")));
     assert_eq!(received.header("x-other"), None);
     assert_eq!(received.header("upstash-message-id"), answer.body["messageId"].as_str());
     assert!(received.header("upstash-signature").is_some());
@@ -65,15 +48,9 @@ async fn a_url_gets_the_bytes_headers_and_query_that_were_published() {
 #[tokio::test]
 async fn the_old_version_of_the_publish_call_is_accepted_too() {
     let stack = bare().await;
-    qstash(&stack)
-        .add_endpoints("t", &[format!("{}/t", stack.receiver.url)])
-        .await
-        .unwrap();
+    qstash(&stack).add_endpoints("t", &[format!("{}/t", stack.receiver.url)]).await.unwrap();
     let answer = call(&stack, "POST", "/v1/publish/t", &[], "x").await;
-    assert!(
-        answer.body[0]["messageId"].is_string(),
-        "a topic is answered with an array"
-    );
+    assert!(answer.body[0]["messageId"].is_string(), "a topic is answered with an array");
     stack.qstash.idle().await;
     assert_eq!(stack.receiver.received()[0].header("upstash-topic-name"), Some("t"));
 }
@@ -88,16 +65,7 @@ async fn bad_calls_are_refused_as_the_real_one_refuses_them() {
     assert_eq!(publish(&stack, &[("Upstash-Delay", "soon")], "").await.status, 400);
     assert_eq!(call(&stack, "DELETE", "/v2/dlq/", &[], "").await.status, 404);
     let url = format!("{}/v2/keys", stack.qstash.url);
-    assert_eq!(
-        reqwest::Client::new()
-            .get(url)
-            .bearer_auth("wrong")
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        401
-    );
+    assert_eq!(reqwest::Client::new().get(url).bearer_auth("wrong").send().await.unwrap().status(), 401);
 }
 
 #[tokio::test]
@@ -127,13 +95,7 @@ async fn the_non_retryable_pair_ends_in_the_dead_letter_queue_at_once() {
 
 #[tokio::test]
 async fn retry_after_beats_the_backoff() {
-    let stack = Stack::start(StackOptions {
-        program: None,
-        speed: 1.0,
-        ..options()
-    })
-    .await
-    .unwrap();
+    let stack = Stack::start(StackOptions { program: None, speed: 1.0, ..options() }).await.unwrap();
     stack.receiver.react(|received| Reaction {
         status: if received.number == 0 { 503 } else { 200 },
         retry_after: Some(0),
@@ -157,10 +119,7 @@ async fn a_deduplication_id_is_delivered_once() {
     let id = [("Upstash-Deduplication-Id", "one")];
     let first = publish(&stack, &id, "x").await;
     let second = publish(&stack, &id, "x").await;
-    assert_eq!(
-        (second.status, second.body["deduplicated"].as_bool()),
-        (202, Some(true))
-    );
+    assert_eq!((second.status, second.body["deduplicated"].as_bool()), (202, Some(true)));
     assert_eq!(second.body["messageId"], first.body["messageId"]);
     stack.qstash.idle().await;
     assert_eq!(stack.receiver.received().len(), 1);
@@ -169,16 +128,9 @@ async fn a_deduplication_id_is_delivered_once() {
 #[tokio::test]
 async fn entries_can_be_listed_read_used_once_and_deleted() {
     let stack = bare().await;
-    stack
-        .receiver
-        .react(|received| Reaction::status(if received.number < 3 { 500 } else { 200 }).saying("why"));
+    stack.receiver.react(|received| Reaction::status(if received.number < 3 { 500 } else { 200 }).saying("why"));
     for name in ["a", "b", "c"] {
-        publish(
-            &stack,
-            &[("Upstash-Retries", "0"), ("Upstash-Forward-X", name)],
-            &event(name),
-        )
-        .await;
+        publish(&stack, &[("Upstash-Retries", "0"), ("Upstash-Forward-X", name)], &event(name)).await;
         stack.qstash.idle().await;
     }
     let client = qstash(&stack);
@@ -186,18 +138,12 @@ async fn entries_can_be_listed_read_used_once_and_deleted() {
     let rest = client.dlq_page(page.cursor.as_deref(), 2).await.unwrap();
     assert_eq!((page.messages.len(), rest.messages.len(), rest.cursor), (2, 1, None));
     let entry = client.dlq_entry(&page.messages[0].dlq_id).await.unwrap();
-    assert_eq!(
-        (entry.status(), entry.response_text().as_str(), entry.header("x")),
-        (500, "why", Some("a"))
-    );
+    assert_eq!((entry.status(), entry.response_text().as_str(), entry.header("x")), (500, "why", Some("a")));
     assert_eq!(entry.body().unwrap(), event("a").as_bytes());
 
     let over = [("Upstash-Forward-Y".to_owned(), "2".to_owned())];
     client.dlq_retry(&entry.dlq_id, &over).await.unwrap();
-    assert!(
-        client.dlq_retry(&entry.dlq_id, &over).await.is_err(),
-        "an entry can be used once"
-    );
+    assert!(client.dlq_retry(&entry.dlq_id, &over).await.is_err(), "an entry can be used once");
     stack.qstash.idle().await;
     let again = stack.receiver.received().pop().unwrap();
     assert_eq!((again.header("x"), again.header("y")), (Some("a"), Some("2")));
@@ -213,14 +159,8 @@ async fn default_headers_of_a_topic_serve_where_the_call_says_nothing() {
     let stack = bare().await;
     stack.receiver.react(|_| Reaction::status(500));
     let client = qstash(&stack);
-    client
-        .add_endpoints("t", &[format!("{}/t", stack.receiver.url)])
-        .await
-        .unwrap();
-    client
-        .set_default_headers("t", &json!({"Upstash-Retries": "0"}))
-        .await
-        .unwrap();
+    client.add_endpoints("t", &[format!("{}/t", stack.receiver.url)]).await.unwrap();
+    client.set_default_headers("t", &json!({"Upstash-Retries": "0"})).await.unwrap();
     call(&stack, "POST", "/v2/publish/t", &[], "x").await;
     stack.qstash.idle().await;
     assert_eq!(stack.receiver.received().len(), 1);

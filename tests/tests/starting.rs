@@ -7,13 +7,7 @@ use crate::support::options;
 #[tokio::test]
 async fn a_function_without_its_configuration_names_every_variable() {
     let empty = ["TABLE_NAME", "QSTASH_CURRENT_SIGNING_KEY"].map(|name| (name.to_owned(), String::new()));
-    let error = Stack::start(StackOptions {
-        environment: empty.into(),
-        ..options()
-    })
-    .await
-    .unwrap_err()
-    .to_string();
+    let error = Stack::start(StackOptions { environment: empty.into(), ..options() }).await.unwrap_err().to_string();
     for part in ["consumer", "TABLE_NAME", "QSTASH_CURRENT_SIGNING_KEY"] {
         assert!(error.contains(part), "{part} in {error}");
     }
@@ -23,61 +17,34 @@ async fn a_function_without_its_configuration_names_every_variable() {
 async fn contradictory_configuration_is_refused() {
     let both = [("RETRY_LIST", "1m"), ("RETRY_BASE", "1h"), ("RETENTION_DAYS", "1")];
     let environment = both.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let error = Stack::start(StackOptions {
-        environment: environment.into(),
-        ..options()
-    })
-    .await
-    .unwrap_err()
-    .to_string();
-    assert!(
-        error.contains("contradicts") && error.contains("RETENTION_DAYS"),
-        "{error}"
-    );
+    let error =
+        Stack::start(StackOptions { environment: environment.into(), ..options() }).await.unwrap_err().to_string();
+    assert!(error.contains("contradicts") && error.contains("RETENTION_DAYS"), "{error}");
 }
 
 #[tokio::test]
 async fn a_port_in_use_is_named_with_the_flag_that_changes_it() {
     let taken = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let qstash_port = taken.local_addr().unwrap().port();
-    let error = Stack::start(StackOptions {
-        qstash_port,
-        ..options()
-    })
-    .await
-    .unwrap_err()
-    .to_string();
-    assert!(
-        error.contains(&qstash_port.to_string()) && error.contains("--qstash-port"),
-        "{error}"
-    );
+    let error = Stack::start(StackOptions { qstash_port, ..options() }).await.unwrap_err().to_string();
+    assert!(error.contains(&qstash_port.to_string()) && error.contains("--qstash-port"), "{error}");
 }
 
 #[tokio::test]
 async fn a_folder_that_can_not_be_written_is_named() {
     let data = Some("/proc/surehook".into());
-    let error = Stack::start(StackOptions { data, ..options() })
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = Stack::start(StackOptions { data, ..options() }).await.unwrap_err().to_string();
     assert!(error.contains("/proc/surehook") && error.contains("--data"), "{error}");
 }
 
 #[tokio::test]
 async fn a_table_in_a_file_outlives_the_stack() {
     let folder = tempfile::tempdir().unwrap();
-    let options = || StackOptions {
-        data: Some(folder.path().to_owned()),
-        program: None,
-        ..options()
-    };
+    let options = || StackOptions { data: Some(folder.path().to_owned()), program: None, ..options() };
     {
         let stack = Stack::start(options()).await.unwrap();
-        crate::support::apply(
-            &stack,
-            "[[route]]\nname = \"a\"\nsource = \"strapi\"\nurl = \"https://a.example/\"",
-        )
-        .await;
+        crate::support::apply(&stack, "[[route]]\nname = \"a\"\nsource = \"strapi\"\nurl = \"https://a.example/\"")
+            .await;
     }
     let stack = Stack::start(options()).await.unwrap();
     assert_eq!(stack.store().routes(true).await.unwrap().routes.len(), 1);

@@ -47,10 +47,7 @@ impl Account {
     pub(super) async fn take(stack: &Stack, captures: &[Capture], history: &History) -> Result<Self, Failure> {
         let mut answers: HashMap<(String, String), Vec<u16>> = HashMap::new();
         for received in stack.receiver.received() {
-            answers
-                .entry((received.body_sha256, received.path))
-                .or_default()
-                .push(received.status);
+            answers.entry((received.body_sha256, received.path)).or_default().push(received.status);
         }
         let mut rows = Vec::new();
         for (index, capture) in captures.iter().enumerate() {
@@ -72,29 +69,18 @@ impl Account {
             });
         }
         // Whatever is left came with a body that nobody published.
-        Ok(Self {
-            rows,
-            unknown: answers.len(),
-            dlq: stack.qstash.dlq_len(),
-            letters: letters(stack).await?,
-        })
+        Ok(Self { rows, unknown: answers.len(), dlq: stack.qstash.dlq_len(), letters: letters(stack).await? })
     }
 
     pub(super) fn print(&self) {
-        println!(
-            "  {:<22} {:>8}   {:<34} {:<34}",
-            "event", "bytes", "shop (through our consumer)", "the other API"
-        );
+        println!("  {:<22} {:>8}   {:<34} {:<34}", "event", "bytes", "shop (through our consumer)", "the other API");
         for row in &self.rows {
             let (shop, other) = (row.shop.text(row.status == Some(Status::Dead)), row.other.text(false));
             println!("  {:<22} {:>8}   {shop:<34} {other:<34}", row.label, row.bytes);
         }
         let delivered = self.rows.iter().filter(|row| row.shop.accepted == 1).count();
         let buried = self.rows.iter().filter(|row| row.status == Some(Status::Dead)).count();
-        println!(
-            "\n  {} events: {delivered} delivered to the shop, {buried} buried and kept.",
-            self.rows.len()
-        );
+        println!("\n  {} events: {delivered} delivered to the shop, {buried} buried and kept.", self.rows.len());
     }
 
     /// Whether nothing is lost and nothing that had succeeded was sent again, said point by point.
@@ -105,39 +91,17 @@ impl Account {
         let other = count(|row| row.other.accepted == 1);
         let again = count(|row| row.shop.again || row.other.again);
         let done = count(|row| row.status == Some(Status::Done));
-        let buried = before
-            .rows
-            .iter()
-            .filter(|row| row.status == Some(Status::Dead))
-            .count();
+        let buried = before.rows.iter().filter(|row| row.status == Some(Status::Dead)).count();
         let left = self.dlq + self.letters;
         println!("\nVerdict:");
         [
-            check(
-                shop == all,
-                &format!("{shop} of {all} events arrived at the shop, bytes unchanged"),
-            ),
-            check(
-                other == all,
-                &format!("{other} of {all} events arrived at the other API, bytes unchanged"),
-            ),
-            check(
-                again == 0,
-                &format!("{again} events were sent again after they had succeeded"),
-            ),
+            check(shop == all, &format!("{shop} of {all} events arrived at the shop, bytes unchanged")),
+            check(other == all, &format!("{other} of {all} events arrived at the other API, bytes unchanged")),
+            check(again == 0, &format!("{again} events were sent again after they had succeeded")),
             check(done == all, &format!("{done} of {all} events are done in the ledger")),
-            check(
-                buried > 0,
-                &format!("{buried} was buried, and arrived when it was replayed"),
-            ),
-            check(
-                left == 0,
-                &format!("{left} are left in QStash's dead-letter queue or as dead letters"),
-            ),
-            check(
-                self.unknown == 0,
-                &format!("{} requests had a body that nobody published", self.unknown),
-            ),
+            check(buried > 0, &format!("{buried} was buried, and arrived when it was replayed")),
+            check(left == 0, &format!("{left} are left in QStash's dead-letter queue or as dead letters")),
+            check(self.unknown == 0, &format!("{} requests had a body that nobody published", self.unknown)),
         ]
         .into_iter()
         .all(|held| held)
@@ -155,11 +119,7 @@ impl Side {
     }
 
     fn text(&self, dead: bool) -> String {
-        let attempts = format!(
-            "{} attempt{}",
-            self.story.attempts,
-            if self.story.attempts == 1 { "" } else { "s" }
-        );
+        let attempts = format!("{} attempt{}", self.story.attempts, if self.story.attempts == 1 { "" } else { "s" });
         match (dead, self.accepted, self.story.again) {
             (true, ..) => format!("buried after {attempts}"),
             (false, 0, _) => format!("NOT DELIVERED after {attempts}"),
@@ -177,14 +137,7 @@ fn check(held: bool, sentence: &str) -> bool {
 async fn status(stack: &Stack, capture: &Capture) -> Result<Option<Status>, Failure> {
     let url = EndpointUrl::parse(&stack.function_url("consumer/strapi"))?;
     let endpoint = Endpoint::of(&url, &[EndpointUrl::parse(&stack.function_url("consumer"))?]);
-    let event = identify(
-        &endpoint,
-        &Recipe::Strapi,
-        Delivered {
-            body: capture.body.as_bytes(),
-            message: "",
-        },
-    );
+    let event = identify(&endpoint, &Recipe::Strapi, Delivered { body: capture.body.as_bytes(), message: "" });
     Ok(stack.store().record(&event.key).await?.map(|record| record.status))
 }
 

@@ -107,14 +107,7 @@ async fn prepare(stack: &Stack) -> Result<(), Failure> {
     let consumer = EndpointUrl::parse(&stack.function_url("consumer/strapi"))?;
     let requeuer = EndpointUrl::parse(&stack.function_url("requeuer"))?;
     let other = format!("{}{}", stack.receiver.url, scene::OTHER);
-    topics::connect(
-        &qstash_client(&stack.qstash.url)?,
-        TOPIC,
-        &consumer,
-        &[other],
-        &requeuer,
-    )
-    .await
+    topics::connect(&qstash_client(&stack.qstash.url)?, TOPIC, &consumer, &[other], &requeuer).await
 }
 
 /// A client of the development stack's QStash.
@@ -143,9 +136,7 @@ async fn publish(stack: &Stack, scene: &Scene, watcher: &Watcher, captures: &[Ca
 
 async fn send(client: &reqwest::Client, stack: &Stack, captures: &[Capture]) -> Result<(), Failure> {
     for capture in captures {
-        let mut request = client
-            .post(format!("{}/v2/publish/{TOPIC}", stack.qstash.url))
-            .bearer_auth(TOKEN);
+        let mut request = client.post(format!("{}/v2/publish/{TOPIC}", stack.qstash.url)).bearer_auth(TOKEN);
         for (name, value) in capture.own_headers() {
             request = request.header(name, value);
         }
@@ -177,10 +168,7 @@ async fn repair_and_replay(stack: &Stack, scene: &Scene, watcher: &Watcher) -> R
     scene.repair();
     watcher.say("The receiver is mended. Replaying every dead letter …");
     let replayed = invoke(stack, &json!({ "command": "replay", "selection": { "all": true } })).await?;
-    if let Some(refused) = replayed["replayed"]["refused"]
-        .as_array()
-        .filter(|refused| !refused.is_empty())
-    {
+    if let Some(refused) = replayed["replayed"]["refused"].as_array().filter(|refused| !refused.is_empty()) {
         watcher.say(&format!("Not replayed: {refused:?}"));
     }
     stack.qstash.idle().await;
@@ -190,10 +178,6 @@ async fn repair_and_replay(stack: &Stack, scene: &Scene, watcher: &Watcher) -> R
 
 /// Invokes the DLQ processor, as an operator does.
 async fn invoke(stack: &Stack, command: &Value) -> Result<Value, Failure> {
-    let function = stack
-        .function("dlq-processor")
-        .ok_or("the DLQ processor is not running")?;
-    Ok(serde_json::from_slice(
-        &function.invoke(command.to_string().into()).await?,
-    )?)
+    let function = stack.function("dlq-processor").ok_or("the DLQ processor is not running")?;
+    Ok(serde_json::from_slice(&function.invoke(command.to_string().into()).await?)?)
 }

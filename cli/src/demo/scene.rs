@@ -50,11 +50,8 @@ impl Scene {
     /// Tells the receiver how to behave.
     pub(super) fn new(stack: &Arc<Stack>) -> Self {
         let switches = Switches::default();
-        let indices: HashMap<String, usize> = captures()
-            .iter()
-            .enumerate()
-            .map(|(index, capture)| (capture.digest(), index))
-            .collect();
+        let indices: HashMap<String, usize> =
+            captures().iter().enumerate().map(|(index, capture)| (capture.digest(), index)).collect();
         let attempts: Mutex<HashMap<String, u32>> = Mutex::default();
         let (inner, killer) = (switches.clone(), Arc::downgrade(stack));
         stack.receiver.react(move |received| {
@@ -67,9 +64,7 @@ impl Scene {
                     let body = received.body.clone();
                     consumer.kill_busy(|payload| is_delivery_of(payload, &body));
                 }
-                return Reaction::status(503)
-                    .after(Duration::from_millis(300))
-                    .saying("(its worker was killed)");
+                return Reaction::status(503).after(Duration::from_millis(300)).saying("(its worker was killed)");
             }
             inner.react(received, index, attempt)
         });
@@ -92,11 +87,7 @@ impl Scene {
 impl Switches {
     fn react(&self, received: &Received, index: usize, attempt: u32) -> Reaction {
         if received.path == OTHER {
-            return if index == UNREADY && attempt <= 4 {
-                Reaction::status(503)
-            } else {
-                Reaction::status(200)
-            };
+            return if index == UNREADY && attempt <= 4 { Reaction::status(503) } else { Reaction::status(200) };
         }
         if self.down.load(Ordering::SeqCst) {
             return Reaction::status(503).saying("down for maintenance");
@@ -112,9 +103,7 @@ impl Switches {
 
 fn count(attempts: &Mutex<HashMap<String, u32>>, received: &Received) -> u32 {
     let Ok(mut attempts) = attempts.lock() else { return 0 };
-    let count = attempts
-        .entry(format!("{} {}", received.path, received.body_sha256))
-        .or_default();
+    let count = attempts.entry(format!("{} {}", received.path, received.body_sha256)).or_default();
     *count += 1;
     *count
 }
@@ -122,8 +111,5 @@ fn count(attempts: &Mutex<HashMap<String, u32>>, received: &Received) -> u32 {
 /// Whether a function-URL event carries this body.
 fn is_delivery_of(payload: &[u8], body: &[u8]) -> bool {
     let event: Option<serde_json::Value> = serde_json::from_slice(payload).ok();
-    event
-        .as_ref()
-        .and_then(|event| event["body"].as_str())
-        .is_some_and(|text| text.as_bytes() == body)
+    event.as_ref().and_then(|event| event["body"].as_str()).is_some_and(|text| text.as_bytes() == body)
 }

@@ -72,18 +72,11 @@ impl Watcher {
 
     /// Prints what has gathered.
     pub(super) fn flush(&self) {
-        self.picture
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .print(self.started);
+        self.picture.lock().unwrap_or_else(PoisonError::into_inner).print(self.started);
     }
 
     pub(super) fn history(&self) -> History {
-        self.picture
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .history
-            .clone()
+        self.picture.lock().unwrap_or_else(PoisonError::into_inner).history.clone()
     }
 }
 
@@ -117,31 +110,21 @@ impl Picture {
         let Some(label) = labels.get(&news.body_sha256).filter(|_| !news.is_callback) else {
             return;
         };
-        let (path, endpoint) = if news.url.ends_with(scene::OTHER) {
-            (scene::OTHER, "other API")
-        } else {
-            (scene::SHOP, "shop")
-        };
+        let (path, endpoint) =
+            if news.url.ends_with(scene::OTHER) { (scene::OTHER, "other API") } else { (scene::SHOP, "shop") };
         let story = self.history.entry((news.body_sha256.clone(), path)).or_default();
         let line = match news.state {
             State::Created { delay } if story.given_up > story.again => {
                 story.again += 1;
                 // Jitter makes every wait its own; whole hours tell the story.
                 let hours = Duration::from_secs(delay.as_secs().div_ceil(3_600) * 3_600);
-                let when = if delay.is_zero() {
-                    "now".to_owned()
-                } else {
-                    format!("in about {}", span(hours))
-                };
+                let when = if delay.is_zero() { "now".to_owned() } else { format!("in about {}", span(hours)) };
                 (3, format!("→ {endpoint}: taken up again, to be delivered {when}"))
             }
             State::Created { .. } => return,
             State::Retry { status, wait, .. } => {
                 story.attempts += 1;
-                (
-                    1,
-                    format!("→ {endpoint}: {}, QStash tries again in {}", said(status), span(wait)),
-                )
+                (1, format!("→ {endpoint}: {}, QStash tries again in {}", said(status), span(wait)))
             }
             State::Delivered { attempt } => {
                 story.attempts += 1;
@@ -149,22 +132,13 @@ impl Picture {
                 if attempt == 1 && story.given_up == 0 {
                     (0, format!("→ {endpoint}: delivered"))
                 } else {
-                    (
-                        4,
-                        format!("→ {endpoint}: delivered after all, attempt {}", story.attempts),
-                    )
+                    (4, format!("→ {endpoint}: delivered after all, attempt {}", story.attempts))
                 }
             }
             State::Failed { status } => {
                 story.attempts += 1;
                 story.given_up += 1;
-                (
-                    2,
-                    format!(
-                        "→ {endpoint}: {}, QStash gives up; the requeuer takes over",
-                        said(status)
-                    ),
-                )
+                (2, format!("→ {endpoint}: {}, QStash gives up; the requeuer takes over", said(status)))
             }
         };
         self.lines.entry(line).or_default().push(label.clone());
@@ -172,11 +146,7 @@ impl Picture {
 
     fn print(&mut self, started: Instant) {
         for ((_, line), labels) in std::mem::take(&mut self.lines) {
-            let who = if labels.len() == 1 {
-                labels[0].clone()
-            } else {
-                format!("{} events", labels.len())
-            };
+            let who = if labels.len() == 1 { labels[0].clone() } else { format!("{} events", labels.len()) };
             println!("{:>5.1} s    {who:<22} {line}", started.elapsed().as_secs_f64());
         }
     }

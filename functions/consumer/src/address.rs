@@ -24,9 +24,7 @@ impl Resolve for VettingResolver {
         let allow_private = self.allow_private;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let vetted: Vec<SocketAddr> = found
-                .filter(|address| allow_private || is_public(address.ip()))
-                .collect();
+            let vetted: Vec<SocketAddr> = found.filter(|address| allow_private || is_public(address.ip())).collect();
             if vetted.is_empty() {
                 return Err(NotPublic(name.as_str().to_owned()).into());
             }

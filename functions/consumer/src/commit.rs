@@ -43,11 +43,7 @@ impl<H: Handler> Consumer<H> {
     }
 
     async fn complete(&self, key: &EventKey, record: &Record, effects: Effects, moment: Moment) -> Outcome {
-        let ended = if effects.ignored {
-            Outcome::Ignored
-        } else {
-            Outcome::Processed
-        };
+        let ended = if effects.ignored { Outcome::Ignored } else { Outcome::Processed };
         let now = moment.at_present();
         let expires_at = (now + millis(self.retention)) / 1_000;
         let write = || self.store.complete(key, record, &effects.delivered, now, expires_at);
@@ -135,35 +131,15 @@ where
 fn verdict(error: HandlerError, record: &Record) -> (Failure, Attempted, Outcome) {
     let (class, text, effects, outcome) = match error {
         HandlerError::Permanent { reason, effects } => ("permanent", reason, effects, Outcome::PermanentFailure),
-        HandlerError::Transient {
-            reason,
-            retry_after,
-            effects,
-        } => ("transient", reason, effects, Outcome::TransientFailure(retry_after)),
+        HandlerError::Transient { reason, retry_after, effects } => {
+            ("transient", reason, effects, Outcome::TransientFailure(retry_after))
+        }
         HandlerError::Unconfigured => {
-            let effects = Effects {
-                delivered: record.delivered.clone(),
-                refused: record.refused.clone(),
-                ignored: false,
-            };
-            (
-                "unconfigured",
-                "no routes are configured".to_owned(),
-                effects,
-                Outcome::NoRoutes,
-            )
+            let effects =
+                Effects { delivered: record.delivered.clone(), refused: record.refused.clone(), ignored: false };
+            ("unconfigured", "no routes are configured".to_owned(), effects, Outcome::NoRoutes)
         }
     };
-    let attempted = Attempted {
-        delivered: effects.delivered,
-        refused: effects.refused,
-    };
-    (
-        Failure {
-            class: class.to_owned(),
-            text,
-        },
-        attempted,
-        outcome,
-    )
+    let attempted = Attempted { delivered: effects.delivered, refused: effects.refused };
+    (Failure { class: class.to_owned(), text }, attempted, outcome)
 }

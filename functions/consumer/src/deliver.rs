@@ -27,14 +27,8 @@ use crate::{
 /// How much of a destination's answer is read: enough for an error's text.
 const MOST_ANSWER: usize = 64 * 1_024;
 /// Headers of the delivery that a destination gets as well. All others stay here: they may hold our own secrets.
-const PASSED_ON: [&str; 6] = [
-    "content-type",
-    "traceparent",
-    "tracestate",
-    "x-strapi-event",
-    "x-webhook-id",
-    "x-webhook-retry",
-];
+const PASSED_ON: [&str; 6] =
+    ["content-type", "traceparent", "tracestate", "x-strapi-event", "x-webhook-id", "x-webhook-retry"];
 
 /// The handler.
 #[derive(Debug)]
@@ -49,10 +43,7 @@ pub struct Deliverer {
 enum Verdict {
     Accepted,
     Refused(String),
-    NotNow {
-        reason: String,
-        retry_after: Option<Duration>,
-    },
+    NotNow { reason: String, retry_after: Option<Duration> },
 }
 
 impl Deliverer {
@@ -63,12 +54,7 @@ impl Deliverer {
             .dns_resolver(Arc::new(VettingResolver { allow_private }))
             .user_agent(concat!("Surehook/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self {
-            routes,
-            http,
-            secrets,
-            allow_private,
-        })
+        Ok(Self { routes, http, secrets, allow_private })
     }
 
     /// The routes of an event. Only the table's word of this moment makes an event unwanted.
@@ -76,17 +62,11 @@ impl Deliverer {
         let wanted = |routes: &Routes| !routes.matching(&event.source, event.event_type.as_deref()).is_empty();
         let known = self.routes.knowing(wanted).await;
         let routes = known.map_err(|_away| HandlerError::transient("the routes can't be read", attempt))?;
-        if routes.routes.is_empty() {
-            Err(HandlerError::Unconfigured)
-        } else {
-            Ok(routes)
-        }
+        if routes.routes.is_empty() { Err(HandlerError::Unconfigured) } else { Ok(routes) }
     }
 
     async fn deliver(&self, route: &Route, event: &Event, attempt: &Attempt) -> Verdict {
-        let limit = attempt
-            .deadline
-            .min(Instant::now() + Duration::from_millis(route.timeout_ms));
+        let limit = attempt.deadline.min(Instant::now() + Duration::from_millis(route.timeout_ms));
         match timeout_at(limit, self.send(route, event, attempt)).await {
             Ok(verdict) => verdict,
             Err(_elapsed) => Verdict::not_now("no answer in time"),
@@ -100,11 +80,7 @@ impl Deliverer {
         if let Err(error) = self.vet_literal(&url) {
             return Verdict::not_now(&error.to_string());
         }
-        let request = self
-            .http
-            .post(url)
-            .headers(self.headers(event, attempt))
-            .body(event.body.clone());
+        let request = self.http.post(url).headers(self.headers(event, attempt)).body(event.body.clone());
         match request.send().await {
             Ok(response) => judge(response, attempt).await,
             Err(error) => Verdict::not_now(&root_cause(&error)),
@@ -117,11 +93,7 @@ impl Deliverer {
             Some(Host::Ipv6(address)) => address.into(),
             _ => return Ok(()),
         };
-        if self.allow_private || is_public(address) {
-            Ok(())
-        } else {
-            Err(NotPublic(address.to_string()))
-        }
+        if self.allow_private || is_public(address) { Ok(()) } else { Err(NotPublic(address.to_string())) }
     }
 
     fn headers(&self, event: &Event, attempt: &Attempt) -> HeaderMap {
@@ -152,11 +124,7 @@ impl Handler for Deliverer {
         let routes = self.routes_of(event, attempt).await?;
         let matching = routes.matching(&event.source, event.event_type.as_deref());
         if matching.is_empty() && attempt.refused.is_empty() {
-            return Ok(Effects {
-                delivered: attempt.delivered.clone(),
-                refused: Vec::new(),
-                ignored: true,
-            });
+            return Ok(Effects { delivered: attempt.delivered.clone(), refused: Vec::new(), ignored: true });
         }
         let settled = |route: &&Route| attempt.delivered.contains(&route.id) || attempt.refused.contains(&route.id);
         let open: Vec<&Route> = matching.into_iter().filter(|route| !settled(route)).collect();
@@ -170,11 +138,8 @@ fn sum_up<'a>(
     attempt: &Attempt,
     verdicts: impl Iterator<Item = (&'a Route, Verdict)>,
 ) -> Result<Effects, HandlerError> {
-    let mut effects = Effects {
-        delivered: attempt.delivered.clone(),
-        refused: attempt.refused.clone(),
-        ignored: false,
-    };
+    let mut effects =
+        Effects { delivered: attempt.delivered.clone(), refused: attempt.refused.clone(), ignored: false };
     let (mut refusals, mut waits, mut longest) = (Vec::new(), Vec::new(), None);
     for (route, verdict) in verdicts {
         match verdict {
@@ -190,27 +155,17 @@ fn sum_up<'a>(
         }
     }
     if !waits.is_empty() {
-        return Err(HandlerError::Transient {
-            reason: waits.join("; "),
-            retry_after: longest,
-            effects,
-        });
+        return Err(HandlerError::Transient { reason: waits.join("; "), retry_after: longest, effects });
     }
     if !effects.refused.is_empty() {
-        return Err(HandlerError::Permanent {
-            reason: refusals.join("; "),
-            effects,
-        });
+        return Err(HandlerError::Permanent { reason: refusals.join("; "), effects });
     }
     Ok(effects)
 }
 
 impl Verdict {
     fn not_now(reason: &str) -> Self {
-        Self::NotNow {
-            reason: reason.to_owned(),
-            retry_after: None,
-        }
+        Self::NotNow { reason: reason.to_owned(), retry_after: None }
     }
 }
 
@@ -219,17 +174,10 @@ async fn judge(response: Response, attempt: &Attempt) -> Verdict {
     if is_success(status) {
         return Verdict::Accepted;
     }
-    let retry_after = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok());
+    let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|text| parse_retry_after(text, attempt.now));
     let reason = cut(format!("{status} {}", read_some(response).await), 200);
-    if is_refusal(status) {
-        Verdict::Refused(reason)
-    } else {
-        Verdict::NotNow { reason, retry_after }
-    }
+    if is_refusal(status) { Verdict::Refused(reason) } else { Verdict::NotNow { reason, retry_after } }
 }
 
 /// The start of an answer's body. What is not read is not worth waiting for.

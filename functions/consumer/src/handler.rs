@@ -79,16 +79,9 @@ pub enum HandlerError {
 impl HandlerError {
     /// A transient failure that reached nothing new.
     pub fn transient(reason: &str, attempt: &Attempt) -> Self {
-        let effects = Effects {
-            delivered: attempt.delivered.clone(),
-            refused: attempt.refused.clone(),
-            ignored: false,
-        };
-        Self::Transient {
-            reason: reason.to_owned(),
-            retry_after: None,
-            effects,
-        }
+        let effects =
+            Effects { delivered: attempt.delivered.clone(), refused: attempt.refused.clone(), ignored: false };
+        Self::Transient { reason: reason.to_owned(), retry_after: None, effects }
     }
 }
 

@@ -21,7 +21,7 @@ use surehook::{
     config::LEASE_MARGIN,
     identity::{Delivered, Endpoint, EventKey, Identified, at_pointer, cut, identify},
     ledger::{Claim, Record, Refused},
-    qstash::{SigningKeys, Verified, client::EVENT_HEADER, token},
+    qstash::{SigningKeys, Verified, client::EVENT_HEADER},
     retry::millis,
     store::{LedgerError, Store, StoreError},
     telemetry::{Line, Metric, Telemetry},
@@ -92,16 +92,7 @@ impl<H: Handler> Consumer<H> {
     }
 
     fn verify(&self, request: &Incoming, moment: Moment, trace: &mut Trace) -> Result<Verified, Answer> {
-        let allowed = request.urls(&request.bases(&self.bases));
-        let signature = request.header("upstash-signature");
-        token::verify(
-            &self.keys,
-            signature,
-            &allowed,
-            request.body.clone(),
-            moment.now / 1_000,
-        )
-        .map_err(|refusal| {
+        request.verify(&self.keys, &self.bases, moment.now).map_err(|refusal| {
             refusal.word().clone_into(&mut trace.reason);
             self.telemetry.count(Metric::SignatureRefused, 1, moment.now);
             Outcome::SignatureRefused.into()
@@ -117,16 +108,9 @@ impl<H: Handler> Consumer<H> {
         let endpoint = Endpoint::of(verified.url(), &request.bases(&self.bases));
         let source = endpoint.source().unwrap_or_default().to_owned();
         source.clone_into(&mut trace.source);
-        request
-            .header("upstash-message-id")
-            .unwrap_or_default()
-            .clone_into(&mut trace.message_id);
+        request.header("upstash-message-id").unwrap_or_default().clone_into(&mut trace.message_id);
         let identified = self.identify(&endpoint, verified.body(), request, trace).await?;
-        identified
-            .event_type
-            .clone()
-            .unwrap_or_default()
-            .clone_into(&mut trace.event_type);
+        identified.event_type.clone().unwrap_or_default().clone_into(&mut trace.event_type);
         if identified.malformed {
             return Err(Answer::about(&identified.key, Outcome::Malformed));
         }
@@ -148,11 +132,7 @@ impl<H: Handler> Consumer<H> {
         trace: &Trace,
     ) -> Result<Identified, Answer> {
         let source = endpoint.source().unwrap_or_default();
-        let routes = self
-            .routes
-            .knowing(|routes| routes.recipe(source).is_some())
-            .await
-            .map_err(away)?;
+        let routes = self.routes.knowing(|routes| routes.recipe(source).is_some()).await.map_err(away)?;
         let Some(recipe) = routes.recipe(source) else {
             return Err(Outcome::SourceUnconfigured(source.to_owned()).into());
         };
@@ -189,10 +169,7 @@ impl<H: Handler> Consumer<H> {
                 tracing::error!(error = %error, "DynamoDB can never take this event");
                 Answer::about(key, Outcome::PermanentFailure)
             }
-            LedgerError::Store(error) => Answer {
-                event: Some(key.clone()),
-                ..away(error)
-            },
+            LedgerError::Store(error) => Answer { event: Some(key.clone()), ..away(error) },
         })
     }
 

@@ -23,10 +23,7 @@ pub struct RoutesCache {
 impl RoutesCache {
     /// An empty cache over a table.
     pub fn new(store: Store) -> Self {
-        Self {
-            store,
-            known: RwLock::new(None),
-        }
+        Self { store, known: RwLock::new(None) }
     }
 
     /// Reads the routes now.

@@ -61,14 +61,9 @@ mod tests {
 
     #[test]
     fn the_official_library_makes_the_same_signature() {
-        let ours = secrets(&[SECRET])
-            .unwrap()
-            .sign("msg_1", 1_790_000_000, b"{\"a\":1}")
-            .unwrap();
-        let theirs = standardwebhooks::Webhook::new(SECRET)
-            .unwrap()
-            .sign("msg_1", 1_790_000_000, b"{\"a\":1}")
-            .unwrap();
+        let ours = secrets(&[SECRET]).unwrap().sign("msg_1", 1_790_000_000, b"{\"a\":1}").unwrap();
+        let theirs =
+            standardwebhooks::Webhook::new(SECRET).unwrap().sign("msg_1", 1_790_000_000, b"{\"a\":1}").unwrap();
         assert_eq!(ours, theirs);
     }
 

@@ -7,12 +7,7 @@ use surehook::{Millis, ledger::DeadLetter};
 
 /// One command, as in `{"command": "list", "filter": {"source": "strapi"}}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(
-    tag = "command",
-    rename_all = "lowercase",
-    rename_all_fields = "camelCase",
-    deny_unknown_fields
-)]
+#[serde(tag = "command", rename_all = "lowercase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Command {
     /// Take over what is stranded. The schedule sends this.
     Sweep,
@@ -101,10 +96,7 @@ impl Filter {
             && equal(&self.event_type, letter.event_type.as_deref().unwrap_or_default())
             && equal(&self.reason, &letter.reason)
             && equal(&self.fingerprint, &letter.fingerprint)
-            && self
-                .endpoint
-                .as_ref()
-                .is_none_or(|part| letter.url.contains(part.as_str()))
+            && self.endpoint.as_ref().is_none_or(|part| letter.url.contains(part.as_str()))
             && self.since.is_none_or(|since| letter.at >= since)
             && self.until.is_none_or(|until| letter.at < until)
     }

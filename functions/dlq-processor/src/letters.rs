@@ -11,6 +11,13 @@ use crate::{
 
 const DAY: Millis = 86_400_000;
 
+/// What can be done with a letter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Act {
+    Replay,
+    Purge,
+}
+
 impl Processor {
     /// Heads that a filter takes, the newest first, a page at a time.
     pub async fn list(&self, filter: &Filter, limit: usize, after: Option<&str>) -> Result<Page, ProcessorError> {
@@ -25,14 +32,8 @@ impl Processor {
         }
         let more = letters.len() > limit;
         letters.truncate(limit);
-        let next = letters
-            .last()
-            .filter(|_| more)
-            .map(|last| format!("{}/{}", last.at, last.id()));
-        Ok(Page {
-            letters: letters.iter().map(head).collect(),
-            next,
-        })
+        let next = letters.last().filter(|_| more).map(|last| format!("{}/{}", last.at, last.id()));
+        Ok(Page { letters: letters.iter().map(head).collect(), next })
     }
 
     /// The days that may hold what a filter takes, the newest first.
@@ -70,13 +71,8 @@ impl Processor {
             body_sha256: letter.body_sha256.clone(),
             body: text,
             body_base64: base64,
-            delivered: record
-                .as_ref()
-                .map(|record| record.delivered.clone())
-                .unwrap_or_default(),
-            history: history
-                .map(|entry| (entry.at, entry.fence, entry.class.clone()))
-                .collect(),
+            delivered: record.as_ref().map(|record| record.delivered.clone()).unwrap_or_default(),
+            history: history.map(|entry| (entry.at, entry.fence, entry.class.clone())).collect(),
             head: head(&letter),
         })
     }
@@ -100,23 +96,30 @@ impl Processor {
         Ok(page.letters.into_iter().map(|head| head.id).collect())
     }
 
-    /// Removes letters for good. Their records stay, so that late deliveries find them.
-    pub async fn purge(&self, selection: &Selection, dry_run: bool, moment: Moment) -> Result<Done, ProcessorError> {
-        let mut done = Done {
-            dry_run,
-            ..Done::default()
-        };
+    /// Does something with every chosen letter, one after the other; one that refuses does not stop the next.
+    pub(crate) async fn each(
+        &self,
+        selection: &Selection,
+        dry_run: bool,
+        act: Act,
+        moment: Moment,
+    ) -> Result<Done, ProcessorError> {
+        let mut done = Done { dry_run, ..Done::default() };
         for id in self.chosen(selection).await? {
-            let result = if dry_run {
-                Ok(())
-            } else {
-                self.purge_one(&id, moment).await
+            let result = match act {
+                _ if dry_run => Ok(()),
+                Act::Replay => self.replay_one(&id, moment).await,
+                Act::Purge => self.purge_one(&id, moment).await,
             };
-            done.note(id, result);
+            match result {
+                Ok(()) => done.ids.push(id),
+                Err(error) => done.refused.push((id, error.to_string())),
+            }
         }
         Ok(done)
     }
 
+    /// Removes a letter for good. Its record stays, so that late deliveries find it.
     async fn purge_one(&self, id: &str, moment: Moment) -> Result<(), ProcessorError> {
         let (letter, _) = self.find(id).await?;
         let expires_at = (moment.now + millis(self.retention)) / 1_000;
@@ -146,20 +149,9 @@ impl Processor {
             source: record.source,
             since: record.open_since.unwrap_or(record.updated_at),
             attempts: record.attempts,
-            error: record
-                .last_error
-                .map(|failure| format!("{}: {}", failure.class, failure.text)),
+            error: record.last_error.map(|failure| format!("{}: {}", failure.class, failure.text)),
         };
         Ok(found.into_iter().map(event).collect())
-    }
-}
-
-impl Done {
-    pub(crate) fn note(&mut self, id: String, result: Result<(), ProcessorError>) {
-        match result {
-            Ok(()) => self.ids.push(id),
-            Err(error) => self.refused.push((id, error.to_string())),
-        }
     }
 }
 

@@ -23,6 +23,7 @@ use surehook::{
 };
 
 pub use command::{Command, Filter, Reply, Selection};
+use letters::Act;
 pub use wire::{connect, run};
 
 /// What the processor needs, built once in Lambda's init phase.
@@ -83,9 +84,11 @@ impl Processor {
             }
             Command::Show { id, reveal } => self.show(&id, reveal).await.map(|shown| Reply::Shown(Box::new(shown))),
             Command::Replay { selection, dry_run } => {
-                self.replay(&selection, dry_run, moment).await.map(Reply::Replayed)
+                self.each(&selection, dry_run, Act::Replay, moment).await.map(Reply::Replayed)
             }
-            Command::Purge { selection, dry_run } => self.purge(&selection, dry_run, moment).await.map(Reply::Purged),
+            Command::Purge { selection, dry_run } => {
+                self.each(&selection, dry_run, Act::Purge, moment).await.map(Reply::Purged)
+            }
             Command::Stats => self.stats().await.map(Reply::Counted),
             Command::Stranded { limit } => self.stranded(moment.now, limit).await.map(Reply::Stranded),
         }

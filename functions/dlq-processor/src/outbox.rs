@@ -87,19 +87,9 @@ impl Processor {
 fn letter_of(row: &OutboxRow, error: &ClientError, now: Millis) -> (Burial, DeadLetter) {
     let url = format!("{TOPIC_SCHEME}{}", row.topic);
     let endpoint = Endpoint::Foreign(url.clone());
-    let named = identify_foreign(
-        &endpoint,
-        Delivered {
-            body: &row.body,
-            message: &row.id,
-        },
-    );
+    let named = identify_foreign(&endpoint, Delivered { body: &row.body, message: &row.id });
     let reason = BuryReason::RefusedByQStash.word().to_owned();
-    let status = if let ClientError::Refused { status, .. } = error {
-        *status
-    } else {
-        0
-    };
+    let status = if let ClientError::Refused { status, .. } = error { *status } else { 0 };
     let text = cut(error.to_string(), MOST_ERROR_TEXT);
     let letter = DeadLetter {
         key: named.key,
@@ -114,11 +104,7 @@ fn letter_of(row: &OutboxRow, error: &ClientError, now: Millis) -> (Burial, Dead
         source: String::new(),
         event_type: None,
         method: "POST".to_owned(),
-        headers: row
-            .headers
-            .iter()
-            .map(|(name, value)| (name.clone(), vec![value.clone()]))
-            .collect(),
+        headers: row.headers.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect(),
         message_id: row.id.clone(),
         first_message_id: row.id.clone(),
         rounds: 0,

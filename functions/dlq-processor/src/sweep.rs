@@ -109,19 +109,12 @@ impl Processor {
         if let Some(url) = url.as_ref().filter(|url| self.is_requeuer(url)) {
             return Ownership::LostNotice(url.clone());
         }
-        let callback = entry
-            .failure_callback
-            .as_deref()
-            .and_then(|text| EndpointUrl::parse(text).ok());
+        let callback = entry.failure_callback.as_deref().and_then(|text| EndpointUrl::parse(text).ok());
         if let Some(callback) = callback.filter(|callback| self.is_requeuer(callback)) {
             return Ownership::Ours(callback);
         }
         let ours = url.is_some_and(|url| self.path.bases.iter().any(|base| url.path_below(base).is_some()));
-        if ours {
-            Ownership::Ours(self.requeuer.clone())
-        } else {
-            Ownership::Foreign
-        }
+        if ours { Ownership::Ours(self.requeuer.clone()) } else { Ownership::Foreign }
     }
 
     fn is_requeuer(&self, url: &EndpointUrl) -> bool {
@@ -138,12 +131,7 @@ impl Processor {
     ) -> Result<Settled, ProcessorError> {
         let now = moment.at_present();
         let round = Round::from_url(callback, now);
-        let case = Case {
-            entry,
-            round,
-            requeuer: &self.requeuer,
-            routes,
-        };
+        let case = Case { entry, round, requeuer: &self.requeuer, routes };
         Ok(self.path.settle(case, now, draw).await?)
     }
 

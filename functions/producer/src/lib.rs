@@ -66,12 +66,7 @@ impl Producer {
             Ok(outcome) | Err(outcome) => outcome,
         };
         let duration = moment.started.elapsed();
-        self.telemetry.line(&Line {
-            source: &request.path,
-            outcome: outcome.word(),
-            duration,
-            ..Line::default()
-        });
+        self.telemetry.line(&Line { source: &request.path, outcome: outcome.word(), duration, ..Line::default() });
         outcome.into()
     }
 
@@ -80,27 +75,20 @@ impl Producer {
         let id = event_id(request, fresh_id)?;
         let row = self.row(topic, id, request, moment.now)?;
         match self.publish(&row).await {
-            Ok(message_ids) if !message_ids.is_empty() => Ok(Outcome::Accepted {
-                id: row.id,
-                message_ids,
-            }),
+            Ok(message_ids) if !message_ids.is_empty() => Ok(Outcome::Accepted { id: row.id, message_ids }),
             Ok(_nobody) => Err(no_endpoints(topic)),
             Err(error) if error.is_away() => self.keep(row, &error).await,
             Err(ClientError::NotFound) => Err(no_endpoints(topic)),
             Err(error) => {
                 tracing::error!(error = %error, "QStash refuses an event");
-                Err(Outcome::BadRequest(
-                    "QStash refuses this event for good; the function's log says why".to_owned(),
-                ))
+                Err(Outcome::BadRequest("QStash refuses this event for good; the function's log says why".to_owned()))
             }
         }
     }
 
     /// Who asks, how, and for which topic.
     fn admit<'a>(&self, request: &'a Incoming) -> Result<&'a str, Outcome> {
-        let token = request
-            .header("authorization")
-            .and_then(|value| value.strip_prefix("Bearer "));
+        let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         if !token.is_some_and(|token| self.token.matches(token)) {
             return Err(Outcome::Unauthorized);
         }
@@ -120,13 +108,7 @@ impl Producer {
     /// The event as it is published, whether now or from the outbox.
     fn row(&self, topic: &str, id: String, request: &Incoming, now: Millis) -> Result<OutboxRow, Outcome> {
         let body = payload(topic, &id, &request.body, now)?;
-        Ok(OutboxRow {
-            headers: self.headers(topic, &id, request),
-            id,
-            at: now,
-            topic: topic.to_owned(),
-            body,
-        })
+        Ok(OutboxRow { headers: self.headers(topic, &id, request), id, at: now, topic: topic.to_owned(), body })
     }
 
     fn headers(&self, topic: &str, id: &str, request: &Incoming) -> Vec<(String, String)> {
@@ -146,10 +128,7 @@ impl Producer {
         let to = Destination::Topic(row.topic.clone());
         match timeout(self.patience, self.qstash.publish(&to, &row.headers, row.body.clone())).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(ClientError::Unavailable {
-                status: 0,
-                text: "no answer in time".to_owned(),
-            }),
+            Err(_elapsed) => Err(ClientError::Unavailable { status: 0, text: "no answer in time".to_owned() }),
         }
     }
 
@@ -160,10 +139,7 @@ impl Producer {
             return Err(Outcome::QStashAway);
         }
         match timeout(self.patience, self.store.put_outbox(&row)).await {
-            Ok(Ok(())) => Ok(Outcome::Accepted {
-                id: row.id,
-                message_ids: Vec::new(),
-            }),
+            Ok(Ok(())) => Ok(Outcome::Accepted { id: row.id, message_ids: Vec::new() }),
             Ok(Err(error)) => {
                 tracing::error!(error = %error, "the outbox is away too; the sender must keep the event");
                 Err(Outcome::StoreAway)
@@ -175,24 +151,18 @@ impl Producer {
 
 /// The sender's own id, so that its retries are the same event; else a fresh one.
 fn event_id(request: &Incoming, fresh: String) -> Result<String, Outcome> {
-    let given = ["idempotency-key", "webhook-id"]
-        .into_iter()
-        .find_map(|name| request.header(name));
+    let given = ["idempotency-key", "webhook-id"].into_iter().find_map(|name| request.header(name));
     match given.map(str::trim) {
         None | Some("") => Ok(fresh),
         Some(id) if id.len() <= 256 => Ok(id.to_owned()),
-        Some(_) => Err(Outcome::BadRequest(
-            "Idempotency-Key may have at most 256 characters".to_owned(),
-        )),
+        Some(_) => Err(Outcome::BadRequest("Idempotency-Key may have at most 256 characters".to_owned())),
     }
 }
 
 /// Our payload around the sender's data, which stays as it is, byte for byte.
 fn payload(topic: &str, id: &str, body: &[u8], now: Millis) -> Result<Bytes, Outcome> {
     let posted: Posted<'_> = serde_json::from_slice(body).map_err(|error| {
-        Outcome::BadRequest(format!(
-            "the body must be JSON with \"eventType\" (a string) and \"data\": {error}"
-        ))
+        Outcome::BadRequest(format!("the body must be JSON with \"eventType\" (a string) and \"data\": {error}"))
     })?;
     if posted.event_type.trim().is_empty() {
         return Err(Outcome::BadRequest("\"eventType\" must not be empty".to_owned()));
@@ -205,15 +175,11 @@ fn payload(topic: &str, id: &str, body: &[u8], now: Millis) -> Result<Bytes, Out
         timestamp: now,
         retry_count: 0,
     };
-    serde_json::to_vec(&payload)
-        .map(Bytes::from)
-        .map_err(|error| Outcome::BadRequest(error.to_string()))
+    serde_json::to_vec(&payload).map(Bytes::from).map_err(|error| Outcome::BadRequest(error.to_string()))
 }
 
 fn no_endpoints(topic: &str) -> Outcome {
-    Outcome::BadRequest(format!(
-        "topic \"{topic}\" has no endpoints at QStash: add one before you send events"
-    ))
+    Outcome::BadRequest(format!("topic \"{topic}\" has no endpoints at QStash: add one before you send events"))
 }
 
 #[cfg(test)]
@@ -229,18 +195,9 @@ mod tests {
 
     #[test]
     fn what_can_not_be_an_event_is_refused_with_a_sentence() {
-        for body in [
-            "",
-            "[]",
-            "{}",
-            r#"{"eventType":" ","data":1}"#,
-            r#"{"eventType":1,"data":1}"#,
-        ] {
+        for body in ["", "[]", "{}", r#"{"eventType":" ","data":1}"#, r#"{"eventType":1,"data":1}"#] {
             let refused = payload("t", "1", body.as_bytes(), 5).unwrap_err();
-            assert!(
-                matches!(&refused, Outcome::BadRequest(sentence) if sentence.contains("eventType")),
-                "{body}"
-            );
+            assert!(matches!(&refused, Outcome::BadRequest(sentence) if sentence.contains("eventType")), "{body}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use surehook::{
     failure::{Case, FailureError, FailurePath, Settled},
-    qstash::{ClientError, DlqEntry, FailureCallback, SigningKeys, Verified, token},
+    qstash::{ClientError, DlqEntry, FailureCallback, SigningKeys, Verified},
     retry::Round,
     telemetry::{Line, Metric, Telemetry},
     web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
@@ -65,43 +65,17 @@ impl Requeuer {
         let Some(entry) = self.entry_of(&callback).await? else {
             return Ok(Outcome::Settled);
         };
-        let routes = self
-            .path
-            .store
-            .routes(true)
-            .await
-            .map_err(|error| failed(&error.into()))?;
+        let routes = self.path.store.routes(true).await.map_err(|error| failed(&error.into()))?;
         let round = Round::from_url(verified.url(), moment.now);
         let requeuer = self.own_url(&verified);
-        let case = Case {
-            entry: &entry,
-            round,
-            requeuer: &requeuer,
-            routes: &routes,
-        };
-        let settled = self
-            .path
-            .settle(case, moment.now, draw)
-            .await
-            .map_err(|error| failed(&error))?;
+        let case = Case { entry: &entry, round, requeuer: &requeuer, routes: &routes };
+        let settled = self.path.settle(case, moment.now, draw).await.map_err(|error| failed(&error))?;
         Ok(self.report(settled, moment))
     }
 
     fn verify(&self, request: &Incoming, moment: Moment) -> Result<Verified, Outcome> {
-        let allowed = request.urls(&request.bases(self.base.as_slice()));
-        let signature = request.header("upstash-signature");
-        token::verify(
-            &self.keys,
-            signature,
-            &allowed,
-            request.body.clone(),
-            moment.now / 1_000,
-        )
-        .map_err(|refusal| {
-            tracing::warn!(
-                reason = refusal.word(),
-                "a failure callback was not signed by QStash for this URL"
-            );
+        request.verify(&self.keys, self.base.as_slice(), moment.now).map_err(|refusal| {
+            tracing::warn!(reason = refusal.word(), "a failure callback was not signed by QStash for this URL");
             self.telemetry.count(Metric::SignatureRefused, 1, moment.now);
             Outcome::SignatureRefused
         })
@@ -148,12 +122,7 @@ impl Requeuer {
 
     fn tell(&self, outcome: &Outcome, message_id: &str, moment: Moment) {
         let duration = moment.started.elapsed();
-        self.telemetry.line(&Line {
-            message_id,
-            outcome: outcome.word(),
-            duration,
-            ..Line::default()
-        });
+        self.telemetry.line(&Line { message_id, outcome: outcome.word(), duration, ..Line::default() });
     }
 }
 

@@ -65,11 +65,7 @@ impl Environment {
         let address = url_of(&listener).replace("http://", "");
         let (work, queue) = mpsc::channel(1);
         let (ready_sender, ready) = watch::channel(false);
-        let api = Arc::new(Api {
-            work: AsyncMutex::new(queue),
-            running: Mutex::new(None),
-            ready: ready_sender,
-        });
+        let api = Arc::new(Api { work: AsyncMutex::new(queue), running: Mutex::new(None), ready: ready_sender });
         let api = tokio::spawn(async move {
             let _ended = axum::serve(listener, router(api)).await;
         });
@@ -77,13 +73,7 @@ impl Environment {
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         follow(child.stdout.take(), spec, logs, &lines);
         follow(child.stderr.take(), spec, logs, &lines);
-        Ok(Self {
-            work,
-            ready,
-            lines,
-            child,
-            api,
-        })
+        Ok(Self { work, ready, lines, child, api })
     }
 
     /// Waits until the process asks for work; `false` if it ended or took too long.
@@ -114,9 +104,7 @@ impl Drop for Environment {
 
 fn spawn(spec: &FunctionSpec, runtime_api: &str) -> std::io::Result<Child> {
     let kept = ["PATH", "HOME", "RUST_LOG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
-    let inherited = kept
-        .into_iter()
-        .filter_map(|name| Some((name, surehook::outside::variable(name)?)));
+    let inherited = kept.into_iter().filter_map(|name| Some((name, surehook::outside::variable(name)?)));
     Command::new(&spec.program)
         .args(&spec.arguments)
         .env_clear()
@@ -153,10 +141,7 @@ fn follow(
                 }
                 kept.push_back(line.clone());
             }
-            let _nobody_listens = logs.send(LogLine {
-                function: function.clone(),
-                line,
-            });
+            let _nobody_listens = logs.send(LogLine { function: function.clone(), line });
         }
     });
 }
@@ -184,14 +169,8 @@ async fn next(State(api): State<Arc<Api>>) -> Response {
         .header("content-type", "application/json")
         .header("lambda-runtime-aws-request-id", &invocation.id)
         .header("lambda-runtime-deadline-ms", invocation.deadline_ms)
-        .header(
-            "lambda-runtime-invoked-function-arn",
-            "arn:aws:lambda:us-east-1:000000000000:function:local",
-        )
-        .header(
-            "lambda-runtime-trace-id",
-            "Root=1-00000000-000000000000000000000000;Sampled=0",
-        )
+        .header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:000000000000:function:local")
+        .header("lambda-runtime-trace-id", "Root=1-00000000-000000000000000000000000;Sampled=0")
         .body(Body::from(invocation.payload));
     response.unwrap_or_default()
 }
@@ -210,11 +189,7 @@ async fn accepted() -> Response {
 
 impl Api {
     fn finish(&self, id: &str, result: Result<Bytes, Bytes>) -> Response {
-        let running = self
-            .running
-            .lock()
-            .ok()
-            .and_then(|mut running| running.take_if(|(running, _)| running == id));
+        let running = self.running.lock().ok().and_then(|mut running| running.take_if(|(running, _)| running == id));
         match running {
             Some((_, reply)) => {
                 let _caller_gone = reply.send(result);
@@ -226,8 +201,5 @@ impl Api {
 }
 
 fn status(code: StatusCode) -> Response {
-    Response::builder()
-        .status(code)
-        .body(Body::from("{}"))
-        .unwrap_or_default()
+    Response::builder().status(code).body(Body::from("{}")).unwrap_or_default()
 }

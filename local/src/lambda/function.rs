@@ -85,23 +85,14 @@ pub struct Function {
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Environment")
-            .field("pid", &self.child.id())
-            .finish_non_exhaustive()
+        formatter.debug_struct("Environment").field("pid", &self.child.id()).finish_non_exhaustive()
     }
 }
 
 impl Function {
     pub(super) fn new(spec: FunctionSpec, logs: broadcast::Sender<LogLine>) -> Self {
         let places = Semaphore::new(spec.concurrency);
-        Self {
-            spec,
-            logs,
-            places,
-            idle: Mutex::default(),
-            busy: Mutex::default(),
-        }
+        Self { spec, logs, places, idle: Mutex::default(), busy: Mutex::default() }
     }
 
     /// Invokes the function with an event.
@@ -111,13 +102,7 @@ impl Function {
         let id = outside::new_id();
         let (kill, killed) = oneshot::channel();
         if let Ok(mut busy) = self.busy.lock() {
-            busy.insert(
-                id.clone(),
-                Busy {
-                    payload: payload.clone(),
-                    kill,
-                },
-            );
+            busy.insert(id.clone(), Busy { payload: payload.clone(), kill });
         }
         let result = self.run(environment, id.clone(), payload, killed).await;
         if let Ok(mut busy) = self.busy.lock() {
@@ -150,10 +135,7 @@ impl Function {
         // Its last lines may still be on their way through the pipe.
         tokio::task::yield_now().await;
         let _ended = timeout(Duration::from_millis(200), std::future::pending::<()>()).await;
-        Err(InvokeError::InitFailed {
-            function: self.spec.name.clone(),
-            wrote: environment.last_words(),
-        })
+        Err(InvokeError::InitFailed { function: self.spec.name.clone(), wrote: environment.last_words() })
     }
 
     async fn run(
@@ -166,15 +148,7 @@ impl Function {
         let name = || self.spec.name.clone();
         let (reply, answer) = oneshot::channel();
         let deadline_ms = outside::now() + millis(self.spec.time_limit);
-        if !environment
-            .send(Invocation {
-                id,
-                payload,
-                deadline_ms,
-                reply,
-            })
-            .await
-        {
+        if !environment.send(Invocation { id, payload, deadline_ms, reply }).await {
             return Err(InvokeError::Crashed(name()));
         }
         let result = tokio::select! {
@@ -208,16 +182,9 @@ impl Function {
     /// Kills (`SIGKILL`) every process that works on an event of which `is_meant` is true; says how many.
     pub fn kill_busy(&self, is_meant: impl Fn(&[u8]) -> bool) -> usize {
         let Ok(mut busy) = self.busy.lock() else { return 0 };
-        let meant: Vec<String> = busy
-            .iter()
-            .filter(|(_, work)| is_meant(&work.payload))
-            .map(|(id, _)| id.clone())
-            .collect();
-        meant
-            .into_iter()
-            .filter_map(|id| busy.remove(&id))
-            .filter_map(|work| work.kill.send(()).ok())
-            .count()
+        let meant: Vec<String> =
+            busy.iter().filter(|(_, work)| is_meant(&work.payload)).map(|(id, _)| id.clone()).collect();
+        meant.into_iter().filter_map(|id| busy.remove(&id)).filter_map(|work| work.kill.send(()).ok()).count()
     }
 
     /// Ends all processes.

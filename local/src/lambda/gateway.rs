@@ -32,9 +32,7 @@ async fn front(State(functions): State<Functions>, request: Request) -> Response
         let (name, below) = rest.split_once('/').map_or((rest, ""), |(name, below)| (name, below));
         return function_url(&functions, name, &format!("/{below}"), &parts, body).await;
     }
-    let direct = path
-        .strip_prefix("/2015-03-31/functions/")
-        .and_then(|rest| rest.strip_suffix("/invocations"));
+    let direct = path.strip_prefix("/2015-03-31/functions/").and_then(|rest| rest.strip_suffix("/invocations"));
     match direct {
         Some(name) => invoke_directly(&functions, name, body).await,
         None => message(
@@ -51,9 +49,7 @@ async fn invoke_directly(functions: &Functions, name: &str, body: Bytes) -> Resp
     match function.invoke(body).await {
         Ok(answer) => Response::new(Body::from(answer)),
         Err(InvokeError::FunctionError(text)) => {
-            let response = Response::builder()
-                .header("x-amz-function-error", "Unhandled")
-                .body(Body::from(text));
+            let response = Response::builder().header("x-amz-function-error", "Unhandled").body(Body::from(text));
             response.unwrap_or_default()
         }
         Err(error) => message(StatusCode::BAD_GATEWAY, &error.to_string()),
@@ -80,9 +76,7 @@ async fn function_url(functions: &Functions, name: &str, path: &str, parts: &Par
 
 /// A function-URL event, payload format 2.0.
 fn event(name: &str, path: &str, parts: &Parts, body: &Bytes) -> Value {
-    let text = is_text(&parts.headers)
-        .then(|| std::str::from_utf8(body).ok())
-        .flatten();
+    let text = is_text(&parts.headers).then(|| std::str::from_utf8(body).ok()).flatten();
     let encoded = text.map_or_else(|| STANDARD.encode(body), str::to_owned);
     let domain = format!("{name}.lambda-url.local");
     json!({
@@ -116,24 +110,15 @@ fn event(name: &str, path: &str, parts: &Parts, body: &Bytes) -> Value {
 
 /// Which bodies Lambda hands over as text; all others, and those without a type, come as base64.
 fn is_text(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get("content-type")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    ["text/", "application/json", "application/xml", "application/javascript"]
-        .iter()
-        .any(|text| kind.starts_with(text))
+    let kind = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    ["text/", "application/json", "application/xml", "application/javascript"].iter().any(|text| kind.starts_with(text))
 }
 
 /// Lower-case names; repeated headers are one, joined by a comma.
 fn headers(headers: &HeaderMap) -> Map<String, Value> {
     let mut joined = Map::new();
     for name in headers.keys() {
-        let values: Vec<&str> = headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
+        let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
         joined.insert(name.as_str().to_owned(), Value::String(values.join(",")));
     }
     joined
@@ -157,11 +142,7 @@ fn respond(answer: &Bytes) -> Response {
         return Response::new(Body::from(answer.clone()));
     };
     let text = answer.body.unwrap_or_default();
-    let body = if answer.is_base64_encoded {
-        STANDARD.decode(text).unwrap_or_default()
-    } else {
-        text.into_bytes()
-    };
+    let body = if answer.is_base64_encoded { STANDARD.decode(text).unwrap_or_default() } else { text.into_bytes() };
     let mut response = Response::builder().status(answer.status_code);
     for (name, value) in &answer.headers {
         response = response.header(name, value.as_str().unwrap_or_default());
@@ -171,9 +152,6 @@ fn respond(answer: &Bytes) -> Response {
 
 fn message(status: StatusCode, text: &str) -> Response {
     let body = json!({ "Message": text }).to_string();
-    let response = Response::builder()
-        .status(status)
-        .header("content-type", "application/json")
-        .body(Body::from(body));
+    let response = Response::builder().status(status).header("content-type", "application/json").body(Body::from(body));
     response.unwrap_or_default()
 }

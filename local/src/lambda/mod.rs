@@ -40,21 +40,14 @@ impl Host {
     pub fn start(listener: TcpListener, specs: Vec<FunctionSpec>) -> Self {
         let url = url_of(&listener);
         let logs = broadcast::channel(4_096).0;
-        let functions: BTreeMap<String, Arc<Function>> = specs
-            .into_iter()
-            .map(|spec| (spec.name.clone(), Arc::new(Function::new(spec, logs.clone()))))
-            .collect();
+        let functions: BTreeMap<String, Arc<Function>> =
+            specs.into_iter().map(|spec| (spec.name.clone(), Arc::new(Function::new(spec, logs.clone())))).collect();
         let functions = Arc::new(functions);
         let app = gateway::router(Arc::clone(&functions));
         let task = tokio::spawn(async move {
             let _ended = axum::serve(listener, app).await;
         });
-        Self {
-            url,
-            functions,
-            logs,
-            task,
-        }
+        Self { url, functions, logs, task }
     }
 
     /// A function by name.

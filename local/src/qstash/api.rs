@@ -56,9 +56,7 @@ impl Reply {
             Self::Nothing => (StatusCode::OK, String::new()),
             Self::Error(status, text) => (status, json!({ "error": text }).to_string()),
         };
-        let response = Response::builder()
-            .status(status)
-            .header("content-type", "application/json");
+        let response = Response::builder().status(status).header("content-type", "application/json");
         response.body(Body::from(body)).unwrap_or_default()
     }
 
@@ -94,16 +92,11 @@ impl Server {
             return Reply::Error(StatusCode::SERVICE_UNAVAILABLE, "service unavailable".to_owned());
         }
         if !is_authorized(parts) {
-            return Reply::Error(
-                StatusCode::UNAUTHORIZED,
-                "unable to authenticate: invalid token".to_owned(),
-            );
+            return Reply::Error(StatusCode::UNAUTHORIZED, "unable to authenticate: invalid token".to_owned());
         }
         let path = parts.uri.path();
         // Strapi guides still show the old version of the publish call.
-        let published = path
-            .strip_prefix("/v2/publish/")
-            .or_else(|| path.strip_prefix("/v1/publish/"));
+        let published = path.strip_prefix("/v2/publish/").or_else(|| path.strip_prefix("/v1/publish/"));
         if let Some(destination) = published {
             let published = self.publish(destination, parts, body);
             return published.unwrap_or_else(|refused| refused);
@@ -125,10 +118,7 @@ impl Server {
         let now = outside::now();
         let dedup = deduplication_key(destination, &options, &body);
         if let Some(ids) = dedup.as_ref().and_then(|key| self.seen(key, now)) {
-            let replies: Vec<Value> = ids
-                .iter()
-                .map(|id| json!({ "messageId": id, "deduplicated": true }))
-                .collect();
+            let replies: Vec<Value> = ids.iter().map(|id| json!({ "messageId": id, "deduplicated": true })).collect();
             return Ok(Reply::Duplicate(one_or_many(topic.is_some(), replies)));
         }
         let body_sha256 = Sha256::of(&body).hex();
@@ -194,11 +184,9 @@ impl Server {
     fn topics(&self, method: &Method, segments: &[&str], body: &Bytes) -> Reply {
         match (method, segments) {
             (&Method::GET, []) => Reply::Ok(json!(self.book().topics.values().collect::<Vec<_>>())),
-            (&Method::GET, [name]) => self
-                .book()
-                .topics
-                .get(*name)
-                .map_or_else(|| Reply::not_found("topic"), |topic| Reply::Ok(json!(topic))),
+            (&Method::GET, [name]) => {
+                self.book().topics.get(*name).map_or_else(|| Reply::not_found("topic"), |topic| Reply::Ok(json!(topic)))
+            }
             (&Method::DELETE, [name]) => {
                 self.book().topics.remove(*name);
                 Reply::Nothing
@@ -229,10 +217,7 @@ impl Server {
             };
             topic.endpoints.retain(|known| !same(known));
             if let (&Method::POST, Some(url)) = (method, endpoint.url) {
-                topic.endpoints.push(Endpoint {
-                    name: endpoint.name,
-                    url,
-                });
+                topic.endpoints.push(Endpoint { name: endpoint.name, url });
             }
         }
         if topic.endpoints.is_empty() {
@@ -252,10 +237,7 @@ impl Server {
             Value::Array(values) => values.first().and_then(Value::as_str).unwrap_or_default().to_owned(),
             other => other.as_str().unwrap_or_default().to_owned(),
         };
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (name.clone(), text(value)))
-            .collect();
+        let headers = headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
         match self.book().topics.get_mut(name) {
             Some(topic) => {
                 topic.headers = headers;
@@ -278,10 +260,9 @@ impl Server {
             (&Method::GET, []) => self.dlq_page(parts.uri.query().unwrap_or_default()),
             (&Method::GET, [id]) => {
                 let book = self.book();
-                book.dlq.get(*id).map_or_else(
-                    || Reply::not_found("dlq message"),
-                    |dead| Reply::Ok(views::entry(id, dead)),
-                )
+                book.dlq
+                    .get(*id)
+                    .map_or_else(|| Reply::not_found("dlq message"), |dead| Reply::Ok(views::entry(id, dead)))
             }
             (&Method::DELETE, [id]) if !id.is_empty() => match self.book().dlq.remove(*id) {
                 Some(_) => Reply::Nothing,
@@ -297,10 +278,7 @@ impl Server {
             let mut pairs = url::form_urlencoded::parse(query.as_bytes());
             pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
         };
-        let count = get("count")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(MOST_ENTRIES)
-            .clamp(1, MOST_ENTRIES);
+        let count = get("count").and_then(|text| text.parse().ok()).unwrap_or(MOST_ENTRIES).clamp(1, MOST_ENTRIES);
         let after = get("cursor").unwrap_or_default();
         let book = self.book();
         let mut rest = book.dlq.iter().filter(|(id, _)| **id > after);
@@ -316,17 +294,10 @@ impl Server {
     fn dlq_retry(self: &Arc<Self>, id: &str, parts: &Parts) -> Result<Reply, Reply> {
         let now = outside::now();
         let given = given(&parts.headers, "", &[]);
-        let dead = self
-            .book()
-            .dlq
-            .remove(id)
-            .ok_or_else(|| Reply::not_found("dlq message"))?;
+        let dead = self.book().dlq.remove(id).ok_or_else(|| Reply::not_found("dlq message"))?;
         // The call has no body, so its content type is not the message's.
         let kind = dead.message.options.headers.get("content-type").cloned();
-        let stored = Options {
-            delay: std::time::Duration::ZERO,
-            ..dead.message.options.clone()
-        };
+        let stored = Options { delay: std::time::Duration::ZERO, ..dead.message.options.clone() };
         let mut options = stored.overridden(&given)?;
         match kind {
             Some(kind) => options.headers.insert("content-type".to_owned(), kind),
@@ -355,15 +326,8 @@ fn is_authorized(parts: &Parts) -> bool {
 /// The destination with the call's query, but without the options that may stand in it.
 fn with_query(destination: &str, query: &str) -> String {
     let is_option = |pair: &&str| pair.starts_with("upstash-") || pair.starts_with("qstash_token=");
-    let kept: Vec<&str> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty() && !is_option(pair))
-        .collect();
-    if kept.is_empty() {
-        destination.to_owned()
-    } else {
-        format!("{destination}?{}", kept.join("&"))
-    }
+    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !is_option(pair)).collect();
+    if kept.is_empty() { destination.to_owned() } else { format!("{destination}?{}", kept.join("&")) }
 }
 
 fn deduplication_key(destination: &str, options: &Options, body: &Bytes) -> Option<String> {
@@ -372,16 +336,10 @@ fn deduplication_key(destination: &str, options: &Options, body: &Bytes) -> Opti
     }
     let headers = format!("{:?}", options.headers);
     let parts = [destination.as_bytes(), headers.as_bytes(), body];
-    options
-        .content_deduplication
-        .then(|| format!("content:{}", Sha256::of_parts(&parts).hex()))
+    options.content_deduplication.then(|| format!("content:{}", Sha256::of_parts(&parts).hex()))
 }
 
 /// A topic is answered with an array, even of one.
 fn one_or_many(many: bool, mut replies: Vec<Value>) -> Value {
-    if many {
-        Value::Array(replies)
-    } else {
-        replies.pop().unwrap_or(Value::Null)
-    }
+    if many { Value::Array(replies) } else { replies.pop().unwrap_or(Value::Null) }
 }

@@ -19,12 +19,8 @@ use super::{Answer, Dead, Message, Options, Server, State};
 /// The longest wait between two attempts.
 const LONGEST_BACKOFF: f64 = 86_400.0;
 /// Headers whose values tell when to come again, in the order in which they count.
-const WAIT_HEADERS: [&str; 4] = [
-    "retry-after",
-    "x-ratelimit-reset",
-    "x-ratelimit-reset-requests",
-    "x-ratelimit-reset-tokens",
-];
+const WAIT_HEADERS: [&str; 4] =
+    ["retry-after", "x-ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"];
 
 /// A wait, and whether it is counted in QStash's time, which `--speed` makes faster, or in real time.
 enum Wait {
@@ -60,14 +56,7 @@ impl Server {
             }
             let wait = wait_after(&answer, retried + 1);
             let (Wait::Own(shown) | Wait::Asked(shown)) = wait;
-            self.tell(
-                message,
-                State::Retry {
-                    status: answer.status,
-                    attempt: retried + 1,
-                    wait: shown,
-                },
-            );
+            self.tell(message, State::Retry { status: answer.status, attempt: retried + 1, wait: shown });
             self.wait(&wait).await;
         }
     }
@@ -115,13 +104,7 @@ impl Server {
         self.tell(message, State::Failed { status: answer.status });
         let faults = {
             let mut book = self.book();
-            book.dlq.insert(
-                dlq_id,
-                Dead {
-                    message: message.clone(),
-                    answer,
-                },
-            );
+            book.dlq.insert(dlq_id, Dead { message: message.clone(), answer });
             book.faults
         };
         let Some((url, options, body)) = callback.filter(|_| !faults.lose_callbacks) else {
@@ -151,11 +134,7 @@ async fn read(response: reqwest::Response) -> Answer {
         let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers.entry(name.to_string()).or_default().push(text);
     }
-    Answer {
-        status,
-        headers,
-        body: response.bytes().await.unwrap_or_default(),
-    }
+    Answer { status, headers, body: response.bytes().await.unwrap_or_default() }
 }
 
 /// 489 counts only together with its header.
@@ -166,14 +145,10 @@ fn is_final(answer: &Answer) -> bool {
 
 /// The wait after failed attempt number `attempt`: what the answer asks for, else `e^(2.5 n)` seconds.
 fn wait_after(answer: &Answer, attempt: u32) -> Wait {
-    let asked = WAIT_HEADERS
-        .iter()
-        .find_map(|name| lenient::header(&answer.headers, name));
+    let asked = WAIT_HEADERS.iter().find_map(|name| lenient::header(&answer.headers, name));
     match asked.and_then(|text| duration::parse_retry_after(text, outside::now())) {
         Some(span) => Wait::Asked(span),
-        None => Wait::Own(Duration::from_secs_f64(
-            (2.5 * f64::from(attempt)).exp().min(LONGEST_BACKOFF),
-        )),
+        None => Wait::Own(Duration::from_secs_f64((2.5 * f64::from(attempt)).exp().min(LONGEST_BACKOFF))),
     }
 }
 
@@ -185,12 +160,8 @@ fn failure_callback(
     dlq_id: &str,
 ) -> Option<(String, Options, Bytes)> {
     let url = message.options.failure_callback.clone()?;
-    let source_header: lenient::Headers = message
-        .options
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), vec![value.clone()]))
-        .collect();
+    let source_header: lenient::Headers =
+        message.options.headers.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect();
     let mut body = json!({
         "status": answer.status,
         "header": answer.headers,
@@ -229,9 +200,7 @@ fn millis_to_duration(span: surehook::Millis) -> Duration {
 
 /// When a message is due.
 pub(super) fn not_before(options: &Options, now: surehook::Millis) -> surehook::Millis {
-    options
-        .not_before_s
-        .map_or(now + millis(options.delay), |at| (at * 1_000).max(now))
+    options.not_before_s.map_or(now + millis(options.delay), |at| (at * 1_000).max(now))
 }
 
 #[cfg(test)]
@@ -252,16 +221,9 @@ mod tests {
     #[test]
     fn only_the_pair_is_final() {
         let header = [("Upstash-NonRetryable-Error".to_owned(), vec!["true".to_owned()])];
-        let pair = Answer {
-            status: 489,
-            headers: header.clone().into(),
-            body: Bytes::new(),
-        };
+        let pair = Answer { status: 489, headers: header.clone().into(), body: Bytes::new() };
         assert!(is_final(&pair));
-        assert!(!is_final(&Answer {
-            headers: [].into(),
-            ..pair.clone()
-        }));
+        assert!(!is_final(&Answer { headers: [].into(), ..pair.clone() }));
         assert!(!is_final(&Answer { status: 400, ..pair }));
     }
 }

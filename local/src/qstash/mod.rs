@@ -237,9 +237,7 @@ impl Drop for QStash {
 
 /// Redirects are failures: whether QStash follows them is not documented.
 fn http_client() -> reqwest::Client {
-    let built = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build();
+    let built = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
     built.unwrap_or_default()
 }
 

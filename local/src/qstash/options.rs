@@ -33,10 +33,8 @@ pub(super) struct Invalid(pub(super) String);
 
 /// Everything that was given, by lower-case name: the query first, headers over it.
 pub(super) fn given(headers: &HeaderMap, query: &str, defaults: &[(String, String)]) -> BTreeMap<String, String> {
-    let mut given: BTreeMap<String, String> = defaults
-        .iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
-        .collect();
+    let mut given: BTreeMap<String, String> =
+        defaults.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         if name.starts_with("upstash-") {
             given.insert(name.into_owned(), value.into_owned());
@@ -44,10 +42,7 @@ pub(super) fn given(headers: &HeaderMap, query: &str, defaults: &[(String, Strin
     }
     for (name, value) in headers {
         // Header values may be any bytes; those of real senders are UTF-8 or Latin-1 text.
-        given.insert(
-            name.as_str().to_owned(),
-            String::from_utf8_lossy(value.as_bytes()).into_owned(),
-        );
+        given.insert(name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned());
     }
     given
 }
@@ -71,9 +66,7 @@ impl Options {
         let number = |name: &str| read(name, get(name), |text| text.parse::<u32>().ok());
         self.method = get("upstash-method").unwrap_or(self.method);
         self.delay = span("upstash-delay")?.unwrap_or(self.delay);
-        self.not_before_s = read("upstash-not-before", get("upstash-not-before"), |text| {
-            text.parse().ok()
-        })?;
+        self.not_before_s = read("upstash-not-before", get("upstash-not-before"), |text| text.parse().ok())?;
         self.retries = number("upstash-retries")?.unwrap_or(self.retries);
         self.timeout = span("upstash-timeout")?.unwrap_or(self.timeout);
         self.failure_callback = get("upstash-failure-callback").or(self.failure_callback);
@@ -89,9 +82,7 @@ impl Options {
     }
 
     fn add_headers(&mut self, given: &BTreeMap<String, String>) {
-        let forward_all = given
-            .get("upstash-header-forward")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let forward_all = given.get("upstash-header-forward").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         for (name, value) in given {
             if let Some(bare) = name.strip_prefix("upstash-forward-") {
                 self.headers.insert(bare.to_owned(), value.clone());
@@ -109,9 +100,7 @@ fn is_forwardable(name: &str) -> bool {
 fn read<T>(name: &str, value: Option<String>, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Invalid> {
     match value {
         None => Ok(None),
-        Some(text) => parse(&text)
-            .map(Some)
-            .ok_or_else(|| Invalid(format!("invalid value for {name}: {text}"))),
+        Some(text) => parse(&text).map(Some).ok_or_else(|| Invalid(format!("invalid value for {name}: {text}"))),
     }
 }
 
@@ -120,21 +109,13 @@ mod tests {
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> Result<Options, Invalid> {
-        Options::read(
-            &pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
+        Options::read(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 
     #[test]
     fn defaults_are_those_of_qstash() {
         let options = options(&[]).unwrap();
-        assert_eq!(
-            (options.retries, options.method.as_str(), options.delay),
-            (3, "POST", Duration::ZERO)
-        );
+        assert_eq!((options.retries, options.method.as_str(), options.delay), (3, "POST", Duration::ZERO));
     }
 
     #[test]
@@ -146,13 +127,9 @@ mod tests {
 
     #[test]
     fn forwarded_headers_lose_their_prefix_and_others_stay_behind() {
-        let options = options(&[
-            ("upstash-forward-x-a", "1"),
-            ("x-b", "2"),
-            ("content-type", "a/b"),
-            ("authorization", "s"),
-        ])
-        .unwrap();
+        let options =
+            options(&[("upstash-forward-x-a", "1"), ("x-b", "2"), ("content-type", "a/b"), ("authorization", "s")])
+                .unwrap();
         assert_eq!(options.headers.keys().collect::<Vec<_>>(), ["content-type", "x-a"]);
     }
 }

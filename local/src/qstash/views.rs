@@ -7,12 +7,8 @@ use surehook::qstash::lenient::Headers;
 use super::{Dead, Message};
 
 pub(super) fn message(message: &Message) -> Value {
-    let header: Headers = message
-        .options
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), vec![value.clone()]))
-        .collect();
+    let header: Headers =
+        message.options.headers.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect();
     let mut view = json!({
         "messageId": message.id,
         "url": message.url,
@@ -24,10 +20,7 @@ pub(super) fn message(message: &Message) -> Value {
         "callerIP": message.options.caller_ip,
     });
     put_body(&mut view, "body", &message.body);
-    for (name, value) in [
-        ("topicName", &message.topic),
-        ("failureCallback", &message.options.failure_callback),
-    ] {
+    for (name, value) in [("topicName", &message.topic), ("failureCallback", &message.options.failure_callback)] {
         if let Some(value) = value {
             view[name] = Value::String(value.clone());
         }

@@ -50,14 +50,8 @@ pub struct DeadLetter {
 }
 
 /// Headers that carry secrets: kept for replay, shown only on demand.
-const SECRET_HEADERS: [&str; 6] = [
-    "authorization",
-    "cookie",
-    "proxy-authorization",
-    "x-api-key",
-    "upstash-signature",
-    "webhook-signature",
-];
+const SECRET_HEADERS: [&str; 6] =
+    ["authorization", "cookie", "proxy-authorization", "x-api-key", "upstash-signature", "webhook-signature"];
 
 /// Whether a header's value is hidden unless somebody asks for it.
 pub fn is_secret_header(name: &str) -> bool {
@@ -88,16 +82,7 @@ impl DeadLetter {
         let hide = |name: &String| !reveal && is_secret_header(name);
         self.headers
             .iter()
-            .map(|(name, values)| {
-                (
-                    name.clone(),
-                    if hide(name) {
-                        vec!["(hidden)".into()]
-                    } else {
-                        values.clone()
-                    },
-                )
-            })
+            .map(|(name, values)| (name.clone(), if hide(name) { vec!["(hidden)".into()] } else { values.clone() }))
             .collect()
     }
 }
@@ -105,13 +90,8 @@ impl DeadLetter {
 /// One fingerprint for one cause: digits and long hexadecimal runs are left out of the error, because ids and times differ.
 pub fn fingerprint(error: &str, status: u16, source: &str, event_type: &str, endpoint: &str) -> String {
     let normal: String = error.chars().filter(|c| !c.is_ascii_digit()).take(120).collect();
-    let parts = [
-        normal.as_bytes(),
-        &status.to_be_bytes(),
-        source.as_bytes(),
-        event_type.as_bytes(),
-        endpoint.as_bytes(),
-    ];
+    let parts =
+        [normal.as_bytes(), &status.to_be_bytes(), source.as_bytes(), event_type.as_bytes(), endpoint.as_bytes()];
     Sha256::of_parts(&parts).hex()[..12].to_owned()
 }
 
@@ -128,12 +108,7 @@ mod tests {
 
     #[test]
     fn secret_headers_are_hidden() {
-        for name in [
-            "Authorization",
-            "Upstash-Forward-Authorization",
-            "X-Shop-Token",
-            "Cookie",
-        ] {
+        for name in ["Authorization", "Upstash-Forward-Authorization", "X-Shop-Token", "Cookie"] {
             assert!(is_secret_header(name), "{name}");
         }
         assert!(!is_secret_header("X-Strapi-Event"));

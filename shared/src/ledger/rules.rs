@@ -118,10 +118,7 @@ pub fn claim(record: Option<&Record>, command: &Claim) -> Result<Record, Refused
 fn refuse_claim(record: &Record, command: &Claim) -> Result<(), Refused> {
     if record.is_expired(command.now) {
         let expires_at = record.expires_at.unwrap_or_default();
-        return Err(Refused::Expired {
-            fence: record.fence,
-            expires_at,
-        });
+        return Err(Refused::Expired { fence: record.fence, expires_at });
     }
     if record.content != command.content {
         return Err(Refused::Conflict);
@@ -203,21 +200,14 @@ fn held<'a>(record: Option<&'a Record>, lease: &Lease, target: Status) -> Result
 
 /// A failure as the record keeps it.
 pub fn short(failure: &Failure) -> Failure {
-    Failure {
-        class: failure.class.clone(),
-        text: cut(failure.text.clone(), MOST_ERROR_TEXT),
-    }
+    Failure { class: failure.class.clone(), text: cut(failure.text.clone(), MOST_ERROR_TEXT) }
 }
 
 /// The history with one more failed attempt: the oldest entry makes room.
 pub fn remember(history: &[History], at: Millis, fence: u64, failure: &Failure) -> Vec<History> {
     let skipped = (history.len() + 1).saturating_sub(MOST_HISTORY);
     let mut kept: Vec<History> = history.iter().skip(skipped).cloned().collect();
-    kept.push(History {
-        at,
-        fence,
-        class: failure.class.clone(),
-    });
+    kept.push(History { at, fence, class: failure.class.clone() });
     kept
 }
 

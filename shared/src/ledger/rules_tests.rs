@@ -16,24 +16,15 @@ fn command(owner: &str, now: Millis) -> Claim {
 }
 
 fn lease(record: &Record) -> Lease {
-    Lease {
-        owner: record.owner.clone(),
-        fence: record.fence,
-    }
+    Lease { owner: record.owner.clone(), fence: record.fence }
 }
 
 fn failure() -> Failure {
-    Failure {
-        class: "transient".into(),
-        text: "503".into(),
-    }
+    Failure { class: "transient".into(), text: "503".into() }
 }
 
 fn nothing() -> Attempted {
-    Attempted {
-        delivered: vec![],
-        refused: vec![],
-    }
+    Attempted { delivered: vec![], refused: vec![] }
 }
 
 fn burial(now: Millis) -> Burial {
@@ -53,14 +44,7 @@ fn running() -> Record {
 
 fn done() -> Record {
     let record = running();
-    complete(
-        Some(&record),
-        &lease(&record),
-        &["d1".into()],
-        NOW + 5,
-        NOW / 1_000 + 100,
-    )
-    .unwrap()
+    complete(Some(&record), &lease(&record), &["d1".into()], NOW + 5, NOW / 1_000 + 100).unwrap()
 }
 
 fn retryable() -> Record {
@@ -75,10 +59,7 @@ fn dead() -> Record {
 #[test]
 fn a_first_claim_wins_with_fence_one() {
     let record = running();
-    assert_eq!(
-        (record.status, record.fence, record.attempts, record.lease_until),
-        (Status::Running, 1, 1, LATER)
-    );
+    assert_eq!((record.status, record.fence, record.attempts, record.lease_until), (Status::Running, 1, 1, LATER));
 }
 
 #[test]
@@ -90,10 +71,7 @@ fn a_second_worker_waits_for_the_lease() {
 #[test]
 fn a_lease_that_ran_out_is_taken_over_with_a_new_fence() {
     let record = claim(Some(&running()), &command("b", LATER)).unwrap();
-    assert_eq!(
-        (record.owner.as_str(), record.fence, record.attempts, record.first_seen),
-        ("b", 2, 2, NOW)
-    );
+    assert_eq!((record.owner.as_str(), record.fence, record.attempts, record.first_seen), ("b", 2, 2, NOW));
 }
 
 #[test]
@@ -115,20 +93,14 @@ fn the_worker_that_lost_its_lease_writes_nothing() {
 fn the_same_owner_with_an_old_fence_writes_nothing() {
     let mut record = running();
     record.fence = 2;
-    let old = Lease {
-        owner: "a".into(),
-        fence: 1,
-    };
+    let old = Lease { owner: "a".into(), fence: 1 };
     assert!(complete(Some(&record), &old, &[], NOW, 0).is_err());
 }
 
 #[test]
 fn completing_twice_is_a_success_and_changes_nothing() {
     let record = done();
-    assert_eq!(
-        complete(Some(&record), &lease(&record), &[], NOW + 9, 1).unwrap(),
-        record
-    );
+    assert_eq!(complete(Some(&record), &lease(&record), &[], NOW + 9, 1).unwrap(), record);
 }
 
 #[test]
@@ -137,13 +109,7 @@ fn what_is_done_is_refused_until_it_expires() {
     assert_eq!(claim(Some(&record), &command("b", NOW + 9)).unwrap_err(), Refused::Done);
     let expiry = record.expires_at.unwrap();
     let refused = claim(Some(&record), &command("b", expiry * 1_000)).unwrap_err();
-    assert_eq!(
-        refused,
-        Refused::Expired {
-            fence: 1,
-            expires_at: expiry
-        }
-    );
+    assert_eq!(refused, Refused::Expired { fence: 1, expires_at: expiry });
 }
 
 #[test]
@@ -151,14 +117,8 @@ fn renewing_begins_a_life_that_remembers_nothing_but_the_fence() {
     let record = done();
     let expiry = record.expires_at.unwrap();
     let fresh = renew(&record, &command("b", expiry * 1_000), 1, expiry).unwrap();
-    assert_eq!(
-        (fresh.fence, fresh.attempts, fresh.delivered.len(), fresh.expires_at),
-        (2, 1, 0, None)
-    );
-    assert!(
-        renew(&fresh, &command("c", expiry * 1_000), 1, expiry).is_err(),
-        "only one renews"
-    );
+    assert_eq!((fresh.fence, fresh.attempts, fresh.delivered.len(), fresh.expires_at), (2, 1, 0, None));
+    assert!(renew(&fresh, &command("c", expiry * 1_000), 1, expiry).is_err(), "only one renews");
 }
 
 #[test]
@@ -176,10 +136,7 @@ fn failing_opens_the_record_and_claiming_closes_it() {
     assert_eq!((record.status, record.open_since), (Status::Retryable, Some(NOW + 5)));
     assert_eq!(record.history.len(), 1);
     let again = claim(Some(&record), &command("b", NOW + 6)).unwrap();
-    assert_eq!(
-        (again.status, again.open_since, again.fence),
-        (Status::Running, None, 2)
-    );
+    assert_eq!((again.status, again.open_since, again.fence), (Status::Running, None, 2));
 }
 
 #[test]
@@ -190,10 +147,7 @@ fn history_and_error_text_are_bounded() {
     }
     assert_eq!(history.len(), MOST_HISTORY);
     assert_eq!(history.last().unwrap().fence, 99);
-    let long = Failure {
-        class: "x".into(),
-        text: "é".repeat(1_000),
-    };
+    let long = Failure { class: "x".into(), text: "é".repeat(1_000) };
     assert!(short(&long).text.len() <= MOST_ERROR_TEXT);
 }
 
@@ -201,10 +155,7 @@ fn history_and_error_text_are_bounded() {
 fn only_what_waits_is_buried() {
     assert_eq!(bury(Some(&done()), &burial(NOW)).unwrap_err(), Refused::Done);
     assert_eq!(bury(Some(&dead()), &burial(NOW)).unwrap_err(), Refused::Dead);
-    assert_eq!(
-        bury(Some(&running()), &burial(NOW)).unwrap_err(),
-        Refused::InProgress(LATER)
-    );
+    assert_eq!(bury(Some(&running()), &burial(NOW)).unwrap_err(), Refused::InProgress(LATER));
     assert_eq!(bury(Some(&running()), &burial(LATER)).unwrap().status, Status::Dead);
     assert_eq!(bury(None, &burial(NOW)).unwrap().fence, 1);
 }
@@ -230,10 +181,7 @@ fn a_replay_may_be_repeated_but_a_stale_one_has_no_effect() {
 #[test]
 fn a_replay_gives_those_that_refused_another_chance() {
     let record = running();
-    let attempted = Attempted {
-        delivered: vec!["d1".into()],
-        refused: vec!["d2".into()],
-    };
+    let attempted = Attempted { delivered: vec!["d1".into()], refused: vec!["d2".into()] };
     let failed = fail(Some(&record), &lease(&record), &attempted, &failure(), NOW).unwrap();
     let dead = bury(Some(&failed), &burial(NOW)).unwrap();
     let open = replay(Some(&dead), dead.fence, "r", NOW).unwrap();

@@ -135,9 +135,7 @@ impl Client {
 
     /// One entry of the dead-letter queue.
     pub async fn dlq_entry(&self, id: &str) -> Result<DlqEntry, ClientError> {
-        let response = self
-            .send(Method::GET, self.url(&["v2", "dlq", id])?, &[], Bytes::new())
-            .await?;
+        let response = self.send(Method::GET, self.url(&["v2", "dlq", id])?, &[], Bytes::new()).await?;
         let mut entry: DlqEntry = decode(response).await?;
         // The schema leaves `dlqId` out of single entries, though real answers have it.
         id.clone_into(&mut entry.dlq_id);
@@ -164,10 +162,7 @@ impl Client {
 
     /// Deletes an entry. One that is gone already counts as deleted.
     pub async fn dlq_delete(&self, id: &str) -> Result<(), ClientError> {
-        match self
-            .send(Method::DELETE, self.url(&["v2", "dlq", id])?, &[], Bytes::new())
-            .await
-        {
+        match self.send(Method::DELETE, self.url(&["v2", "dlq", id])?, &[], Bytes::new()).await {
             Ok(_) | Err(ClientError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
@@ -177,31 +172,23 @@ impl Client {
     pub async fn add_endpoints(&self, topic: &str, urls: &[String]) -> Result<(), ClientError> {
         let endpoints: Vec<_> = urls.iter().map(|url| serde_json::json!({ "url": url })).collect();
         let url = self.url(&["v2", "topics", topic, "endpoints"])?;
-        self.send_json(Method::POST, url, &serde_json::json!({ "endpoints": endpoints }))
-            .await
+        self.send_json(Method::POST, url, &serde_json::json!({ "endpoints": endpoints })).await
     }
 
     /// Sets the headers that every publish to a topic gets by default.
     pub async fn set_default_headers(&self, topic: &str, headers: &serde_json::Value) -> Result<(), ClientError> {
         let url = self.url(&["v2", "topics", topic])?;
-        self.send_json(Method::PATCH, url, &serde_json::json!({ "headers": headers }))
-            .await
+        self.send_json(Method::PATCH, url, &serde_json::json!({ "headers": headers })).await
     }
 
     /// The account's signing keys.
     pub async fn keys(&self) -> Result<KeyPair, ClientError> {
-        decode(
-            self.send(Method::GET, self.url(&["v2", "keys"])?, &[], Bytes::new())
-                .await?,
-        )
-        .await
+        decode(self.send(Method::GET, self.url(&["v2", "keys"])?, &[], Bytes::new()).await?).await
     }
 
     async fn send_json(&self, method: Method, url: Url, body: &serde_json::Value) -> Result<(), ClientError> {
         let headers = [("content-type".to_owned(), "application/json".to_owned())];
-        self.send(method, url, &headers, body.to_string().into())
-            .await
-            .map(drop)
+        self.send(method, url, &headers, body.to_string().into()).await.map(drop)
     }
 
     fn url(&self, segments: &[&str]) -> Result<Url, ClientError> {
@@ -223,23 +210,12 @@ impl Client {
         headers: &[(String, String)],
         body: Bytes,
     ) -> Result<Response, ClientError> {
-        let mut request = self
-            .http
-            .request(method, url)
-            .bearer_auth(self.token.expose())
-            .body(body);
+        let mut request = self.http.request(method, url).bearer_auth(self.token.expose()).body(body);
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| ClientError::Away(error.without_url()))?;
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(refusal(response).await)
-        }
+        let response = request.send().await.map_err(|error| ClientError::Away(error.without_url()))?;
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 }
 
@@ -257,18 +233,11 @@ async fn refusal(response: Response) -> ClientError {
     let text = cut(response.text().await.unwrap_or_default(), 256);
     let again = status.is_server_error() || matches!(status.as_u16(), 401 | 403 | 408 | 429);
     let status = status.as_u16();
-    if again {
-        ClientError::Unavailable { status, text }
-    } else {
-        ClientError::Refused { status, text }
-    }
+    if again { ClientError::Unavailable { status, text } } else { ClientError::Refused { status, text } }
 }
 
 async fn decode<T: for<'de> Deserialize<'de>>(response: Response) -> Result<T, ClientError> {
-    let body = response
-        .bytes()
-        .await
-        .map_err(|error| ClientError::Away(error.without_url()))?;
+    let body = response.bytes().await.map_err(|error| ClientError::Away(error.without_url()))?;
     serde_json::from_slice(&body).map_err(ClientError::Undecodable)
 }
 
@@ -288,10 +257,7 @@ mod tests {
             url(Destination::Url("https://h.example/a?b=c".into())),
             "https://qstash.example/v2/publish/https://h.example/a?b=c"
         );
-        assert_eq!(
-            url(Destination::Topic("a.b".into())),
-            "https://qstash.example/v2/publish/a.b"
-        );
+        assert_eq!(url(Destination::Topic("a.b".into())), "https://qstash.example/v2/publish/a.b");
     }
 
     #[test]

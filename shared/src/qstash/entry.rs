@@ -64,9 +64,7 @@ impl DlqEntry {
 
     /// The status as a number; 0 where there was no answer.
     pub fn status(&self) -> u16 {
-        self.response_status
-            .and_then(|status| u16::try_from(status).ok())
-            .unwrap_or_default()
+        self.response_status.and_then(|status| u16::try_from(status).ok()).unwrap_or_default()
     }
 
     /// A header of the delivery, whether the entry shows it with or without the prefix that it was published with.
@@ -109,10 +107,7 @@ mod tests {
     #[test]
     fn a_redacted_body_is_told_from_a_real_one() {
         assert_eq!(entry(r#"{"body":"REDACTED:abc"}"#).body().unwrap_err(), HiddenBody);
-        assert_eq!(
-            entry(r#"{"bodyBase64":"REDACTED:abc"}"#).body().unwrap_err(),
-            HiddenBody
-        );
+        assert_eq!(entry(r#"{"bodyBase64":"REDACTED:abc"}"#).body().unwrap_err(), HiddenBody);
     }
 
     #[test]

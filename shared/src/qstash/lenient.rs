@@ -22,11 +22,7 @@ pub(super) fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Head
         OneOrMany::One(text) => vec![text],
         OneOrMany::Many(texts) => texts,
     };
-    Ok(raw
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(name, value)| (name, listed(value)))
-        .collect())
+    Ok(raw.unwrap_or_default().into_iter().map(|(name, value)| (name, listed(value))).collect())
 }
 
 #[derive(Deserialize)]

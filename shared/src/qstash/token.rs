@@ -179,10 +179,7 @@ fn check_issuer_and_time(claims: &Claims, now: i64) -> Result<(), Refusal> {
     if now >= claims.exp {
         return Err(Refusal::Expired);
     }
-    if claims
-        .nbf
-        .is_some_and(|start| start > now.saturating_add(NOT_BEFORE_TOLERANCE_SECONDS))
-    {
+    if claims.nbf.is_some_and(|start| start > now.saturating_add(NOT_BEFORE_TOLERANCE_SECONDS)) {
         return Err(Refusal::NotYetValid);
     }
     Ok(())
@@ -190,11 +187,7 @@ fn check_issuer_and_time(claims: &Claims, now: i64) -> Result<(), Refusal> {
 
 fn check_subject(claims: &Claims, allowed: &[EndpointUrl]) -> Result<EndpointUrl, Refusal> {
     let subject = EndpointUrl::parse(&claims.sub).map_err(|_not_a_url| Refusal::Subject)?;
-    if allowed.contains(&subject) {
-        Ok(subject)
-    } else {
-        Err(Refusal::Subject)
-    }
+    if allowed.contains(&subject) { Ok(subject) } else { Err(Refusal::Subject) }
 }
 
 /// Signs as QStash does: for the development stack, for tests, and for `doctor`. `now` is in seconds; a token that can't

@@ -18,13 +18,7 @@ fn key(text: &str) -> Secret {
 }
 
 fn check(token: &str) -> Result<Verified, Refusal> {
-    verify(
-        &keys(),
-        Some(token),
-        &[EndpointUrl::parse(URL).unwrap()],
-        Bytes::from_static(BODY),
-        NOW,
-    )
+    verify(&keys(), Some(token), &[EndpointUrl::parse(URL).unwrap()], Bytes::from_static(BODY), NOW)
 }
 
 fn refusal(token: &str) -> &'static str {
@@ -37,12 +31,7 @@ fn claims() -> Value {
 }
 
 fn token_with(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
-    encode(
-        &Header::new(algorithm),
-        claims,
-        &EncodingKey::from_secret(secret.as_bytes()),
-    )
-    .unwrap()
+    encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 
 fn token(change: impl FnOnce(&mut Value)) -> String {
@@ -103,10 +92,7 @@ fn critical_extensions_are_refused() {
 fn issuer_must_be_upstash_and_a_string() {
     assert_eq!(refusal(&token(|c| c["iss"] = json!("upstash"))), "issuer");
     assert_eq!(refusal(&token(|c| c["iss"] = json!(["Upstash"]))), "claims");
-    assert_eq!(
-        refusal(&token(|c| drop(c.as_object_mut().unwrap().remove("iss")))),
-        "claims"
-    );
+    assert_eq!(refusal(&token(|c| drop(c.as_object_mut().unwrap().remove("iss")))), "claims");
 }
 
 #[test]
@@ -114,10 +100,7 @@ fn expired_token_is_refused_at_the_second_it_expires() {
     assert!(check(&token(|c| c["exp"] = json!(NOW + 1))).is_ok());
     assert_eq!(refusal(&token(|c| c["exp"] = json!(NOW))), "expired");
     assert_eq!(refusal(&token(|c| c["exp"] = json!(NOW.to_string()))), "claims");
-    assert_eq!(
-        refusal(&token(|c| drop(c.as_object_mut().unwrap().remove("exp")))),
-        "claims"
-    );
+    assert_eq!(refusal(&token(|c| drop(c.as_object_mut().unwrap().remove("exp")))), "claims");
 }
 
 #[test]
@@ -130,22 +113,14 @@ fn not_before_may_be_zero_absent_or_a_little_ahead() {
 
 #[test]
 fn token_for_another_url_is_refused() {
-    for other in [
-        "https://h.example/strapi",
-        "https://h.example/other?x=1",
-        "https://evil.example/strapi?x=1",
-        "",
-    ] {
+    for other in ["https://h.example/strapi", "https://h.example/other?x=1", "https://evil.example/strapi?x=1", ""] {
         assert_eq!(refusal(&token(|c| c["sub"] = json!(other))), "subject", "{other}");
     }
 }
 
 #[test]
 fn token_for_another_body_is_refused() {
-    assert_eq!(
-        refusal(&token(|c| c["body"] = json!(Sha256::of(b"{}").base64url()))),
-        "body"
-    );
+    assert_eq!(refusal(&token(|c| c["body"] = json!(Sha256::of(b"{}").base64url()))), "body");
     assert_eq!(refusal(&token(|c| c["body"] = json!(""))), "body");
     assert_eq!(refusal(&token(|c| c["body"] = json!(7))), "claims");
 }

@@ -51,10 +51,7 @@ impl StoreError {
     }
 
     pub(super) fn unreadable(key: &str, attribute: &'static str) -> Self {
-        Self::Unreadable {
-            key: key.to_owned(),
-            attribute,
-        }
+        Self::Unreadable { key: key.to_owned(), attribute }
     }
 }
 
@@ -86,11 +83,7 @@ where
         }
         .to_owned();
         let source = Box::new(error);
-        if REFUSALS.contains(&code.as_str()) {
-            Self::Refused { code, source }
-        } else {
-            Self::Away { code, source }
-        }
+        if REFUSALS.contains(&code.as_str()) { Self::Refused { code, source } } else { Self::Away { code, source } }
     }
 }
 

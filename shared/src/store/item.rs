@@ -69,35 +69,24 @@ impl Reading<'_> {
     }
 
     pub(super) fn text(&self, name: &'static str) -> Result<String, StoreError> {
-        self.optional_text(name)
-            .ok_or_else(|| StoreError::unreadable(&self.key(), name))
+        self.optional_text(name).ok_or_else(|| StoreError::unreadable(&self.key(), name))
     }
 
     pub(super) fn optional_number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
-        self.0
-            .get(name)
-            .and_then(|value| value.as_n().ok())
-            .and_then(|digits| digits.parse().ok())
+        self.0.get(name).and_then(|value| value.as_n().ok()).and_then(|digits| digits.parse().ok())
     }
 
     pub(super) fn number<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, StoreError> {
-        self.optional_number(name)
-            .ok_or_else(|| StoreError::unreadable(&self.key(), name))
+        self.optional_number(name).ok_or_else(|| StoreError::unreadable(&self.key(), name))
     }
 
     pub(super) fn texts(&self, name: &str) -> Vec<String> {
         let values = self.0.get(name).and_then(|value| value.as_l().ok());
-        values
-            .into_iter()
-            .flatten()
-            .filter_map(|value| value.as_s().ok())
-            .cloned()
-            .collect()
+        values.into_iter().flatten().filter_map(|value| value.as_s().ok()).cloned().collect()
     }
 
     pub(super) fn json<T: for<'de> serde::Deserialize<'de>>(&self, name: &str) -> Option<T> {
-        self.optional_text(name)
-            .and_then(|json| serde_json::from_str(&json).ok())
+        self.optional_text(name).and_then(|json| serde_json::from_str(&json).ok())
     }
 }
 
@@ -120,10 +109,7 @@ pub(super) fn from_record(key: &EventKey, record: &Record) -> Item {
         .with_some("delivered", some_texts(&record.delivered))
         .with_some("refused", some_texts(&record.refused))
         .with_some("last_error", record.last_error.as_ref().map(from_failure))
-        .with_some(
-            "history",
-            (!record.history.is_empty()).then(|| from_history(&record.history)),
-        )
+        .with_some("history", (!record.history.is_empty()).then(|| from_history(&record.history)))
         .with_some("open", record.open_since.map(|_| text(open_shard(key))))
         .with_some("open_since", record.open_since.map(number))
         .with_some("replay", record.replay.as_ref().map(text))
@@ -138,21 +124,13 @@ pub(super) fn open_shard(key: &EventKey) -> String {
 
 fn from_failure(failure: &Failure) -> AttributeValue {
     let parts = [("class", &failure.class), ("text", &failure.text)];
-    AttributeValue::M(
-        parts
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), text(value)))
-            .collect(),
-    )
+    AttributeValue::M(parts.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect())
 }
 
 /// One short text per attempt: `<ms> <fence> <class>`.
 fn from_history(history: &[History]) -> AttributeValue {
     AttributeValue::L(
-        history
-            .iter()
-            .map(|entry| text(format!("{} {} {}", entry.at, entry.fence, entry.class)))
-            .collect(),
+        history.iter().map(|entry| text(format!("{} {} {}", entry.at, entry.fence, entry.class))).collect(),
     )
 }
 
@@ -175,11 +153,7 @@ pub(super) fn to_record(item: &Item) -> Result<Record, StoreError> {
         delivered: reading.texts("delivered"),
         refused: reading.texts("refused"),
         last_error: to_failure(item),
-        history: reading
-            .texts("history")
-            .iter()
-            .filter_map(|entry| to_history(entry))
-            .collect(),
+        history: reading.texts("history").iter().filter_map(|entry| to_history(entry)).collect(),
         open_since: reading.optional_number("open_since"),
         replay: reading.optional_text("replay"),
         expires_at: reading.optional_number("expires_at"),
@@ -189,21 +163,14 @@ pub(super) fn to_record(item: &Item) -> Result<Record, StoreError> {
 fn to_failure(item: &Item) -> Option<Failure> {
     let map = item.get("last_error")?.as_m().ok()?;
     let part = |name: &str| map.get(name).and_then(|value| value.as_s().ok()).cloned();
-    Some(Failure {
-        class: part("class")?,
-        text: part("text")?,
-    })
+    Some(Failure { class: part("class")?, text: part("text")? })
 }
 
 fn to_history(entry: &str) -> Option<History> {
     let mut parts = entry.splitn(3, ' ');
     let at = parts.next()?.parse().ok()?;
     let fence = parts.next()?.parse().ok()?;
-    Some(History {
-        at,
-        fence,
-        class: parts.next()?.to_owned(),
-    })
+    Some(History { at, fence, class: parts.next()?.to_owned() })
 }
 
 #[cfg(test)]
@@ -228,15 +195,8 @@ mod tests {
             message_id: "m".into(),
             delivered: vec!["d1".into()],
             refused: vec!["d2".into()],
-            last_error: Some(Failure {
-                class: "transient".into(),
-                text: "503 x".into(),
-            }),
-            history: vec![History {
-                at: 1,
-                fence: 2,
-                class: "transient failure".into(),
-            }],
+            last_error: Some(Failure { class: "transient".into(), text: "503 x".into() }),
+            history: vec![History { at: 1, fence: 2, class: "transient failure".into() }],
             open_since: Some(9),
             replay: Some("r".into()),
             expires_at: Some(10),

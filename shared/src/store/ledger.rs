@@ -124,10 +124,7 @@ impl Store {
     ) -> Result<Record, LedgerError> {
         let lease = lease_of(record);
         let done = rules::complete(Some(record), &lease, delivered, now, expires_at)?;
-        self.put_held(key, done, &lease, |old| {
-            rules::complete(old, &lease, delivered, now, expires_at)
-        })
-        .await
+        self.put_held(key, done, &lease, |old| rules::complete(old, &lease, delivered, now, expires_at)).await
     }
 
     /// Gives a lease back after a failed attempt.
@@ -141,10 +138,7 @@ impl Store {
     ) -> Result<Record, LedgerError> {
         let lease = lease_of(record);
         let failed = rules::fail(Some(record), &lease, attempted, failure, now)?;
-        self.put_held(key, failed, &lease, |old| {
-            rules::fail(old, &lease, attempted, failure, now)
-        })
-        .await
+        self.put_held(key, failed, &lease, |old| rules::fail(old, &lease, attempted, failure, now)).await
     }
 
     async fn put_held(
@@ -159,8 +153,7 @@ impl Store {
             (":owner", text(&lease.owner)),
             (":fence", number(lease.fence)),
         ];
-        self.put_record(key, record, HELD, values.into(), &["status", "owner"], rule)
-            .await
+        self.put_record(key, record, HELD, values.into(), &["status", "owner"], rule).await
     }
 
     /// Puts a record if the condition holds; if not, `rule` says what the record that is there means.
@@ -229,12 +222,8 @@ impl Store {
     /// The size of a record as DynamoDB charges it: names and values of its attributes, in bytes.
     pub async fn record_size(&self, key: &EventKey) -> Result<usize, StoreError> {
         let record = self.record(key).await?;
-        Ok(record.map_or(0, |record| {
-            from_record(key, &record)
-                .iter()
-                .map(|(name, value)| name.len() + size(value))
-                .sum()
-        }))
+        Ok(record
+            .map_or(0, |record| from_record(key, &record).iter().map(|(name, value)| name.len() + size(value)).sum()))
     }
 
     /// Records that have waited since before `before`, the oldest first within each shard, at most `limit`.
@@ -266,24 +255,15 @@ impl Store {
 }
 
 fn lease_of(record: &Record) -> Lease {
-    Lease {
-        owner: record.owner.clone(),
-        fence: record.fence,
-    }
+    Lease { owner: record.owner.clone(), fence: record.fence }
 }
 
 pub(super) fn names(attributes: &[&str]) -> std::collections::HashMap<String, String> {
-    attributes
-        .iter()
-        .map(|name| (format!("#{name}"), (*name).to_owned()))
-        .collect()
+    attributes.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect()
 }
 
 pub(super) fn values_map(values: Vec<(&str, AttributeValue)>) -> Item {
-    values
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn claim_values(claim: &Claim) -> Item {
@@ -311,12 +291,7 @@ fn size(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) | AttributeValue::N(text) => text.len(),
         AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + size(value)).sum::<usize>(),
-        AttributeValue::M(map) => {
-            3 + map
-                .iter()
-                .map(|(name, value)| 1 + name.len() + size(value))
-                .sum::<usize>()
-        }
+        AttributeValue::M(map) => 3 + map.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>(),
         _ => 1,
     }
 }

@@ -47,17 +47,11 @@ impl Store {
         for _ in 0..MOST_RACES {
             let old = self.record(&letter.key).await?;
             let dead = rules::bury(old.as_ref(), burial)?;
-            let letter = DeadLetter {
-                fence: dead.fence,
-                ..letter.clone()
-            };
+            let letter = DeadLetter { fence: dead.fence, ..letter.clone() };
             let chunks = self.write_chunks(&letter, &packed).await?;
             self.note_day(letter.at).await?;
             let head = head_of(&letter, chunks.is_none().then_some(&packed), chunks.unwrap_or_default());
-            if self
-                .swap(&letter.key, old.as_ref(), &dead, vec![self.put(head)])
-                .await?
-            {
+            if self.swap(&letter.key, old.as_ref(), &dead, vec![self.put(head)]).await? {
                 return Ok(letter);
             }
         }
@@ -99,11 +93,7 @@ impl Store {
     pub async fn end_replay(&self, letter: &DeadLetter, now: Millis) -> Result<(), StoreError> {
         self.release_chunks(letter, now).await?;
         let request = self.client.delete_item().table_name(&self.table);
-        request
-            .key("pk", text(partition(&letter.key)))
-            .key("sk", text(sort_key(letter.fence)))
-            .send()
-            .await?;
+        request.key("pk", text(partition(&letter.key))).key("sk", text(sort_key(letter.fence))).send().await?;
         self.forget_pending(&letter.id()).await
     }
 
@@ -120,12 +110,7 @@ impl Store {
                 .consistent_read(true)
                 .send()
                 .await?;
-            ids.extend(
-                output
-                    .items()
-                    .iter()
-                    .filter_map(|item| Reading(item).optional_text("sk")),
-            );
+            ids.extend(output.items().iter().filter_map(|item| Reading(item).optional_text("sk")));
         }
         Ok(ids)
     }
@@ -133,11 +118,7 @@ impl Store {
     /// Forgets that a replay is under way.
     pub async fn forget_pending(&self, letter_id: &str) -> Result<(), StoreError> {
         let request = self.client.delete_item().table_name(&self.table);
-        request
-            .key("pk", text(pending_partition(letter_id)))
-            .key("sk", text(letter_id))
-            .send()
-            .await?;
+        request.key("pk", text(pending_partition(letter_id))).key("sk", text(letter_id)).send().await?;
         Ok(())
     }
 
@@ -157,11 +138,7 @@ impl Store {
             .send()
             .await;
         match answer {
-            Err(error)
-                if !error
-                    .as_service_error()
-                    .is_some_and(|e| e.is_conditional_check_failed_exception()) =>
-            {
+            Err(error) if !error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
                 Err(error.into())
             }
             _ => Ok(()),
@@ -208,15 +185,8 @@ impl Store {
     pub async fn letter_days(&self) -> Result<Vec<i64>, StoreError> {
         let request = self.client.get_item().table_name(&self.table).consistent_read(true);
         let output = request.key("pk", text(DAYS)).key("sk", text("days")).send().await?;
-        let listed = output
-            .item()
-            .and_then(|item| item.get("days"))
-            .and_then(|days| days.as_ns().ok());
-        let mut days: Vec<i64> = listed
-            .into_iter()
-            .flatten()
-            .filter_map(|day| day.parse().ok())
-            .collect();
+        let listed = output.item().and_then(|item| item.get("days")).and_then(|days| days.as_ns().ok());
+        let mut days: Vec<i64> = listed.into_iter().flatten().filter_map(|day| day.parse().ok()).collect();
         days.sort_unstable_by(|a, b| b.cmp(a));
         Ok(days)
     }
@@ -272,12 +242,7 @@ impl Store {
             let item = Builder::new(partition(&letter.key), chunk_key(letter.fence, index))
                 .with("body", AttributeValue::B(Blob::new(chunk)))
                 .build();
-            self.client
-                .put_item()
-                .table_name(&self.table)
-                .set_item(Some(item))
-                .send()
-                .await?;
+            self.client.put_item().table_name(&self.table).set_item(Some(item)).send().await?;
         }
         Ok(Some(packed.len().div_ceil(CHUNK)))
     }
@@ -309,13 +274,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut items = vec![self.put_over(key, old, new)];
         items.extend(beside);
-        match self
-            .client
-            .transact_write_items()
-            .set_transact_items(Some(items))
-            .send()
-            .await
-        {
+        match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
             Ok(_) => Ok(true),
             Err(SdkError::ServiceError(error)) if is_race(error.err()) => Ok(false),
             Err(error) => Err(error.into()),
@@ -323,9 +282,7 @@ impl Store {
     }
 
     fn put_over(&self, key: &EventKey, old: Option<&Record>, new: &Record) -> TransactWriteItem {
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(from_record(key, new)));
+        let put = Put::builder().table_name(&self.table).set_item(Some(from_record(key, new)));
         let put = match old {
             None => put.condition_expression("attribute_not_exists(pk)"),
             Some(old) => put
@@ -372,10 +329,7 @@ fn is_race(error: &aws_sdk_dynamodb::operation::transact_write_items::TransactWr
         return false;
     };
     let raced = |code: &str| matches!(code, "ConditionalCheckFailed" | "TransactionConflict");
-    cancelled
-        .cancellation_reasons()
-        .iter()
-        .any(|reason| reason.code().is_some_and(raced))
+    cancelled.cancellation_reasons().iter().any(|reason| reason.code().is_some_and(raced))
 }
 
 /// Twenty digits hold every fence, so that letters of one event sort by it.
@@ -384,10 +338,7 @@ fn sort_key(fence: u64) -> String {
 }
 
 fn pending_partition(letter_id: &str) -> String {
-    format!(
-        "{PENDING}{}",
-        crate::digest::Sha256::of(letter_id.as_bytes()).shard(SHARDS)
-    )
+    format!("{PENDING}{}", crate::digest::Sha256::of(letter_id.as_bytes()).shard(SHARDS))
 }
 
 fn pending_item(letter: &DeadLetter) -> Item {
@@ -414,19 +365,13 @@ fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 fn bytes_of(item: &Item) -> Vec<u8> {
-    item.get("body")
-        .and_then(|value| value.as_b().ok())
-        .map(|blob| blob.as_ref().to_vec())
-        .unwrap_or_default()
+    item.get("body").and_then(|value| value.as_b().ok()).map(|blob| blob.as_ref().to_vec()).unwrap_or_default()
 }
 
 fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usize) -> Item {
     Builder::new(partition(&letter.key), sort_key(letter.fence))
         .with("fence", number(letter.fence))
-        .with(
-            "dl",
-            text(format!("dl#{}#{}", letter.at / DAY, letter.key.shard(SHARDS))),
-        )
+        .with("dl", text(format!("dl#{}#{}", letter.at / DAY, letter.key.shard(SHARDS))))
         .with("dl_at", number(letter.at))
         .with("reason", text(&letter.reason))
         .with("status_code", number(letter.status))
@@ -435,10 +380,7 @@ fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usize) -> Item
         .with("url", text(&letter.url))
         .with("source", text(&letter.source))
         .with("method", text(&letter.method))
-        .with(
-            "headers",
-            text(serde_json::to_string(&letter.headers).unwrap_or_default()),
-        )
+        .with("headers", text(serde_json::to_string(&letter.headers).unwrap_or_default()))
         .with("message_id", text(&letter.message_id))
         .with("first_message_id", text(&letter.first_message_id))
         .with("rounds", number(letter.rounds))
@@ -450,10 +392,7 @@ fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usize) -> Item
         .with_some("path", letter.path.as_ref().map(text))
         .with_some("event_type", letter.event_type.as_ref().map(text))
         .with_some("replaying", letter.replaying.as_ref().map(text))
-        .with_some(
-            "body",
-            inline.map(|packed| AttributeValue::B(Blob::new(packed.clone()))),
-        )
+        .with_some("body", inline.map(|packed| AttributeValue::B(Blob::new(packed.clone()))))
         .build()
 }
 
@@ -482,11 +421,7 @@ fn to_letter(key: &EventKey, item: &Item) -> Result<DeadLetter, StoreError> {
         rounds: reading.optional_number("rounds").unwrap_or_default(),
         size: reading.optional_number("size").unwrap_or_default(),
         body_sha256: text("body_sha256"),
-        redacted: item
-            .get("redacted")
-            .and_then(|value| value.as_bool().ok())
-            .copied()
-            .unwrap_or_default(),
+        redacted: item.get("redacted").and_then(|value| value.as_bool().ok()).copied().unwrap_or_default(),
         dlq_id: text("dlq_id"),
         replaying: reading.optional_text("replaying"),
     })

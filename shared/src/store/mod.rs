@@ -50,11 +50,7 @@ pub struct Capacity {
 impl Store {
     /// A store over a client.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self {
-            client,
-            table: table.into(),
-            meter: None,
-        }
+        Self { client, table: table.into(), meter: None }
     }
 
     /// A store from the environment's AWS settings (`AWS_ENDPOINT_URL_DYNAMODB` for a local table). Time-outs are short,
@@ -82,10 +78,7 @@ impl Store {
 
     /// What was counted so far.
     pub fn capacity(&self) -> Capacity {
-        self.meter
-            .as_ref()
-            .and_then(|meter| meter.lock().ok().map(|capacity| *capacity))
-            .unwrap_or_default()
+        self.meter.as_ref().and_then(|meter| meter.lock().ok().map(|capacity| *capacity)).unwrap_or_default()
     }
 
     /// The table's name.
@@ -94,9 +87,7 @@ impl Store {
     }
 
     fn wants_capacity(&self) -> Option<aws_sdk_dynamodb::types::ReturnConsumedCapacity> {
-        self.meter
-            .as_ref()
-            .map(|_| aws_sdk_dynamodb::types::ReturnConsumedCapacity::Indexes)
+        self.meter.as_ref().map(|_| aws_sdk_dynamodb::types::ReturnConsumedCapacity::Indexes)
     }
 
     fn count_write(&self, consumed: Option<&ConsumedCapacity>) {

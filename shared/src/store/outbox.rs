@@ -46,12 +46,7 @@ impl Store {
             .with("headers", text(serde_json::to_string(&row.headers).unwrap_or_default()))
             .with("body", AttributeValue::B(Blob::new(row.body.to_vec())))
             .build();
-        self.client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            .send()
-            .await?;
+        self.client.put_item().table_name(&self.table).set_item(Some(item)).send().await?;
         Ok(())
     }
 

@@ -25,9 +25,7 @@ impl Store {
         let Some(item) = output.item() else {
             return Ok(Routes::default());
         };
-        Reading(item)
-            .json("compiled")
-            .ok_or_else(|| StoreError::unreadable(PARTITION, "compiled"))
+        Reading(item).json("compiled").ok_or_else(|| StoreError::unreadable(PARTITION, "compiled"))
     }
 
     /// Replaces the routes, unless somebody else did since `routes` was compiled.
@@ -48,11 +46,7 @@ impl Store {
             .await;
         match answer {
             Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|e| e.is_conditional_check_failed_exception()) =>
-            {
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
                 Err(LedgerError::Refused(Refused::Changed(None)))
             }
             Err(error) => Err(StoreError::from(error).into()),

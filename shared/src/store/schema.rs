@@ -15,17 +15,8 @@ pub const OPEN_INDEX: &str = "open";
 /// Sparse: heads of dead letters. `dl` (`dl#<day>#<shard>`) + `dl_at`.
 pub const LETTER_INDEX: &str = "dead-letters";
 /// What lists show of a dead letter, and so all that its index holds.
-pub const LETTER_INDEX_ATTRIBUTES: [&str; 9] = [
-    "reason",
-    "status_code",
-    "error",
-    "fingerprint",
-    "url",
-    "source",
-    "event_type",
-    "size",
-    "replaying",
-];
+pub const LETTER_INDEX_ATTRIBUTES: [&str; 9] =
+    ["reason", "status_code", "error", "fingerprint", "url", "source", "event_type", "size", "replaying"];
 
 /// Makes the table unless it exists.
 pub async fn create_table(client: &Client, table: &str) -> Result<(), StoreError> {
@@ -35,12 +26,7 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), StoreError
         .billing_mode(BillingMode::PayPerRequest)
         .set_attribute_definitions(Some(attributes()))
         .set_key_schema(Some(keys("pk", "sk")))
-        .global_secondary_indexes(index(
-            OPEN_INDEX,
-            "open",
-            "open_since",
-            projection(ProjectionType::All, &[]),
-        ))
+        .global_secondary_indexes(index(OPEN_INDEX, "open", "open_since", projection(ProjectionType::All, &[])))
         .global_secondary_indexes(index(
             LETTER_INDEX,
             "dl",
@@ -50,65 +36,36 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), StoreError
         .send()
         .await;
     match created {
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|e| e.is_resource_in_use_exception()) =>
-        {
+        Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => {
             return Ok(());
         }
         other => other?,
     };
-    client
-        .update_time_to_live()
-        .table_name(table)
-        .time_to_live_specification(ttl())
-        .send()
-        .await?;
+    client.update_time_to_live().table_name(table).time_to_live_specification(ttl()).send().await?;
     Ok(())
 }
 
 fn attributes() -> Vec<AttributeDefinition> {
     let text = ScalarAttributeType::S;
     let number = ScalarAttributeType::N;
-    [
-        ("pk", &text),
-        ("sk", &text),
-        ("open", &text),
-        ("open_since", &number),
-        ("dl", &text),
-        ("dl_at", &number),
-    ]
-    .into_iter()
-    .filter_map(|(name, kind)| {
-        AttributeDefinition::builder()
-            .attribute_name(name)
-            .attribute_type(kind.clone())
-            .build()
-            .ok()
-    })
-    .collect()
+    [("pk", &text), ("sk", &text), ("open", &text), ("open_since", &number), ("dl", &text), ("dl_at", &number)]
+        .into_iter()
+        .filter_map(|(name, kind)| {
+            AttributeDefinition::builder().attribute_name(name).attribute_type(kind.clone()).build().ok()
+        })
+        .collect()
 }
 
 fn keys(hash: &str, range: &str) -> Vec<KeySchemaElement> {
     [(hash, KeyType::Hash), (range, KeyType::Range)]
         .into_iter()
-        .filter_map(|(name, kind)| {
-            KeySchemaElement::builder()
-                .attribute_name(name)
-                .key_type(kind)
-                .build()
-                .ok()
-        })
+        .filter_map(|(name, kind)| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().ok())
         .collect()
 }
 
 fn projection(kind: ProjectionType, attributes: &[&str]) -> Projection {
     let names = attributes.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    Projection::builder()
-        .projection_type(kind)
-        .set_non_key_attributes((!names.is_empty()).then_some(names))
-        .build()
+    Projection::builder().projection_type(kind).set_non_key_attributes((!names.is_empty()).then_some(names)).build()
 }
 
 fn index(name: &str, hash: &str, range: &str, projection: Projection) -> GlobalSecondaryIndex {
@@ -121,9 +78,6 @@ fn index(name: &str, hash: &str, range: &str, projection: Projection) -> GlobalS
 }
 
 fn ttl() -> TimeToLiveSpecification {
-    let built = TimeToLiveSpecification::builder()
-        .enabled(true)
-        .attribute_name("expires_at")
-        .build();
+    let built = TimeToLiveSpecification::builder().enabled(true).attribute_name("expires_at").build();
     built.unwrap_or_else(|error| unreachable!("both fields are set: {error}"))
 }

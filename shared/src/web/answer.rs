@@ -190,10 +190,7 @@ struct AnswerBody<'a> {
 impl Answer {
     /// The answer about one event.
     pub fn about(event: &EventKey, outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            event: Some(event.clone()),
-        }
+        Self { outcome, event: Some(event.clone()) }
     }
 
     /// The HTTP status.
@@ -278,10 +275,7 @@ mod tests {
             (Outcome::Duplicate, (200, None, false)),
             (Outcome::Dead, (200, None, false)),
             (Outcome::SignatureRefused, (401, None, false)),
-            (
-                Outcome::InProgress(Duration::from_millis(2_500)),
-                (409, Some("4"), false),
-            ),
+            (Outcome::InProgress(Duration::from_millis(2_500)), (409, Some("4"), false)),
             (Outcome::InProgress(Duration::ZERO), (409, Some("1"), false)),
             (Outcome::PermanentFailure, PAIR),
             (Outcome::Malformed, PAIR),
@@ -306,11 +300,7 @@ mod tests {
             let answer = Answer::from(outcome.clone());
             let headers = answer.headers();
             assert_eq!(answer.status(), status, "{outcome:?}");
-            assert_eq!(
-                headers.get("retry-after").map(|v| v.to_str().unwrap()),
-                retry_after,
-                "{outcome:?}"
-            );
+            assert_eq!(headers.get("retry-after").map(|v| v.to_str().unwrap()), retry_after, "{outcome:?}");
             assert_eq!(headers.contains_key(NON_RETRYABLE), final_failure, "{outcome:?}");
         }
     }
@@ -323,10 +313,7 @@ mod tests {
 
     #[test]
     fn an_accepted_event_names_its_message() {
-        let answer = Answer::from(Outcome::Accepted {
-            id: "e1".into(),
-            message_ids: vec!["msg_1".into()],
-        });
+        let answer = Answer::from(Outcome::Accepted { id: "e1".into(), message_ids: vec!["msg_1".into()] });
         assert_eq!(answer.body(), r#"{"status":"accepted","id":"e1","messageId":"msg_1"}"#);
     }
 }

@@ -44,11 +44,7 @@ impl EndpointUrl {
             return Err(UrlError::Fragment);
         }
         let (path, query) = path_and_query(text).ok_or(UrlError::NotHttp)?;
-        Ok(Self {
-            origin: url.origin().ascii_serialization(),
-            path,
-            query,
-        })
+        Ok(Self { origin: url.origin().ascii_serialization(), path, query })
     }
 
     /// Scheme, host and port if it is not the default one.
@@ -72,16 +68,8 @@ impl EndpointUrl {
         let path = if raw_path.is_empty() { "/" } else { raw_path };
         let query = (!raw_query.is_empty()).then(|| raw_query.to_owned());
         // A base with a prefix and a request for its root: `https://host/prefix`, not `https://host/prefix/`.
-        let joined = if path == "/" && !prefix.is_empty() {
-            prefix.to_owned()
-        } else {
-            format!("{prefix}{path}")
-        };
-        Self {
-            origin: self.origin.clone(),
-            path: joined,
-            query,
-        }
+        let joined = if path == "/" && !prefix.is_empty() { prefix.to_owned() } else { format!("{prefix}{path}") };
+        Self { origin: self.origin.clone(), path: joined, query }
     }
 
     /// The path of `self` below `base`, beginning with `/`; `None` if it does not lie below it.
@@ -93,19 +81,13 @@ impl EndpointUrl {
 
     /// This URL with another query.
     pub fn with_query(&self, query: &str) -> Self {
-        Self {
-            query: Some(query.to_owned()),
-            ..self.clone()
-        }
+        Self { query: Some(query.to_owned()), ..self.clone() }
     }
 
     /// One parameter of the query, decoded.
     pub fn parameter(&self, name: &str) -> Option<String> {
         let pairs = url::form_urlencoded::parse(self.query()?.as_bytes());
-        pairs
-            .into_iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
+        pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 }
 
@@ -117,22 +99,13 @@ fn path_and_query(text: &str) -> Option<(String, Option<String>)> {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (tail, None),
     };
-    Some((
-        if path.is_empty() {
-            "/".to_owned()
-        } else {
-            path.to_owned()
-        },
-        query,
-    ))
+    Some((if path.is_empty() { "/".to_owned() } else { path.to_owned() }, query))
 }
 
 impl fmt::Display for EndpointUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}{}", self.origin, self.path)?;
-        self.query
-            .as_ref()
-            .map_or(Ok(()), |query| write!(formatter, "?{query}"))
+        self.query.as_ref().map_or(Ok(()), |query| write!(formatter, "?{query}"))
     }
 }
 
@@ -158,14 +131,9 @@ mod tests {
 
     #[test]
     fn beyond_the_root_every_byte_counts() {
-        for other in [
-            "https://h/a/",
-            "https://h/A",
-            "https://h/a?",
-            "https://h/%61",
-            "https://h/b/../a",
-            "https://h//a",
-        ] {
+        for other in
+            ["https://h/a/", "https://h/A", "https://h/a?", "https://h/%61", "https://h/b/../a", "https://h//a"]
+        {
             assert_ne!(url("https://h/a"), url(other), "{other}");
         }
     }
@@ -186,10 +154,7 @@ mod tests {
     #[test]
     fn requests_are_rebuilt_below_their_base() {
         let base = url("http://127.0.0.1:9000/lambda-url/consumer");
-        assert_eq!(
-            base.below("/strapi", "a=1"),
-            url("http://127.0.0.1:9000/lambda-url/consumer/strapi?a=1")
-        );
+        assert_eq!(base.below("/strapi", "a=1"), url("http://127.0.0.1:9000/lambda-url/consumer/strapi?a=1"));
         assert_eq!(base.below("/", ""), url("http://127.0.0.1:9000/lambda-url/consumer"));
         assert_eq!(url("https://h").below("", ""), url("https://h/"));
     }

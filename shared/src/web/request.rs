@@ -6,6 +6,10 @@ use http::HeaderMap;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 
 use super::endpoint_url::EndpointUrl;
+use crate::{
+    Millis,
+    qstash::{Refusal, SigningKeys, Verified, token},
+};
 
 /// The parts of a request that we use.
 #[derive(Debug, Clone)]
@@ -53,16 +57,19 @@ impl Incoming {
     /// Our public bases: those that are configured, and the domain that Lambda names, at which the function answers
     /// whatever is configured: a message that was published before a new domain must still arrive.
     pub fn bases(&self, configured: &[EndpointUrl]) -> Vec<EndpointUrl> {
-        let domain = self
-            .domain
-            .as_deref()
-            .and_then(|domain| EndpointUrl::parse(&format!("https://{domain}")).ok());
+        let domain = self.domain.as_deref().and_then(|domain| EndpointUrl::parse(&format!("https://{domain}")).ok());
         configured.iter().cloned().chain(domain).collect()
     }
 
     /// The URLs that this request may have been sent to, one below each base.
     pub fn urls(&self, bases: &[EndpointUrl]) -> Vec<EndpointUrl> {
         bases.iter().map(|base| base.below(&self.path, &self.query)).collect()
+    }
+
+    /// Verifies that QStash signed this body for the URL that it came to.
+    pub fn verify(&self, keys: &SigningKeys, configured: &[EndpointUrl], now: Millis) -> Result<Verified, Refusal> {
+        let allowed = self.urls(&self.bases(configured));
+        token::verify(keys, self.header("upstash-signature"), &allowed, self.body.clone(), now / 1_000)
     }
 }
 
@@ -90,17 +97,10 @@ mod tests {
             request_id: "r".into(),
         };
         let configured = [EndpointUrl::parse("https://hooks.example/in").unwrap()];
-        let urls: Vec<String> = request
-            .urls(&request.bases(&configured))
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let urls: Vec<String> = request.urls(&request.bases(&configured)).iter().map(ToString::to_string).collect();
         assert_eq!(
             urls,
-            [
-                "https://hooks.example/in/strapi?x=1",
-                "https://id.lambda-url.eu-central-1.on.aws/strapi?x=1"
-            ]
+            ["https://hooks.example/in/strapi?x=1", "https://id.lambda-url.eu-central-1.on.aws/strapi?x=1"]
         );
     }
 
@@ -108,10 +108,7 @@ mod tests {
     fn bodies_arrive_as_bytes() {
         assert_eq!(decode_body(None, true).unwrap(), Bytes::new());
         assert_eq!(decode_body(Some("{}".into()), false).unwrap(), Bytes::from("{}"));
-        assert_eq!(
-            decode_body(Some("/wA=".into()), true).unwrap(),
-            Bytes::from_static(&[0xff, 0])
-        );
+        assert_eq!(decode_body(Some("/wA=".into()), true).unwrap(), Bytes::from_static(&[0xff, 0]));
         assert_eq!(decode_body(Some("!!".into()), true).unwrap_err(), UndecodableBody);
     }
 }

@@ -90,10 +90,7 @@ where
 }
 
 /// How a function's process ends: a function that can't start says why on standard error, for people, and fails.
-#[allow(
-    clippy::print_stderr,
-    reason = "logging may not be set up when the configuration is wrong"
-)]
+#[allow(clippy::print_stderr, reason = "logging may not be set up when the configuration is wrong")]
 pub fn exit_code(function: &str, ended: Result<(), lambda_http::Error>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -122,13 +119,7 @@ mod tests {
     fn work_stops_before_lambda_ends_the_process() {
         let started = Instant::now();
         let moment = Moment::new(1_000, started, 3_000);
-        assert_eq!(
-            moment.give_up_at(Duration::from_secs(8)),
-            started + Duration::from_millis(1_500)
-        );
-        assert_eq!(
-            moment.give_up_at(Duration::from_secs(1)),
-            started + Duration::from_secs(1)
-        );
+        assert_eq!(moment.give_up_at(Duration::from_secs(8)), started + Duration::from_millis(1_500));
+        assert_eq!(moment.give_up_at(Duration::from_secs(1)), started + Duration::from_secs(1));
     }
 }

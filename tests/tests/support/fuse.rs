@@ -56,20 +56,11 @@ pub(crate) struct Fuse {
 impl Fuse {
     /// Lets so many requests through.
     pub(crate) async fn new(stack: &Stack, budget: i64, last: LastStep) -> Self {
-        let shared = Arc::new(Shared {
-            budget: AtomicI64::new(budget),
-            last,
-            http: reqwest::Client::new(),
-        });
+        let shared = Arc::new(Shared { budget: AtomicI64::new(budget), last, http: reqwest::Client::new() });
         let mut tasks = Vec::new();
         let dynamo_url = proxy(&shared, &stack.dynamo.url, &mut tasks).await;
         let qstash_url = proxy(&shared, &stack.qstash.url, &mut tasks).await;
-        Self {
-            shared,
-            dynamo_url,
-            qstash_url,
-            tasks,
-        }
+        Self { shared, dynamo_url, qstash_url, tasks }
     }
 
     /// Whether it blew.
@@ -104,10 +95,8 @@ impl Drop for Fuse {
 async fn proxy(shared: &Arc<Shared>, upstream: &str, tasks: &mut Vec<JoinHandle<()>>) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let app = Router::new().fallback(forward).with_state(Proxy {
-        shared: Arc::clone(shared),
-        upstream: upstream.to_owned(),
-    });
+    let app =
+        Router::new().fallback(forward).with_state(Proxy { shared: Arc::clone(shared), upstream: upstream.to_owned() });
     tasks.push(tokio::spawn(async move {
         let _ended = axum::serve(listener, app).await;
     }));
@@ -124,31 +113,16 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     let target = format!("{}{}", proxy.upstream, parts.uri);
     let mut headers = parts.headers;
     headers.remove("host");
-    let sent = proxy
-        .shared
-        .http
-        .request(parts.method, target)
-        .headers(headers)
-        .body(body)
-        .send()
-        .await
-        .unwrap();
+    let sent = proxy.shared.http.request(parts.method, target).headers(headers).body(body).send().await.unwrap();
     let mut response = Response::builder().status(sent.status());
     for (name, value) in sent.headers() {
         response = response.header(name, value);
     }
     let body = sent.bytes().await.unwrap();
-    if left == 0 {
-        gone()
-    } else {
-        response.body(Body::from(body)).unwrap()
-    }
+    if left == 0 { gone() } else { response.body(Body::from(body)).unwrap() }
 }
 
 /// Nobody gets an answer from a process that is dead.
 fn gone() -> Response {
-    Response::builder()
-        .status(503)
-        .body(Body::from(r#"{"__type":"InternalServerError"}"#))
-        .unwrap()
+    Response::builder().status(503).body(Body::from(r#"{"__type":"InternalServerError"}"#)).unwrap()
 }

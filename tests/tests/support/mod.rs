@@ -54,10 +54,7 @@ pub(crate) async fn stack_with(options: StackOptions) -> Stack {
 pub(crate) async fn apply(stack: &Stack, document: &str) {
     let store = stack.store();
     let previous = store.routes(true).await.unwrap();
-    store
-        .put_routes(&Routes::compile(document, &previous).unwrap())
-        .await
-        .unwrap();
+    store.put_routes(&Routes::compile(document, &previous).unwrap()).await.unwrap();
 }
 
 /// A Strapi event that no other test sends.
@@ -95,13 +92,7 @@ pub(crate) fn signature(stack: &Stack, url: &str, body: &[u8]) -> String {
 }
 
 pub(crate) fn signature_at(stack: &Stack, url: &str, body: &[u8], now: i64) -> String {
-    token::sign(
-        &Secret::new(stack.qstash.keys().0).unwrap(),
-        url,
-        body,
-        now,
-        &outside::new_id(),
-    )
+    token::sign(&Secret::new(stack.qstash.keys().0).unwrap(), url, body, now, &outside::new_id())
 }
 
 /// Delivers a body to the consumer as QStash does.
@@ -134,19 +125,8 @@ pub(crate) fn url(text: &str) -> EndpointUrl {
 
 /// The key of a Strapi event at the consumer's `/strapi`.
 pub(crate) fn key(stack: &Stack, body: &str) -> EventKey {
-    let endpoint = Endpoint::of(
-        &url(&stack.function_url("consumer/strapi")),
-        &[url(&stack.function_url("consumer"))],
-    );
-    identify(
-        &endpoint,
-        &Recipe::Strapi,
-        Delivered {
-            body: body.as_bytes(),
-            message: "",
-        },
-    )
-    .key
+    let endpoint = Endpoint::of(&url(&stack.function_url("consumer/strapi")), &[url(&stack.function_url("consumer"))]);
+    identify(&endpoint, &Recipe::Strapi, Delivered { body: body.as_bytes(), message: "" }).key
 }
 
 /// The record of a Strapi event.
@@ -156,20 +136,12 @@ pub(crate) async fn record(stack: &Stack, body: &str) -> Option<Record> {
 
 /// What the receiver got with this body.
 pub(crate) fn received(stack: &Stack, body: &str) -> Vec<Received> {
-    stack
-        .receiver
-        .received()
-        .into_iter()
-        .filter(|received| received.body == body)
-        .collect()
+    stack.receiver.received().into_iter().filter(|received| received.body == body).collect()
 }
 
 /// How often the receiver accepted this body.
 pub(crate) fn accepted(stack: &Stack, body: &str) -> usize {
-    received(stack, body)
-        .iter()
-        .filter(|received| received.status == 200)
-        .count()
+    received(stack, body).iter().filter(|received| received.status == 200).count()
 }
 
 /// A client of the stack's QStash.
@@ -178,12 +150,7 @@ pub(crate) fn qstash(stack: &Stack) -> Client {
 }
 
 pub(crate) fn qstash_at(base: &str) -> Client {
-    Client::new(
-        Url::parse(base).unwrap(),
-        Secret::new(TOKEN).unwrap(),
-        Duration::from_secs(10),
-    )
-    .unwrap()
+    Client::new(Url::parse(base).unwrap(), Secret::new(TOKEN).unwrap(), Duration::from_secs(10)).unwrap()
 }
 
 /// A topic whose endpoint is the consumer, and whose failures come to the requeuer.
@@ -237,8 +204,5 @@ where
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(
-        tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(),
-        "{what} did not come to pass"
-    );
+    assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "{what} did not come to pass");
 }
