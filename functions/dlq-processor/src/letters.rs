@@ -121,9 +121,20 @@ impl Processor {
 
     /// Removes a letter for good. Its record stays, so that late deliveries find it.
     async fn purge_one(&self, id: &str, moment: Moment) -> Result<(), ProcessorError> {
-        let (letter, _) = self.find(id).await?;
-        let expires_at = (moment.now + millis(self.retention)) / 1_000;
-        Ok(self.path.store.purge(&letter, moment.now, expires_at).await?)
+        let store = &self.path.store;
+        match self.find(id).await {
+            Ok((letter, _)) => {
+                let expires_at = (moment.now + millis(self.retention)) / 1_000;
+                Ok(store.purge(&letter, moment.now, expires_at).await?)
+            }
+            Err(ProcessorError::NoSuchLetter(id)) => {
+                // A purge that was cut short has left chunks and no head.
+                let (key, fence) = DeadLetter::parse_id(&id).ok_or(ProcessorError::NoSuchLetter(id.clone()))?;
+                let released = store.release_chunks(&key, fence, moment.now).await?;
+                if released > 0 { Ok(()) } else { Err(ProcessorError::NoSuchLetter(id)) }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Counts letters by what they have in common.

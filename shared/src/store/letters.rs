@@ -4,19 +4,19 @@
 //! `dead` exactly when a whole letter stands. Chunks of a letter that is removed are left to expire instead of being
 //! deleted: whoever finishes a removal that was cut short still finds the body.
 
-use std::io::{Read, Write};
-
 use aws_sdk_dynamodb::{
     error::SdkError,
     primitives::Blob,
     types::{AttributeValue, Delete, Put, TransactWriteItem, Update},
 };
-use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
 use super::{
     LedgerError, SHARDS, Store, StoreError,
     item::{Builder, Item, Reading, from_record, number, partition, text},
     ledger::{names, values_map},
+    letter_item::{
+        DAY, PENDING, bytes_of, chunk_key, head_of, pack, pending_item, pending_partition, sort_key, to_letter, unpack,
+    },
 };
 use crate::{
     Millis,
@@ -35,10 +35,7 @@ const CHUNK: usize = 256 * 1_024;
 const CHUNK_GRACE: i64 = 7 * 86_400;
 /// How often a transaction is tried again when the record moved between reading and writing.
 const MOST_RACES: usize = 4;
-const DAY: Millis = 86_400_000;
 const DAYS: &str = "config#dead-letter-days";
-/// The partitions that name replays under way, so that the sweep finds them without reading every letter.
-const PENDING: &str = "replay#";
 
 impl Store {
     /// Gives an event up: chunks, then head and `dead` in one transaction. Returns the letter as it stands.
@@ -75,14 +72,15 @@ impl Store {
         Err(LedgerError::Refused(Refused::Changed(None)))
     }
 
-    /// Removes a dead event for good; its record stays until `expires_at` (seconds).
+    /// Removes a dead event for good; its record stays until `expires_at` (seconds). The chunks go last: a purge that is
+    /// refused must leave a whole letter.
     pub async fn purge(&self, letter: &DeadLetter, now: Millis, expires_at: i64) -> Result<(), LedgerError> {
-        self.release_chunks(letter, now).await?;
         for _ in 0..MOST_RACES {
             let old = self.record(&letter.key).await?;
             let purged = rules::purge(old.as_ref(), letter.fence, now, expires_at)?;
             let beside = vec![self.remove(letter)];
             if old.as_ref() == Some(&purged) || self.swap(&letter.key, old.as_ref(), &purged, beside).await? {
+                self.release_chunks(&letter.key, letter.fence, now).await?;
                 return Ok(());
             }
         }
@@ -91,7 +89,7 @@ impl Store {
 
     /// Removes a letter whose replay was published.
     pub async fn end_replay(&self, letter: &DeadLetter, now: Millis) -> Result<(), StoreError> {
-        self.release_chunks(letter, now).await?;
+        self.release_chunks(&letter.key, letter.fence, now).await?;
         let request = self.client.delete_item().table_name(&self.table);
         request.key("pk", text(partition(&letter.key))).key("sk", text(sort_key(letter.fence))).send().await?;
         self.forget_pending(&letter.id()).await
@@ -148,14 +146,17 @@ impl Store {
     /// Reads one letter with its body.
     pub async fn letter(&self, key: &EventKey, fence: u64) -> Result<Option<(DeadLetter, Vec<u8>)>, StoreError> {
         let mut parts = self.letter_items(key, &sort_key(fence)).await?.into_iter();
-        let Some(head) = parts.next() else { return Ok(None) };
-        let letter = to_letter(key, &head)?;
-        let mut packed = bytes_of(&head);
-        for chunk in parts {
-            packed.extend(bytes_of(&chunk));
+        // Chunks without a head are what a purge left to expire, or a burial that was cut short.
+        let Some(head) = parts.next().filter(|item| Reading(item).optional_text("reason").is_some()) else {
+            return Ok(None);
+        };
+        let chunks: Vec<Item> = parts.collect();
+        if Reading(&head).optional_number("chunks") != Some(chunks.len()) {
+            return Err(StoreError::unreadable(&partition(key), "chunks"));
         }
+        let packed: Vec<u8> = std::iter::once(&head).chain(&chunks).flat_map(bytes_of).collect();
         let body = unpack(&packed).map_err(|_corrupt| StoreError::unreadable(&partition(key), "body"))?;
-        Ok(Some((letter, body)))
+        Ok(Some((to_letter(key, &head)?, body)))
     }
 
     async fn letter_items(&self, key: &EventKey, prefix: &str) -> Result<Vec<Item>, StoreError> {
@@ -247,20 +248,21 @@ impl Store {
         Ok(Some(packed.len().div_ceil(CHUNK)))
     }
 
-    async fn release_chunks(&self, letter: &DeadLetter, now: Millis) -> Result<(), StoreError> {
-        let prefix = format!("{}#", sort_key(letter.fence));
-        for item in self.letter_items(&letter.key, &prefix).await? {
+    /// Lets the chunks of a removed letter expire; says how many there were.
+    pub async fn release_chunks(&self, key: &EventKey, fence: u64, now: Millis) -> Result<usize, StoreError> {
+        let chunks = self.letter_items(key, &format!("{}#", sort_key(fence))).await?;
+        for item in &chunks {
             self.client
                 .update_item()
                 .table_name(&self.table)
-                .key("pk", text(partition(&letter.key)))
-                .key("sk", text(Reading(&item).text("sk")?))
+                .key("pk", text(partition(key)))
+                .key("sk", text(Reading(item).text("sk")?))
                 .update_expression("SET expires_at = :at")
                 .expression_attribute_values(":at", number(now / 1_000 + CHUNK_GRACE))
                 .send()
                 .await?;
         }
-        Ok(())
+        Ok(chunks.len())
     }
 
     /// One transaction: the record goes from `old` to `new`, and `beside` happens to its letter. `false` where the record
@@ -330,99 +332,4 @@ fn is_race(error: &aws_sdk_dynamodb::operation::transact_write_items::TransactWr
     };
     let raced = |code: &str| matches!(code, "ConditionalCheckFailed" | "TransactionConflict");
     cancelled.cancellation_reasons().iter().any(|reason| reason.code().is_some_and(raced))
-}
-
-/// Twenty digits hold every fence, so that letters of one event sort by it.
-fn sort_key(fence: u64) -> String {
-    format!("dead-letter#{fence:020}")
-}
-
-fn pending_partition(letter_id: &str) -> String {
-    format!("{PENDING}{}", crate::digest::Sha256::of(letter_id.as_bytes()).shard(SHARDS))
-}
-
-fn pending_item(letter: &DeadLetter) -> Item {
-    Builder::new(pending_partition(&letter.id()), letter.id()).build()
-}
-
-fn chunk_key(fence: u64, index: usize) -> String {
-    format!("{}#{index:03}", sort_key(fence))
-}
-
-fn pack(body: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-    // Writing to memory can't fail.
-    let _written = encoder.write_all(body);
-    encoder.finish().unwrap_or_default()
-}
-
-fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    if !packed.is_empty() {
-        ZlibDecoder::new(packed).read_to_end(&mut body)?;
-    }
-    Ok(body)
-}
-
-fn bytes_of(item: &Item) -> Vec<u8> {
-    item.get("body").and_then(|value| value.as_b().ok()).map(|blob| blob.as_ref().to_vec()).unwrap_or_default()
-}
-
-fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usize) -> Item {
-    Builder::new(partition(&letter.key), sort_key(letter.fence))
-        .with("fence", number(letter.fence))
-        .with("dl", text(format!("dl#{}#{}", letter.at / DAY, letter.key.shard(SHARDS))))
-        .with("dl_at", number(letter.at))
-        .with("reason", text(&letter.reason))
-        .with("status_code", number(letter.status))
-        .with("error", text(&letter.error))
-        .with("fingerprint", text(&letter.fingerprint))
-        .with("url", text(&letter.url))
-        .with("source", text(&letter.source))
-        .with("method", text(&letter.method))
-        .with("headers", text(serde_json::to_string(&letter.headers).unwrap_or_default()))
-        .with("message_id", text(&letter.message_id))
-        .with("first_message_id", text(&letter.first_message_id))
-        .with("rounds", number(letter.rounds))
-        .with("size", number(letter.size))
-        .with("body_sha256", text(&letter.body_sha256))
-        .with("redacted", AttributeValue::Bool(letter.redacted))
-        .with("dlq_id", text(&letter.dlq_id))
-        .with("chunks", number(chunks))
-        .with_some("path", letter.path.as_ref().map(text))
-        .with_some("event_type", letter.event_type.as_ref().map(text))
-        .with_some("replaying", letter.replaying.as_ref().map(text))
-        .with_some("body", inline.map(|packed| AttributeValue::B(Blob::new(packed.clone()))))
-        .build()
-}
-
-/// Reads a head, from the table or from the index, which lacks what lists do not show.
-fn to_letter(key: &EventKey, item: &Item) -> Result<DeadLetter, StoreError> {
-    let reading = Reading(item);
-    let sk = reading.text("sk")?;
-    let fence = sk.strip_prefix("dead-letter#").and_then(|digits| digits.parse().ok());
-    let text = |name: &str| reading.optional_text(name).unwrap_or_default();
-    Ok(DeadLetter {
-        key: key.clone(),
-        fence: fence.ok_or_else(|| StoreError::unreadable(&reading.key(), "sk"))?,
-        at: reading.number("dl_at")?,
-        reason: reading.text("reason")?,
-        status: reading.number("status_code")?,
-        error: text("error"),
-        fingerprint: text("fingerprint"),
-        url: reading.text("url")?,
-        path: reading.optional_text("path"),
-        source: text("source"),
-        event_type: reading.optional_text("event_type"),
-        method: text("method"),
-        headers: reading.json("headers").unwrap_or_default(),
-        message_id: text("message_id"),
-        first_message_id: text("first_message_id"),
-        rounds: reading.optional_number("rounds").unwrap_or_default(),
-        size: reading.optional_number("size").unwrap_or_default(),
-        body_sha256: text("body_sha256"),
-        redacted: item.get("redacted").and_then(|value| value.as_bool().ok()).copied().unwrap_or_default(),
-        dlq_id: text("dlq_id"),
-        replaying: reading.optional_text("replaying"),
-    })
 }

@@ -14,6 +14,7 @@
 pub mod error;
 mod item;
 pub mod ledger;
+mod letter_item;
 pub mod letters;
 pub mod outbox;
 pub mod routes;

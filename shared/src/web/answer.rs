@@ -15,8 +15,9 @@ use crate::identity::EventKey;
 const STATUS_NON_RETRYABLE: u16 = 489;
 /// The header of the 489 pair.
 const NON_RETRYABLE: &str = "upstash-nonretryable-error";
-/// How long to stay away when the store, QStash or the configuration is away: long enough for a short throttle to end.
-const AWAY: Duration = Duration::from_secs(5);
+/// How long to stay away when the store or QStash is away: QStash has three retries, and they should outlast a throttle of
+/// minutes instead of being used up within it.
+const AWAY: Duration = Duration::from_secs(60);
 
 /// How an invocation of an HTTP function ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,8 +285,8 @@ mod tests {
             (Outcome::TransientFailure(None), (503, None, false)),
             (Outcome::TransientFailure(Some(second * 7)), (503, Some("7"), false)),
             (Outcome::LeaseLost, (503, None, false)),
-            (Outcome::StoreAway, (503, Some("5"), false)),
-            (Outcome::QStashAway, (503, Some("5"), false)),
+            (Outcome::StoreAway, (503, Some("60"), false)),
+            (Outcome::QStashAway, (503, Some("60"), false)),
             (Outcome::NoRoutes, (503, None, false)),
             (Outcome::SourceUnconfigured("x".into()), (503, None, false)),
             (Outcome::Requeued, (200, None, false)),

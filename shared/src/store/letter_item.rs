@@ -1,0 +1,112 @@
+//! Dead letters as items: heads, chunks, and the packing of bodies.
+
+use std::io::{Read, Write};
+
+use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
+
+use super::{
+    SHARDS, StoreError,
+    item::{Builder, Item, Reading, number, partition, text},
+};
+use crate::{Millis, digest::Sha256, identity::EventKey, ledger::DeadLetter};
+
+/// A day in milliseconds: letters are listed by the day on which they were buried.
+pub(super) const DAY: Millis = 86_400_000;
+/// The partitions that name replays under way, so that the sweep finds them without reading every letter.
+pub(super) const PENDING: &str = "replay#";
+
+/// Twenty digits hold every fence, so that letters of one event sort by it.
+pub(super) fn sort_key(fence: u64) -> String {
+    format!("dead-letter#{fence:020}")
+}
+
+pub(super) fn pending_partition(letter_id: &str) -> String {
+    format!("{PENDING}{}", Sha256::of(letter_id.as_bytes()).shard(SHARDS))
+}
+
+pub(super) fn pending_item(letter: &DeadLetter) -> Item {
+    Builder::new(pending_partition(&letter.id()), letter.id()).build()
+}
+
+pub(super) fn chunk_key(fence: u64, index: usize) -> String {
+    format!("{}#{index:03}", sort_key(fence))
+}
+
+pub(super) fn pack(body: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    // Writing to memory can't fail.
+    let _written = encoder.write_all(body);
+    encoder.finish().unwrap_or_default()
+}
+
+pub(super) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if !packed.is_empty() {
+        ZlibDecoder::new(packed).read_to_end(&mut body)?;
+    }
+    Ok(body)
+}
+
+pub(super) fn bytes_of(item: &Item) -> Vec<u8> {
+    item.get("body").and_then(|value| value.as_b().ok()).map(|blob| blob.as_ref().to_vec()).unwrap_or_default()
+}
+
+pub(super) fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usize) -> Item {
+    Builder::new(partition(&letter.key), sort_key(letter.fence))
+        .with("fence", number(letter.fence))
+        .with("dl", text(format!("dl#{}#{}", letter.at / DAY, letter.key.shard(SHARDS))))
+        .with("dl_at", number(letter.at))
+        .with("reason", text(&letter.reason))
+        .with("status_code", number(letter.status))
+        .with("error", text(&letter.error))
+        .with("fingerprint", text(&letter.fingerprint))
+        .with("url", text(&letter.url))
+        .with("source", text(&letter.source))
+        .with("method", text(&letter.method))
+        .with("headers", text(serde_json::to_string(&letter.headers).unwrap_or_default()))
+        .with("message_id", text(&letter.message_id))
+        .with("first_message_id", text(&letter.first_message_id))
+        .with("rounds", number(letter.rounds))
+        .with("size", number(letter.size))
+        .with("body_sha256", text(&letter.body_sha256))
+        .with("redacted", AttributeValue::Bool(letter.redacted))
+        .with("dlq_id", text(&letter.dlq_id))
+        .with("chunks", number(chunks))
+        .with_some("path", letter.path.as_ref().map(text))
+        .with_some("event_type", letter.event_type.as_ref().map(text))
+        .with_some("replaying", letter.replaying.as_ref().map(text))
+        .with_some("body", inline.map(|packed| AttributeValue::B(Blob::new(packed.clone()))))
+        .build()
+}
+
+/// Reads a head, from the table or from the index, which lacks what lists do not show.
+pub(super) fn to_letter(key: &EventKey, item: &Item) -> Result<DeadLetter, StoreError> {
+    let reading = Reading(item);
+    let sk = reading.text("sk")?;
+    let fence = sk.strip_prefix("dead-letter#").and_then(|digits| digits.parse().ok());
+    let text = |name: &str| reading.optional_text(name).unwrap_or_default();
+    Ok(DeadLetter {
+        key: key.clone(),
+        fence: fence.ok_or_else(|| StoreError::unreadable(&reading.key(), "sk"))?,
+        at: reading.number("dl_at")?,
+        reason: reading.text("reason")?,
+        status: reading.number("status_code")?,
+        error: text("error"),
+        fingerprint: text("fingerprint"),
+        url: reading.text("url")?,
+        path: reading.optional_text("path"),
+        source: text("source"),
+        event_type: reading.optional_text("event_type"),
+        method: text("method"),
+        headers: reading.json("headers").unwrap_or_default(),
+        message_id: text("message_id"),
+        first_message_id: text("first_message_id"),
+        rounds: reading.optional_number("rounds").unwrap_or_default(),
+        size: reading.optional_number("size").unwrap_or_default(),
+        body_sha256: text("body_sha256"),
+        redacted: item.get("redacted").and_then(|value| value.as_bool().ok()).copied().unwrap_or_default(),
+        dlq_id: text("dlq_id"),
+        replaying: reading.optional_text("replaying"),
+    })
+}
