@@ -118,6 +118,29 @@ async fn a_refused_event_is_buried_shown_mended_and_replayed() {
 }
 
 #[tokio::test]
+async fn an_event_that_was_buried_before_its_source_was_configured_leaves_nothing_open() {
+    let rounds = [("RETRY_ROUNDS".to_owned(), "0".to_owned())];
+    let stack = stack_with(StackOptions { environment: rounds.into(), ..options() }).await;
+    let client = qstash(&stack);
+    client.add_endpoints("early", &[stack.function_url("consumer/github")]).await.unwrap();
+    let headers = json!({"Upstash-Failure-Callback": stack.function_url("requeuer")});
+    client.set_default_headers("early", &headers).await.unwrap();
+    publish(&stack, "early", "{\"id\":1}").await;
+    stack.qstash.idle().await;
+    assert_eq!(letters(&stack).await[0]["error"], "503 source-unconfigured");
+    let document = format!(
+        "[[source]]\nname = \"github\"\nidentity = \"/id\"\n\
+         [[route]]\nname = \"g\"\nsource = \"github\"\nurl = \"{}/g\"",
+        stack.receiver.url
+    );
+    crate::support::apply(&stack, &document).await;
+    operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
+    stack.qstash.idle().await;
+    assert_eq!((accepted(&stack, "{\"id\":1}"), letters(&stack).await.len()), (1, 0));
+    assert!(stack.store().stranded(i64::MAX, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn letters_of_one_cause_share_a_fingerprint() {
     let stack = stack().await;
     connect(&stack, "cause", &[]).await;

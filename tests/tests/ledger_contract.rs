@@ -257,3 +257,26 @@ async fn letters_of_any_size_survive_the_table() {
         assert_eq!((read, read_body == body), (written, true), "{size} bytes");
     }
 }
+
+#[tokio::test]
+async fn a_letter_that_was_buried_anew_survives_the_end_of_its_replay() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let dynamo = Dynamo::start(listener, None, TABLE).await.unwrap();
+    let store = dynamo.store(TABLE);
+    let key = EventKey::parse(&"a".repeat(64)).unwrap();
+    let burial = Burial {
+        content: "c".into(),
+        source: String::new(),
+        event_type: None,
+        message_id: "m".into(),
+        failure: failure(),
+        now: START,
+    };
+    let first = store.bury(&burial, letter(&key, START), b"body").await.unwrap();
+    store.begin_replay(&first, START).await.unwrap();
+    store.forget_replayed(&first).await.unwrap();
+    let again = store.bury(&burial, letter(&key, START), b"body").await.unwrap();
+    assert_eq!(again.id(), first.id(), "the record was forgotten, so its fence begins anew");
+    store.end_replay(&first, START).await.unwrap();
+    assert!(store.letter(&key, again.fence).await.unwrap().is_some());
+}

@@ -130,7 +130,7 @@ impl Processor {
             Err(ProcessorError::NoSuchLetter(id)) => {
                 // A purge that was cut short has left chunks and no head.
                 let (key, fence) = DeadLetter::parse_id(&id).ok_or(ProcessorError::NoSuchLetter(id.clone()))?;
-                let released = store.release_chunks(&key, fence, moment.now).await?;
+                let released = store.release_all_chunks(&key, fence, moment.now).await?;
                 if released > 0 { Ok(()) } else { Err(ProcessorError::NoSuchLetter(id)) }
             }
             Err(error) => Err(error),

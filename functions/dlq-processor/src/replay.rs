@@ -5,6 +5,7 @@
 //! the sweep, and every step may be repeated.
 
 use surehook::{
+    identity::{Delivered, Endpoint, identify},
     ledger::DeadLetter,
     qstash::client::{Destination, EVENT_HEADER},
     retry::RETRIES_PER_ROUND,
@@ -31,11 +32,23 @@ impl Processor {
         if letter.replaying.is_none() {
             store.begin_replay(&letter, moment.at_present()).await?;
         }
+        let claimed = self.is_claimed_under_its_key(&letter, &body).await?;
         self.path.qstash.publish(&self.destination(&letter), &self.headers(&letter), body.into()).await?;
-        if letter.path.is_none() {
+        if !claimed {
             store.forget_replayed(&letter).await?;
         }
         Ok(store.end_replay(&letter, moment.at_present()).await?)
+    }
+
+    /// Whether the consumer will complete this letter's own record. It will not for an endpoint that is not ours, for a
+    /// conflict, and for an event that was buried before its source was configured.
+    async fn is_claimed_under_its_key(&self, letter: &DeadLetter, body: &[u8]) -> Result<bool, ProcessorError> {
+        let Some(path) = &letter.path else { return Ok(false) };
+        let endpoint = Endpoint::Ours { source: letter.source.clone(), path: path.clone() };
+        let routes = self.path.store.routes(true).await?;
+        let delivered = Delivered { body, message: &letter.first_message_id };
+        let named = routes.recipe(&letter.source).map(|recipe| identify(&endpoint, &recipe, delivered));
+        Ok(named.is_some_and(|named| named.key == letter.key))
     }
 
     /// Our own endpoints are found below the base of today, others where they were.

@@ -29,8 +29,9 @@ pub(super) fn pending_item(letter: &DeadLetter) -> Item {
     Builder::new(pending_partition(&letter.id()), letter.id()).build()
 }
 
-pub(super) fn chunk_key(fence: u64, index: usize) -> String {
-    format!("{}#{index:03}", sort_key(fence))
+/// The chunks of one burial. Its time is part of their names, so that burials of the same event never share chunks.
+pub(super) fn chunk_prefix(letter: &DeadLetter) -> String {
+    format!("{}#{}#", sort_key(letter.fence), letter.at)
 }
 
 pub(super) fn pack(body: &[u8]) -> Vec<u8> {

@@ -15,7 +15,8 @@ use super::{
     item::{Builder, Item, Reading, from_record, number, partition, text},
     ledger::{names, values_map},
     letter_item::{
-        DAY, PENDING, bytes_of, chunk_key, head_of, pack, pending_item, pending_partition, sort_key, to_letter, unpack,
+        DAY, PENDING, bytes_of, chunk_prefix, head_of, pack, pending_item, pending_partition, sort_key, to_letter,
+        unpack,
     },
 };
 use crate::{
@@ -80,18 +81,29 @@ impl Store {
             let purged = rules::purge(old.as_ref(), letter.fence, now, expires_at)?;
             let beside = vec![self.remove(letter)];
             if old.as_ref() == Some(&purged) || self.swap(&letter.key, old.as_ref(), &purged, beside).await? {
-                self.release_chunks(&letter.key, letter.fence, now).await?;
+                self.release_all_chunks(&letter.key, letter.fence, now).await?;
                 return Ok(());
             }
         }
         Err(LedgerError::Refused(Refused::Changed(None)))
     }
 
-    /// Removes a letter whose replay was published.
+    /// Removes a letter whose replay was published. One that was buried anew under the same name meanwhile is left alone.
     pub async fn end_replay(&self, letter: &DeadLetter, now: Millis) -> Result<(), StoreError> {
-        self.release_chunks(&letter.key, letter.fence, now).await?;
-        let request = self.client.delete_item().table_name(&self.table);
-        request.key("pk", text(partition(&letter.key))).key("sk", text(sort_key(letter.fence))).send().await?;
+        let answer = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key("pk", text(partition(&letter.key)))
+            .key("sk", text(sort_key(letter.fence)))
+            .condition_expression("attribute_not_exists(pk) OR attribute_exists(replaying)")
+            .send()
+            .await;
+        match answer {
+            Ok(_) => drop(self.release_chunks(&letter.key, &chunk_prefix(letter), now).await?),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {}
+            Err(error) => return Err(error.into()),
+        }
         self.forget_pending(&letter.id()).await
     }
 
@@ -120,8 +132,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the record of an endpoint that is not ours once its replay is published: nobody would ever complete it. A
-    /// record that was buried again meanwhile is left alone.
+    /// Removes a record once its replay is published, where nobody would ever complete it. One that was buried again
+    /// meanwhile is left alone.
     pub async fn forget_replayed(&self, letter: &DeadLetter) -> Result<(), StoreError> {
         let answer = self
             .client
@@ -145,18 +157,21 @@ impl Store {
 
     /// Reads one letter with its body.
     pub async fn letter(&self, key: &EventKey, fence: u64) -> Result<Option<(DeadLetter, Vec<u8>)>, StoreError> {
-        let mut parts = self.letter_items(key, &sort_key(fence)).await?.into_iter();
+        let mut items = self.letter_items(key, &sort_key(fence)).await?.into_iter();
         // Chunks without a head are what a purge left to expire, or a burial that was cut short.
-        let Some(head) = parts.next().filter(|item| Reading(item).optional_text("reason").is_some()) else {
+        let Some(head) = items.next().filter(|item| Reading(item).optional_text("reason").is_some()) else {
             return Ok(None);
         };
-        let chunks: Vec<Item> = parts.collect();
+        let letter = to_letter(key, &head)?;
+        let own = chunk_prefix(&letter);
+        let is_own = |item: &Item| Reading(item).optional_text("sk").is_some_and(|sk| sk.starts_with(&own));
+        let chunks: Vec<Item> = items.filter(is_own).collect();
         if Reading(&head).optional_number("chunks") != Some(chunks.len()) {
             return Err(StoreError::unreadable(&partition(key), "chunks"));
         }
         let packed: Vec<u8> = std::iter::once(&head).chain(&chunks).flat_map(bytes_of).collect();
         let body = unpack(&packed).map_err(|_corrupt| StoreError::unreadable(&partition(key), "body"))?;
-        Ok(Some((to_letter(key, &head)?, body)))
+        Ok(Some((letter, body)))
     }
 
     async fn letter_items(&self, key: &EventKey, prefix: &str) -> Result<Vec<Item>, StoreError> {
@@ -240,7 +255,7 @@ impl Store {
             return Ok(None);
         }
         for (index, chunk) in packed.chunks(CHUNK).enumerate() {
-            let item = Builder::new(partition(&letter.key), chunk_key(letter.fence, index))
+            let item = Builder::new(partition(&letter.key), format!("{}{index:03}", chunk_prefix(letter)))
                 .with("body", AttributeValue::B(Blob::new(chunk)))
                 .build();
             self.client.put_item().table_name(&self.table).set_item(Some(item)).send().await?;
@@ -248,9 +263,13 @@ impl Store {
         Ok(Some(packed.len().div_ceil(CHUNK)))
     }
 
-    /// Lets the chunks of a removed letter expire; says how many there were.
-    pub async fn release_chunks(&self, key: &EventKey, fence: u64, now: Millis) -> Result<usize, StoreError> {
-        let chunks = self.letter_items(key, &format!("{}#", sort_key(fence))).await?;
+    /// Lets whatever chunks stand under a letter's name expire; says how many there were.
+    pub async fn release_all_chunks(&self, key: &EventKey, fence: u64, now: Millis) -> Result<usize, StoreError> {
+        self.release_chunks(key, &format!("{}#", sort_key(fence)), now).await
+    }
+
+    async fn release_chunks(&self, key: &EventKey, prefix: &str, now: Millis) -> Result<usize, StoreError> {
+        let chunks = self.letter_items(key, prefix).await?;
         for item in &chunks {
             self.client
                 .update_item()

@@ -5,7 +5,7 @@
 //! | module | items |
 //! |---|---|
 //! | [`ledger`] | `sk = ledger`: the record |
-//! | [`letters`] | `sk = dead-letter#<fence>`: heads; `…#000` and so on: chunks of the body |
+//! | [`letters`] | `sk = dead-letter#<fence>`: heads; `…#<ms>#000` and so on: chunks of the body |
 //! | [`routes`] | `pk = config#routes` |
 //! | [`outbox`] | `pk = outbox#<0..7>` |
 //! | [`letters`] | `pk = replay#<0..7>`: replays under way; `pk = config#dead-letter-days`: the days that have letters |
