@@ -141,6 +141,34 @@ async fn an_event_that_was_buried_before_its_source_was_configured_leaves_nothin
 }
 
 #[tokio::test]
+async fn a_body_over_the_limit_is_kept_whole() {
+    let limit = [("MAX_BODY_BYTES".to_owned(), "1000".to_owned())];
+    let stack = stack_with(StackOptions { environment: limit.into(), ..options() }).await;
+    connect(&stack, "limit", &[]).await;
+    let body = event(&"x".repeat(2_000));
+    publish(&stack, "limit", &body).await;
+    stack.qstash.idle().await;
+    let letter = letters(&stack).await.remove(0);
+    assert_eq!((letter["reason"].as_str(), letter["error"].as_str()), (Some("permanent"), Some("489 too-large")));
+    let shown = operate(&stack, json!({"command": "show", "id": letter["id"]})).await;
+    assert_eq!(shown["shown"]["body"].as_str(), Some(body.as_str()));
+}
+
+#[tokio::test]
+async fn an_event_too_large_for_a_function_url_is_kept_by_the_sweep() {
+    let stack = stack().await;
+    connect(&stack, "huge", &[]).await;
+    let body = event(&"x".repeat(7_000_000));
+    publish(&stack, "huge", &body).await;
+    stack.qstash.idle().await;
+    assert_eq!(stack.qstash.dlq_len(), 2, "the event, and the callback that was too large as well");
+    operate(&stack, json!({"command": "sweep"})).await;
+    let letter = letters(&stack).await.remove(0);
+    assert_eq!((letter["status"].as_u64(), letter["size"].as_u64()), (Some(413), Some(body.len() as u64)));
+    assert_eq!(stack.qstash.dlq_len(), 0);
+}
+
+#[tokio::test]
 async fn letters_of_one_cause_share_a_fingerprint() {
     let stack = stack().await;
     connect(&stack, "cause", &[]).await;

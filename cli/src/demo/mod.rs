@@ -81,7 +81,7 @@ async fn play(arguments: DemoArguments) -> Result<ExitCode, Failure> {
     let after = Account::take(&stack, &captures, &watcher.history()).await?;
     let proven = after.verdict(&before);
     println!(
-        "\n{:.0} s in all. Next: `surehook dev` keeps this stack running for you.",
+        "\n{:.0} s in all. Next: `cargo run -- dev` keeps this stack running for you.",
         started.elapsed().as_secs_f64()
     );
     Ok(if proven { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -117,8 +117,9 @@ impl Picture {
             State::Created { delay } if story.given_up > story.again => {
                 story.again += 1;
                 // Jitter makes every wait its own; whole hours tell the story.
-                let hours = Duration::from_secs(delay.as_secs().div_ceil(3_600) * 3_600);
-                let when = if delay.is_zero() { "now".to_owned() } else { format!("in about {}", span(hours)) };
+                let hours = Duration::from_secs((delay.as_secs() + 1_800) / 3_600 * 3_600);
+                let wait = if hours.is_zero() { delay } else { hours };
+                let when = if delay.is_zero() { "now".to_owned() } else { format!("in about {}", span(wait)) };
                 (3, format!("→ {endpoint}: taken up again, to be delivered {when}"))
             }
             State::Created { .. } => return,
