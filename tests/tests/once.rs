@@ -73,6 +73,26 @@ async fn a_handler_that_outlives_the_function_is_cut_off_and_retried() {
 }
 
 #[tokio::test]
+async fn a_destination_that_accepted_is_not_asked_again_when_another_hangs() {
+    let short = [("HANDLER_TIMEOUT".to_owned(), "1s".to_owned())];
+    let stack = stack_with(StackOptions { environment: short.into(), ..options() }).await;
+    let route = |name: &str| {
+        format!("[[route]]\nname = \"{name}\"\nsource = \"strapi\"\nurl = \"{}/{name}\"\n", stack.receiver.url)
+    };
+    crate::support::apply(&stack, &(route("quick") + &route("hangs"))).await;
+    stack.receiver.react(|received| match received.path.as_str() {
+        "/hangs" if received.number < 2 => Reaction::status(200).after(Duration::from_secs(20)),
+        _ => Reaction::status(200),
+    });
+    let body = event("hangs");
+    assert_eq!(deliver(&stack, "/strapi", body.as_bytes()).await.word(), "transient-failure");
+    assert_eq!(deliver(&stack, "/strapi", body.as_bytes()).await.word(), "processed");
+    let paths: Vec<String> = received(&stack, &body).into_iter().map(|received| received.path).collect();
+    assert_eq!(paths.iter().filter(|path| *path == "/quick").count(), 1, "{paths:?}");
+    assert_eq!(paths.iter().filter(|path| *path == "/hangs").count(), 2, "{paths:?}");
+}
+
+#[tokio::test]
 async fn every_capture_arrives_with_its_bytes_unchanged() {
     let stack = stack().await;
     connect(&stack, "strapi.all", &[]).await;

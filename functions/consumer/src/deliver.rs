@@ -24,6 +24,9 @@ use crate::{
     sign::SigningSecrets,
 };
 
+/// What is left of the handler's time when the last destination is given up on: who accepted must be told, or a retry
+/// would send to them again.
+const SUMMING_UP: Duration = Duration::from_millis(50);
 /// How much of a destination's answer is read: enough for an error's text.
 const MOST_ANSWER: usize = 64 * 1_024;
 /// Headers of the delivery that a destination gets as well. All others stay here: they may hold our own secrets.
@@ -66,7 +69,7 @@ impl Deliverer {
     }
 
     async fn deliver(&self, route: &Route, event: &Event, attempt: &Attempt) -> Verdict {
-        let limit = attempt.deadline.min(Instant::now() + Duration::from_millis(route.timeout_ms));
+        let limit = (attempt.deadline - SUMMING_UP).min(Instant::now() + Duration::from_millis(route.timeout_ms));
         match timeout_at(limit, self.send(route, event, attempt)).await {
             Ok(verdict) => verdict,
             Err(_elapsed) => Verdict::not_now("no answer in time"),
