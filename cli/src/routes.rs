@@ -31,7 +31,7 @@ pub(crate) async fn run(command: RoutesCommand) -> Result<ExitCode, Failure> {
                 routes.sources.len(),
                 routes.routes.len()
             );
-            println!("Running consumers use it within a minute.");
+            println!("Running consumers use it within two minutes.");
         }
         RoutesCommand::Show => show(&store.routes(true).await?),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::{
     Millis,
     digest::Sha256,
-    identity::{Delivered, Endpoint, Identified, Recipe, cut, identify, identify_foreign},
+    identity::{Delivered, Endpoint, EventKey, Identified, cut, identify_foreign},
     ledger::{
         DeadLetter, Failure, Record, Refused, Status, letter::fingerprint, record::MOST_ERROR_TEXT, rules::Burial,
     },
@@ -99,7 +99,7 @@ struct Event {
 impl FailurePath {
     /// Settles one entry.
     pub async fn settle(&self, case: Case<'_>, now: Millis, draw: f64) -> Result<Settled, FailureError> {
-        let (event, record) = self.look_up(case).await?;
+        let (event, record) = self.look_up(case, now).await?;
         if let Some(record) = &record {
             if matches!(record.status, Status::Done | Status::Dead | Status::Purged) {
                 return self.finish(case.entry, &event).await.map(|()| Settled::Nothing);
@@ -109,7 +109,15 @@ impl FailurePath {
             }
         }
         match self.decide(case, &event, now, draw) {
-            Decision::Again(wait) => self.again(case, wait).await,
+            Decision::Again(wait) => match self.again(case, wait).await {
+                // A delay or a number of retries above the plan's quota: asking again changes nothing.
+                Err(FailureError::QStash(ClientError::Refused { status, text })) => {
+                    let text = format!("QStash refused the retry with {status}: {text}");
+                    let class = BuryReason::RefusedByQStash.word().to_owned();
+                    self.bury(case, event, Failure { class, text }, now).await
+                }
+                other => other,
+            },
             Decision::Bury(reason) => {
                 let failure = last_failure(case.entry, record.as_ref(), reason);
                 self.bury(case, event, failure, now).await
@@ -117,16 +125,21 @@ impl FailurePath {
         }
     }
 
-    async fn look_up(&self, case: Case<'_>) -> Result<(Event, Option<Record>), StoreError> {
+    async fn look_up(&self, case: Case<'_>, now: Millis) -> Result<(Event, Option<Record>), StoreError> {
         let mut event = self.name_event(case);
-        let record = self.store.record(&event.identified.key).await?;
+        let record = self.living_record(&event.identified.key, now).await?;
         if record.as_ref().is_none_or(|record| record.content == event.identified.content) {
             return Ok((event, record));
         }
         event.conflict = true;
         event.identified.key = event.identified.key.of_conflict(&event.identified.content);
-        let record = self.store.record(&event.identified.key).await?;
+        let record = self.living_record(&event.identified.key, now).await?;
         Ok((event, record))
+    }
+
+    /// A record whose life has ended says nothing about an event that comes now.
+    async fn living_record(&self, key: &EventKey, now: Millis) -> Result<Option<Record>, StoreError> {
+        Ok(self.store.record(key).await?.filter(|record| !record.is_expired(now)))
     }
 
     /// A redacted body can't name its event, so its message does.
@@ -142,11 +155,10 @@ impl FailurePath {
         };
         let delivered = Delivered { body: &body, message: entry.first_message_id() };
         let identified = match endpoint.source() {
-            Some(source) if !redacted => {
-                identify(&endpoint, &case.routes.recipe(source).unwrap_or(Recipe::Message), delivered)
-            }
-            _ => identify_foreign(&endpoint, delivered),
+            Some(_) if !redacted => case.routes.identify(&endpoint, delivered),
+            _ => None,
         };
+        let identified = identified.unwrap_or_else(|| identify_foreign(&endpoint, delivered));
         Event { endpoint, identified, body, redacted, conflict: false }
     }
 
@@ -182,7 +194,10 @@ impl FailurePath {
         let burial = burial(case.entry, &event, failure, now);
         match self.store.bury(&burial, letter, &event.body).await {
             Ok(letter) => {
-                self.finish(case.entry, &event).await?;
+                // The letter stands; an entry that could not be deleted now is deleted by the sweep.
+                if let Err(error) = self.finish(case.entry, &event).await {
+                    tracing::warn!(error = %error, "the entry of a dead letter could not be deleted now");
+                }
                 Ok(Settled::Buried(letter.id()))
             }
             Err(LedgerError::Refused(Refused::Done | Refused::Dead)) => {

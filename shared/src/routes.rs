@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
 use crate::{
-    identity::Recipe,
+    identity::{Delivered, Endpoint, Identified, Recipe, at_pointer, cut, identify},
     qstash::{client::is_name, duration},
     web::EndpointUrl,
 };
@@ -105,7 +105,8 @@ pub enum RoutesError {
 }
 
 impl Routes {
-    /// Compiles a document. Destinations that keep name and URL keep their ids; all others get fresh ones.
+    /// Compiles a document. Destinations that keep source and URL keep their ids, whatever they are called now; all others
+    /// get fresh ones.
     pub fn compile(document: &str, previous: &Self) -> Result<Self, RoutesError> {
         let parsed: Document = toml::from_str(document)?;
         let problems = problems(&parsed);
@@ -113,14 +114,23 @@ impl Routes {
             return Err(RoutesError::Invalid(problems));
         }
         let mut next_id = previous.next_id.max(1);
-        let routes = parsed.routes.into_iter().map(|entry| previous.assign(entry, &mut next_id)).collect();
+        let mut routes: Vec<Route> = Vec::new();
+        for entry in parsed.routes {
+            let route = previous.assign(entry, &routes, &mut next_id);
+            routes.push(route);
+        }
         let sources = parsed.sources.into_iter().map(SourceEntry::compile).collect();
         Ok(Self { version: previous.version + 1, next_id, sources, routes, document: document.to_owned() })
     }
 
-    fn assign(&self, entry: RouteEntry, next_id: &mut u64) -> Route {
-        let kept = self.routes.iter().find(|route| route.name == entry.name && route.url == entry.url);
-        let id = kept.map(|route| route.id.clone()).unwrap_or_else(|| {
+    /// A destination is a source and a URL: renaming it must not send to it again what it has accepted. Where several
+    /// routes share both, the one of the same name comes first.
+    fn assign(&self, entry: RouteEntry, assigned: &[Route], next_id: &mut u64) -> Route {
+        let is_free = |route: &&Route| assigned.iter().all(|other| other.id != route.id);
+        let is_same = |route: &&Route| route.source == entry.source && route.url == entry.url;
+        let mut known = self.routes.iter().filter(is_same).filter(is_free).collect::<Vec<_>>();
+        known.sort_by_key(|route| route.name != entry.name);
+        let id = known.first().map(|route| route.id.clone()).unwrap_or_else(|| {
             *next_id += 1;
             format!("d{}", *next_id - 1)
         });
@@ -136,6 +146,17 @@ impl Routes {
             "strapi" => Some(Recipe::Strapi),
             _ => self.source(source).map(|source| source.recipe.clone()),
         }
+    }
+
+    /// Names an event of one of our endpoints; `None` where nobody configured its source. Consumer, requeuer, sweep and
+    /// replay all come here, so that they mean the same record.
+    pub fn identify(&self, endpoint: &Endpoint, event: Delivered<'_>) -> Option<Identified> {
+        let source = endpoint.source()?;
+        let mut identified = identify(endpoint, &self.recipe(source)?, event);
+        if let Some(pointer) = self.source(source).and_then(|source| source.event_type.as_deref()) {
+            identified.event_type = at_pointer(event.body, pointer).map(|text| cut(text, 128));
+        }
+        Some(identified)
     }
 
     /// A configured source by name.
@@ -276,6 +297,13 @@ mod tests {
         assert_eq!(moved.routes[0].id, "d3");
         let back = Routes::compile(DOCUMENT, &moved).unwrap();
         assert_eq!(back.routes[0].id, "d4", "an id is never given again");
+    }
+
+    #[test]
+    fn a_renamed_destination_is_the_same_destination() {
+        let first = compiled();
+        let renamed = Routes::compile(&DOCUMENT.replace("name = \"shop\"", "name = \"store\""), &first).unwrap();
+        assert_eq!((renamed.routes[0].id.as_str(), renamed.routes[0].name.as_str()), ("d1", "store"));
     }
 
     #[test]

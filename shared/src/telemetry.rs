@@ -62,6 +62,10 @@ pub enum Metric {
     Unconfirmed,
     /// Not signed by QStash for us.
     SignatureRefused,
+    /// Something that a sweep could not do.
+    SweepFailed,
+    /// Events in the outbox that a sweep left there.
+    OutboxWaiting,
     /// First seen to done, in milliseconds.
     DeliveryLatency,
     /// Time in the handler, in milliseconds.

@@ -169,6 +169,30 @@ async fn an_event_too_large_for_a_function_url_is_kept_by_the_sweep() {
 }
 
 #[tokio::test]
+async fn a_conflict_is_kept_whole_however_often_it_is_replayed() {
+    let stack = stack().await;
+    let client = qstash(&stack);
+    client.add_endpoints("conflict", &[stack.function_url("consumer/payload")]).await.unwrap();
+    let headers = json!({"Upstash-Failure-Callback": stack.function_url("requeuer")});
+    client.set_default_headers("conflict", &headers).await.unwrap();
+    let body = |data: u32| json!({"id": "1", "topic": "conflict", "eventType": "a", "data": data}).to_string();
+    publish(&stack, "conflict", &body(1)).await;
+    stack.qstash.idle().await;
+    publish(&stack, "conflict", &body(2)).await;
+    stack.qstash.idle().await;
+    for _ in 0..3 {
+        let letter = letters(&stack).await.remove(0);
+        let shown = operate(&stack, json!({"command": "show", "id": letter["id"]})).await;
+        assert_eq!(shown["shown"]["body"].as_str(), Some(body(2).as_str()));
+        operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
+        stack.qstash.idle().await;
+        operate(&stack, json!({"command": "sweep"})).await;
+        stack.qstash.idle().await;
+    }
+    assert_eq!((letters(&stack).await.len(), received(&stack, &body(2)).len()), (1, 0));
+}
+
+#[tokio::test]
 async fn letters_of_one_cause_share_a_fingerprint() {
     let stack = stack().await;
     connect(&stack, "cause", &[]).await;
@@ -343,7 +367,7 @@ pub(crate) async fn lose_notice(stack: &Stack) {
 
 /// The callback that QStash would send for the oldest entry.
 pub(crate) async fn callback(stack: &Stack) -> Value {
-    let entry = qstash(stack).dlq_page(None, 1).await.unwrap().messages.remove(0);
+    let entry = qstash(stack).dlq_page(None, 1).await.unwrap().entries().next().unwrap().unwrap();
     json!({"dlqId": entry.dlq_id, "sourceMessageId": entry.message_id, "url": entry.url, "status": entry.status()})
 }
 

@@ -170,7 +170,7 @@ impl World {
             return;
         };
         let expires_at = self.now / 1_000 + 300;
-        let expected = rules::purge(self.record.as_ref(), letter.fence, self.now, expires_at);
+        let expected = rules::purge(self.record.as_ref(), letter.fence, &letter.replay_id(), self.now, expires_at);
         let answer = self.store.purge(&letter, self.now, expires_at).await;
         self.compare_refusal(expected, answer);
     }
@@ -256,6 +256,34 @@ async fn letters_of_any_size_survive_the_table() {
         let (read, read_body) = store.letter(&key, written.fence).await.unwrap().unwrap();
         assert_eq!((read, read_body == body), (written, true), "{size} bytes");
     }
+}
+
+#[tokio::test]
+async fn a_renewal_that_lost_its_race_is_not_a_win() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let dynamo = Dynamo::start(listener, None, TABLE).await.unwrap();
+    let store = dynamo.store(TABLE);
+    let key = EventKey::parse(&"b".repeat(64)).unwrap();
+    let claim = |owner: &str, now: i64| Claim {
+        owner: owner.into(),
+        content: "c".into(),
+        source: "strapi".into(),
+        event_type: None,
+        message_id: "m".into(),
+        now,
+        lease_until: now + 11_000,
+    };
+    let first = store.claim(&key, &claim("a", START)).await.unwrap();
+    let expires_at = START / 1_000 + 1;
+    store.complete(&key, &first, &[], START, expires_at).await.unwrap();
+    let later = START + 2_000;
+    let renewed = store.renew(&key, &claim("b", later), 1, expires_at).await.unwrap();
+    let nothing = Attempted { delivered: vec![], refused: vec![] };
+    store.fail(&key, &renewed, &nothing, &failure(), later).await.unwrap();
+    let lost = store.renew(&key, &claim("c", later), 1, expires_at).await.unwrap_err();
+    assert!(matches!(lost, LedgerError::Refused(Refused::Changed(_))), "{lost:?}");
+    let repeated = store.renew(&key, &claim("b", later), 1, expires_at).await;
+    assert!(repeated.is_err(), "its lease was given back");
 }
 
 #[tokio::test]

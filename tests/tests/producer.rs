@@ -100,6 +100,39 @@ async fn strangers_and_other_methods_are_refused() {
 }
 
 #[tokio::test]
+async fn a_topic_without_endpoints_does_not_hold_up_the_outbox() {
+    let stack = connected().await;
+    for number in 0..40 {
+        let topic = if number % 2 == 0 { "nobody" } else { "orders" };
+        let row = surehook::store::outbox::OutboxRow {
+            id: format!("row-{number}"),
+            at: number,
+            topic: topic.into(),
+            headers: vec![("Content-Type".into(), "application/json".into())],
+            body: json!({"id": number.to_string(), "topic": topic, "eventType": "a", "data": 1}).to_string().into(),
+        };
+        stack.store().put_outbox(&row).await.unwrap();
+    }
+    let swept = operate(&stack, json!({"command": "sweep"})).await;
+    assert_eq!((swept["swept"]["published"].as_u64(), swept["swept"]["outboxLeft"].as_u64()), (Some(20), Some(20)));
+    stack.qstash.idle().await;
+    assert_eq!(stack.receiver.received().len(), 20);
+}
+
+#[tokio::test]
+async fn an_id_that_is_used_again_for_something_else_is_kept_as_a_conflict() {
+    let stack = connected().await;
+    let headers = json!({"Upstash-Failure-Callback": stack.function_url("requeuer")});
+    qstash(&stack).set_default_headers("orders", &headers).await.unwrap();
+    for data in [1, 2] {
+        let body = json!({"eventType": "a", "data": data}).to_string();
+        assert_eq!(send(&stack, "orders", Some("same"), &body).await.status, 202);
+        stack.qstash.idle().await;
+    }
+    assert_eq!((stack.receiver.received().len(), crate::support::letters(&stack).await.len()), (1, 1));
+}
+
+#[tokio::test]
 async fn an_outbox_row_that_qstash_refuses_for_good_becomes_a_dead_letter() {
     let stack = connected().await;
     let row = surehook::store::outbox::OutboxRow {

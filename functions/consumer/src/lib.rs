@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use surehook::{
     config::LEASE_MARGIN,
-    identity::{Delivered, Endpoint, EventKey, Identified, at_pointer, cut, identify},
+    identity::{Delivered, Endpoint, EventKey, Identified, cut},
     ledger::{Claim, Record, Refused},
     qstash::{SigningKeys, Verified, client::EVENT_HEADER},
     retry::millis,
@@ -134,15 +134,9 @@ impl<H: Handler> Consumer<H> {
     ) -> Result<Identified, Answer> {
         let source = endpoint.source().unwrap_or_default();
         let routes = self.routes.knowing(|routes| routes.recipe(source).is_some()).await.map_err(away)?;
-        let Some(recipe) = routes.recipe(source) else {
-            return Err(Outcome::SourceUnconfigured(source.to_owned()).into());
-        };
         let message = request.header(EVENT_HEADER).unwrap_or(&trace.message_id);
-        let mut identified = identify(endpoint, &recipe, Delivered { body, message });
-        if let Some(pointer) = routes.source(source).and_then(|source| source.event_type.as_deref()) {
-            identified.event_type = at_pointer(body, pointer).map(|text| cut(text, 128));
-        }
-        Ok(identified)
+        let identified = routes.identify(endpoint, Delivered { body, message });
+        identified.ok_or_else(|| Outcome::SourceUnconfigured(source.to_owned()).into())
     }
 
     fn claim_of(&self, event: &Event, content: String, owner: String, trace: &Trace, moment: Moment) -> Claim {

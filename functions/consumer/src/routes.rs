@@ -11,7 +11,10 @@ use surehook::{
 };
 use tokio::{sync::RwLock, time::Instant};
 
+/// After this, the next event refreshes the routes beside its work.
 const KEPT: Duration = Duration::from_secs(60);
+/// After this, an event waits for the routes: a process that slept for an hour must not deliver by what stood then.
+const STALE: Duration = Duration::from_secs(120);
 
 /// The cache.
 #[derive(Debug)]
@@ -38,6 +41,9 @@ impl RoutesCache {
         let known = self.known.read().await.clone();
         match known {
             Some((routes, read)) if enough(&routes) => {
+                if read.elapsed() > STALE {
+                    return Ok(self.refresh(false).await.unwrap_or(routes));
+                }
                 if read.elapsed() > KEPT {
                     self.refresh_beside();
                 }

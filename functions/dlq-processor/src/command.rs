@@ -245,6 +245,8 @@ pub struct Done {
     pub ids: Vec<String>,
     /// Those that it did not happen to, and why.
     pub refused: Vec<(String, String)>,
+    /// Those that there was no time for: ask again.
+    pub left: u64,
     /// Whether it was only asked.
     pub dry_run: bool,
 }

@@ -60,6 +60,9 @@ pub enum ProcessorError {
     /// The body of this letter is only in QStash.
     #[error("the body of this letter is redacted: retry entry {0} in the QStash console")]
     Redacted(String),
+    /// The topic of this letter has no endpoints, so nobody would get it.
+    #[error("{0} has no endpoints at QStash: add one, then replay again")]
+    NoEndpoints(String),
     /// A command without a choice must not mean everything.
     #[error("choose letters by ids or a filter, or say all")]
     NothingChosen,

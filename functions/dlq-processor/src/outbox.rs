@@ -17,6 +17,16 @@ use crate::{Processor, ProcessorError, command::Sweep, replay::TOPIC_SCHEME};
 /// Rows read at a time.
 const ROWS: i32 = 25;
 
+/// What became of a row.
+enum Published {
+    /// QStash has it, or it was buried.
+    Gone,
+    /// Its topic has no endpoints.
+    Waits,
+    /// No row can be published now.
+    QStashAway,
+}
+
 impl Processor {
     pub(crate) async fn publish_outbox(
         &self,
@@ -30,7 +40,7 @@ impl Processor {
         Ok(())
     }
 
-    /// Publishes rows until the shard is empty, QStash is away, or time is up.
+    /// Publishes the rows of a shard until QStash is away or time is up. A row that must wait does not stop those behind it.
     async fn publish_shard(
         &self,
         shard: u8,
@@ -38,22 +48,31 @@ impl Processor {
         deadline: Instant,
         report: &mut Sweep,
     ) -> Result<(), ProcessorError> {
+        let mut after: Option<OutboxRow> = None;
         loop {
-            let rows = self.path.store.outbox(shard, ROWS).await?;
+            let rows = self.path.store.outbox(shard, ROWS, after.as_ref()).await?;
             for (index, row) in rows.iter().enumerate() {
-                if Instant::now() >= deadline || !self.publish_row(row, moment.at_present(), report).await? {
+                if Instant::now() >= deadline {
                     report.outbox_left += (rows.len() - index) as u64;
                     return Ok(());
                 }
+                match self.publish_row(row, moment.at_present(), report).await? {
+                    Published::Gone => self.path.store.delete_outbox(row).await?,
+                    Published::Waits => report.outbox_left += 1,
+                    Published::QStashAway => {
+                        report.outbox_left += (rows.len() - index) as u64;
+                        return Ok(());
+                    }
+                }
             }
-            if rows.is_empty() {
+            after = rows.into_iter().next_back();
+            if after.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Whether the row is gone: published, or refused for good and buried.
-    async fn publish_row(&self, row: &OutboxRow, now: Millis, report: &mut Sweep) -> Result<bool, ProcessorError> {
+    async fn publish_row(&self, row: &OutboxRow, now: Millis, report: &mut Sweep) -> Result<Published, ProcessorError> {
         let to = Destination::Topic(row.topic.clone());
         match self.path.qstash.publish(&to, &row.headers, row.body.clone()).await {
             Ok(ids) if !ids.is_empty() => report.published += 1,
@@ -63,15 +82,14 @@ impl Processor {
             }
             Ok(_) | Err(ClientError::NotFound) => {
                 tracing::error!(topic = row.topic, "the topic has no endpoints; its outbox rows wait");
-                return Ok(false);
+                return Ok(Published::Waits);
             }
             Err(error) => {
                 tracing::warn!(error = %error, "an outbox row could not be published now");
-                return Ok(false);
+                return Ok(Published::QStashAway);
             }
         }
-        self.path.store.delete_outbox(row).await?;
-        Ok(true)
+        Ok(Published::Gone)
     }
 
     async fn bury_row(&self, row: &OutboxRow, error: &ClientError, now: Millis) -> Result<(), ProcessorError> {

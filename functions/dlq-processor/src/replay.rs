@@ -5,9 +5,12 @@
 //! the sweep, and every step may be repeated.
 
 use surehook::{
-    identity::{Delivered, Endpoint, identify},
+    identity::{Delivered, Endpoint},
     ledger::DeadLetter,
-    qstash::client::{Destination, EVENT_HEADER},
+    qstash::{
+        ClientError,
+        client::{Destination, EVENT_HEADER},
+    },
     retry::RETRIES_PER_ROUND,
     web::{EndpointUrl, Moment},
 };
@@ -16,6 +19,11 @@ use crate::{Processor, ProcessorError};
 
 /// The URL of a letter that was never sent to one, because QStash refused it for its topic.
 pub(crate) const TOPIC_SCHEME: &str = "topic:";
+
+/// Replays share one flow-control key, so that a receiver that was just mended is not flooded.
+const FLOW_KEY: &str = "surehook-replay";
+/// Replayed events that QStash delivers at the same time.
+const MOST_AT_ONCE: u32 = 10;
 
 /// Headers that belong to one connection or to QStash, and not to the event.
 const NOT_REPLAYED: [&str; 6] =
@@ -33,11 +41,25 @@ impl Processor {
             store.begin_replay(&letter, moment.at_present()).await?;
         }
         let claimed = self.is_claimed_under_its_key(&letter, &body).await?;
-        self.path.qstash.publish(&self.destination(&letter), &self.headers(&letter), body.into()).await?;
+        self.publish(&letter, body).await?;
         if !claimed {
             store.forget_replayed(&letter).await?;
         }
         Ok(store.end_replay(&letter, moment.at_present()).await?)
+    }
+
+    /// Publishes a letter. What QStash refuses for good is not tried again by the sweep: the operator hears of it, and may
+    /// replay or purge the letter.
+    async fn publish(&self, letter: &DeadLetter, body: Vec<u8>) -> Result<(), ProcessorError> {
+        match self.path.qstash.publish(&self.destination(letter), &self.headers(letter), body.into()).await {
+            Ok(ids) if !ids.is_empty() => Ok(()),
+            Ok(_) | Err(ClientError::NotFound) => Err(ProcessorError::NoEndpoints(letter.url.clone())),
+            Err(error @ ClientError::Refused { .. }) => {
+                self.path.store.forget_pending(&letter.id()).await?;
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether the consumer will complete this letter's own record. It will not for an endpoint that is not ours, for a
@@ -47,8 +69,7 @@ impl Processor {
         let endpoint = Endpoint::Ours { source: letter.source.clone(), path: path.clone() };
         let routes = self.path.store.routes(true).await?;
         let delivered = Delivered { body, message: &letter.first_message_id };
-        let named = routes.recipe(&letter.source).map(|recipe| identify(&endpoint, &recipe, delivered));
-        Ok(named.is_some_and(|named| named.key == letter.key))
+        Ok(routes.identify(&endpoint, delivered).is_some_and(|named| named.key == letter.key))
     }
 
     /// Our own endpoints are found below the base of today, others where they were.
@@ -69,6 +90,8 @@ impl Processor {
             ("Upstash-Deduplication-Id".to_owned(), letter.replay_id()),
             ("Upstash-Retries".to_owned(), RETRIES_PER_ROUND.to_string()),
             ("Upstash-Failure-Callback".to_owned(), self.requeuer.to_string()),
+            ("Upstash-Flow-Control-Key".to_owned(), FLOW_KEY.to_owned()),
+            ("Upstash-Flow-Control-Value".to_owned(), format!("parallelism={MOST_AT_ONCE}")),
             (format!("Upstash-Forward-{EVENT_HEADER}"), letter.first_message_id.clone()),
         ]);
         headers
@@ -85,7 +108,13 @@ fn forwarded(name: &str, values: &[String]) -> Option<(String, String)> {
     let value = values.first()?.clone();
     let lower = name.to_ascii_lowercase();
     let bare = lower.strip_prefix("upstash-forward-").unwrap_or(&lower);
-    if bare.starts_with("upstash-") || NOT_REPLAYED.contains(&bare) || bare.eq_ignore_ascii_case(EVENT_HEADER) {
+    // A header that QStash redacts is known to us only as its digest; sending that would be wrong, leaving it out is honest.
+    let is_redacted = value.starts_with("REDACTED:");
+    if is_redacted
+        || bare.starts_with("upstash-")
+        || NOT_REPLAYED.contains(&bare)
+        || bare.eq_ignore_ascii_case(EVENT_HEADER)
+    {
         return None;
     }
     let name = if bare == "content-type" { "Content-Type".to_owned() } else { format!("Upstash-Forward-{bare}") };

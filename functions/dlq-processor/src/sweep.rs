@@ -33,40 +33,44 @@ enum Ownership {
 }
 
 impl Processor {
-    /// Sweeps once. What one sweep leaves, the next takes.
+    /// Sweeps once. What one sweep leaves, the next takes. No step's failure keeps the others from their work, and the
+    /// outbox comes first: QStash's queue may be longer than one sweep.
     pub async fn sweep(&self, moment: Moment, draw: f64) -> Result<Sweep, ProcessorError> {
         let mut report = Sweep::default();
         let deadline = moment.give_up_at(LONGEST);
-        let routes = self.path.store.routes(true).await?;
-        if let Err(error) = self.sweep_entries(&routes, moment, deadline, draw, &mut report).await {
-            tracing::error!(error = %error, "QStash's dead-letter queue could not be read to its end");
-            report.cut_short = true;
-        }
-        self.finish_replays(moment, &mut report).await?;
-        self.publish_outbox(moment, deadline, &mut report).await?;
-        self.raise_stranded(moment, &mut report).await?;
+        let outbox = self.publish_outbox(moment, moment.give_up_at(LONGEST / 3), &mut report).await;
+        report.check("the outbox", outbox);
+        let replays = self.finish_replays(moment, moment.give_up_at(LONGEST / 2), &mut report).await;
+        report.check("unfinished replays", replays);
+        let entries = self.sweep_entries(moment, deadline, draw, &mut report).await;
+        report.check("QStash's dead-letter queue", entries);
+        let stranded = self.raise_stranded(moment, &mut report).await;
+        report.check("waiting events", stranded);
         self.tell(&report, moment);
         Ok(report)
     }
 
     async fn sweep_entries(
         &self,
-        routes: &Routes,
         moment: Moment,
         deadline: Instant,
         draw: f64,
         report: &mut Sweep,
     ) -> Result<(), ProcessorError> {
+        let routes = self.path.store.routes(true).await?;
         let mut cursor: Option<String> = None;
         loop {
             let page = self.page(cursor.as_deref()).await?;
-            for entry in &page.messages {
+            for entry in page.entries() {
                 if Instant::now() >= deadline {
                     report.cut_short = true;
                     return Ok(());
                 }
                 report.entries += 1;
-                self.sweep_entry(entry, routes, moment, draw, report).await;
+                match entry {
+                    Ok(entry) => self.sweep_entry(&entry, &routes, moment, draw, report).await,
+                    Err(error) => report.fail(&format!("an entry that can't be read: {error}")),
+                }
             }
             cursor = page.cursor;
             if cursor.is_none() {
@@ -97,10 +101,7 @@ impl Processor {
         };
         match result {
             Ok(settled) => report.note(&settled),
-            Err(error) => {
-                tracing::error!(error = %error, dlq_id = entry.dlq_id, "an entry could not be settled now");
-                report.failed += 1;
-            }
+            Err(error) => report.fail(&format!("entry {}: {error}", entry.dlq_id)),
         }
     }
 
@@ -158,15 +159,30 @@ impl Processor {
         Ok(settled)
     }
 
-    async fn finish_replays(&self, moment: Moment, report: &mut Sweep) -> Result<(), ProcessorError> {
+    /// Finishes replays that were cut short. A letter that stands under the name of one but is not being replayed was buried
+    /// anew, and waits for its operator.
+    async fn finish_replays(
+        &self,
+        moment: Moment,
+        deadline: Instant,
+        report: &mut Sweep,
+    ) -> Result<(), ProcessorError> {
         for id in self.path.store.pending_replays().await? {
-            match self.replay_one(&id, moment).await {
-                Ok(()) => report.replays_finished += 1,
-                Err(ProcessorError::NoSuchLetter(_)) => self.path.store.forget_pending(&id).await?,
-                Err(error) => {
-                    tracing::error!(error = %error, letter = id, "a replay could not be finished now");
-                    report.failed += 1;
+            if Instant::now() >= deadline {
+                report.cut_short = true;
+                return Ok(());
+            }
+            let result = match self.find(&id).await {
+                Ok((letter, _)) if letter.replaying.is_some() => self.replay_one(&id, moment).await.map(|()| true),
+                Ok(_) | Err(ProcessorError::NoSuchLetter(_)) => {
+                    self.path.store.forget_pending(&id).await?;
+                    Ok(false)
                 }
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(finished) => report.replays_finished += u64::from(finished),
+                Err(error) => report.fail(&format!("the replay of letter {id}: {error}")),
             }
         }
         Ok(())
@@ -191,6 +207,8 @@ impl Processor {
             (Metric::Requeued, report.requeued),
             (Metric::DeadLettered, report.buried + report.outbox_buried),
             (Metric::Stranded, report.stranded),
+            (Metric::SweepFailed, report.failed),
+            (Metric::OutboxWaiting, report.outbox_left),
         ] {
             self.telemetry.count(metric, value, moment.now);
         }
@@ -198,6 +216,19 @@ impl Processor {
 }
 
 impl Sweep {
+    /// Counts a step that failed; the others go on.
+    fn check(&mut self, what: &str, result: Result<(), ProcessorError>) {
+        if let Err(error) = result {
+            self.fail(&format!("{what}: {error}"));
+            self.cut_short = true;
+        }
+    }
+
+    fn fail(&mut self, what: &str) {
+        tracing::error!(what, "the sweep could not do this now");
+        self.failed += 1;
+    }
+
     fn note(&mut self, settled: &Settled) {
         match settled {
             Settled::Requeued(_) => self.requeued += 1,

@@ -112,7 +112,9 @@ impl Producer {
     }
 
     fn headers(&self, topic: &str, id: &str, request: &Incoming) -> Vec<(String, String)> {
-        let parts = [self.stack.as_bytes(), topic.as_bytes(), id.as_bytes()];
+        // The body is part of it: an id that is used again for something else must reach the consumer, which keeps it as a
+        // conflict, instead of being dropped by QStash after we said 202.
+        let parts = [self.stack.as_bytes(), topic.as_bytes(), id.as_bytes(), &request.body[..]];
         let mut headers = vec![
             ("Content-Type".to_owned(), "application/json".to_owned()),
             ("Upstash-Deduplication-Id".to_owned(), Sha256::of_parts(&parts).hex()),

@@ -16,8 +16,6 @@ use tokio::time::sleep;
 
 use super::{Answer, Dead, Message, Options, Server, State};
 
-/// The longest wait between two attempts.
-const LONGEST_BACKOFF: f64 = 86_400.0;
 /// Headers whose values tell when to come again, in the order in which they count.
 const WAIT_HEADERS: [&str; 4] =
     ["retry-after", "x-ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"];
@@ -148,7 +146,7 @@ fn wait_after(answer: &Answer, attempt: u32) -> Wait {
     let asked = WAIT_HEADERS.iter().find_map(|name| lenient::header(&answer.headers, name));
     match asked.and_then(|text| duration::parse_retry_after(text, outside::now())) {
         Some(span) => Wait::Asked(span),
-        None => Wait::Own(Duration::from_secs_f64((2.5 * f64::from(attempt)).exp().min(LONGEST_BACKOFF))),
+        None => Wait::Own(duration::backoff(attempt)),
     }
 }
 

@@ -72,9 +72,11 @@ impl DeadLetter {
         Some((EventKey::parse(key)?, fence.parse().ok()?))
     }
 
-    /// The replay of this letter. It follows from the letter, so that repeating a replay is the same replay.
+    /// The replay of this letter. It follows from the letter, so that repeating a replay is the same replay; the time of the
+    /// burial tells letters apart whose records began anew.
     pub fn replay_id(&self) -> String {
-        Sha256::of_parts(&[b"replay", self.key.as_str().as_bytes(), &self.fence.to_be_bytes()]).hex()
+        let parts = [b"replay", self.key.as_str().as_bytes(), &self.fence.to_be_bytes(), &self.at.to_be_bytes()];
+        Sha256::of_parts(&parts).hex()
     }
 
     /// The headers as they may be shown.

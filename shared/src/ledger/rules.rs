@@ -231,8 +231,11 @@ pub struct Burial {
 /// Gives an event up. Only what waits may be buried: nothing that is done, and nothing that a worker may be handling.
 pub fn bury(record: Option<&Record>, burial: &Burial) -> Result<Record, Refused> {
     let Some(record) = record else {
-        return Ok(buried_unseen(burial));
+        return Ok(buried_unseen(burial, 1));
     };
+    if record.is_expired(burial.now) {
+        return Ok(buried_unseen(burial, record.fence + 1));
+    }
     if record.content != burial.content {
         return Err(Refused::Conflict);
     }
@@ -253,13 +256,13 @@ pub fn bury(record: Option<&Record>, burial: &Burial) -> Result<Record, Refused>
     })
 }
 
-/// The record of an event that no worker of ours ever claimed.
-fn buried_unseen(burial: &Burial) -> Record {
+/// The record of an event that no worker of ours ever claimed in this life.
+fn buried_unseen(burial: &Burial, fence: u64) -> Record {
     Record {
         version: VERSION,
         status: Status::Dead,
         owner: String::new(),
-        fence: 1,
+        fence,
         lease_until: 0,
         attempts: 0,
         first_seen: burial.now,
@@ -299,19 +302,29 @@ pub fn replay(record: Option<&Record>, fence: u64, replay: &str, now: Millis) ->
     })
 }
 
-/// Removes a dead event for good; the record stays until `expires_at` (seconds), so that late deliveries find it.
-pub fn purge(record: Option<&Record>, fence: u64, now: Millis, expires_at: i64) -> Result<Record, Refused> {
+/// Removes a dead event for good; the record stays until `expires_at` (seconds), so that late deliveries find it. An event
+/// whose replay QStash refuses is `retryable` with that replay, and is purged like a dead one.
+pub fn purge(
+    record: Option<&Record>,
+    fence: u64,
+    replay: &str,
+    now: Millis,
+    expires_at: i64,
+) -> Result<Record, Refused> {
     let record = record.ok_or(Refused::Changed(None))?;
-    if record.status == Status::Purged && record.fence == fence + 1 {
+    if record.status == Status::Purged && record.fence > fence {
         return Ok(record.clone());
     }
-    if record.status != Status::Dead || record.fence != fence {
+    let is_dead = record.status == Status::Dead && record.fence == fence;
+    let is_stuck = record.status == Status::Retryable && record.replay.as_deref() == Some(replay);
+    if !is_dead && !is_stuck {
         return Err(Refused::Changed(Some(record.status)));
     }
     Ok(Record {
         status: Status::Purged,
-        fence: fence + 1,
+        fence: record.fence + 1,
         updated_at: now,
+        open_since: None,
         expires_at: Some(expires_at),
         ..record.clone()
     })

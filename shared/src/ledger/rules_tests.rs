@@ -191,7 +191,24 @@ fn a_replay_gives_those_that_refused_another_chance() {
 #[test]
 fn purging_leaves_a_record_that_refuses_late_deliveries() {
     let record = dead();
-    let purged = purge(Some(&record), record.fence, NOW, NOW / 1_000 + 50).unwrap();
+    let purged = purge(Some(&record), record.fence, "r", NOW, NOW / 1_000 + 50).unwrap();
     assert_eq!(claim(Some(&purged), &command("b", NOW + 1)).unwrap_err(), Refused::Dead);
-    assert!(purge(Some(&retryable()), 1, NOW, 1).is_err());
+    assert!(purge(Some(&retryable()), 1, "r", NOW, 1).is_err());
+}
+
+#[test]
+fn a_replay_that_qstash_refuses_can_be_purged() {
+    let record = dead();
+    let open = replay(Some(&record), record.fence, "r", NOW).unwrap();
+    assert!(purge(Some(&open), record.fence, "another", NOW, 1).is_err());
+    let purged = purge(Some(&open), record.fence, "r", NOW, NOW / 1_000 + 50).unwrap();
+    assert_eq!((purged.status, purged.open_since, purged.fence), (Status::Purged, None, open.fence + 1));
+}
+
+#[test]
+fn an_expired_record_never_settles_a_new_event() {
+    let record = done();
+    let later = record.expires_at.unwrap() * 1_000;
+    let buried = bury(Some(&record), &burial(later)).unwrap();
+    assert_eq!((buried.status, buried.fence, buried.delivered.len()), (Status::Dead, record.fence + 1, 0));
 }

@@ -43,6 +43,12 @@ fn leading_span(text: &str) -> Option<(Duration, &str)> {
     Some((span, &rest[letters..]))
 }
 
+/// How long QStash waits after failed attempt number `attempt`: `e^(2.5 n)` seconds, at most a day. Source: QStash
+/// documentation, "Retry".
+pub fn backoff(attempt: u32) -> Duration {
+    Duration::from_secs_f64((2.5 * f64::from(attempt)).exp().min(LONGEST_RETRY_AFTER.as_secs_f64()))
+}
+
 /// Writes a span as `Upstash-Delay` takes it: whole seconds, rounded up.
 pub fn write(span: Duration) -> String {
     format!("{}s", span.as_secs() + u64::from(span.subsec_nanos() > 0))

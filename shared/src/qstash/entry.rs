@@ -1,6 +1,7 @@
 //! Entries of QStash's dead-letter queue: messages that were given up, whole.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::lenient::{self, Headers};
 
@@ -75,7 +76,8 @@ impl DlqEntry {
 
     /// The id that names this event under the `message` recipe: that of its first message.
     pub fn first_message_id(&self) -> &str {
-        self.header(super::client::EVENT_HEADER).unwrap_or(&self.message_id)
+        let forwarded = self.header(super::client::EVENT_HEADER).filter(|id| !id.starts_with("REDACTED:"));
+        forwarded.unwrap_or(&self.message_id)
     }
 }
 
@@ -83,15 +85,31 @@ impl DlqEntry {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct DlqPage {
-    /// The entries, oldest first.
-    pub messages: Vec<DlqEntry>,
+    /// The entries, oldest first, each as it came: one that can't be read must not hide the others.
+    pub messages: Vec<Box<RawValue>>,
     /// Where the next page begins; an empty one means that there is none.
     pub cursor: Option<String>,
+}
+
+impl DlqPage {
+    /// The entries, or why one can't be read.
+    pub fn entries(&self) -> impl Iterator<Item = Result<DlqEntry, serde_json::Error>> + '_ {
+        self.messages.iter().map(|message| serde_json::from_str(message.get()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_entry_that_can_not_be_read_does_not_hide_the_next() {
+        let page: DlqPage =
+            serde_json::from_str(r#"{"messages":[{"dlqId":7},{"dlqId":"2-0","header":{"A":null}}]}"#).unwrap();
+        let entries: Vec<_> = page.entries().collect();
+        assert!(entries[0].is_err());
+        assert_eq!(entries[1].as_ref().unwrap().dlq_id, "2-0");
+    }
 
     fn entry(json: &str) -> DlqEntry {
         serde_json::from_str(json).unwrap()

@@ -13,6 +13,7 @@ pub type Headers = BTreeMap<String, Vec<String>>;
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
+    Nothing(()),
 }
 
 /// Headers whose values are strings or arrays; `null` is no headers.
@@ -21,6 +22,7 @@ pub(super) fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Head
     let listed = |value| match value {
         OneOrMany::One(text) => vec![text],
         OneOrMany::Many(texts) => texts,
+        OneOrMany::Nothing(()) => Vec::new(),
     };
     Ok(raw.unwrap_or_default().into_iter().map(|(name, value)| (name, listed(value))).collect())
 }

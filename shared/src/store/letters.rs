@@ -78,7 +78,7 @@ impl Store {
     pub async fn purge(&self, letter: &DeadLetter, now: Millis, expires_at: i64) -> Result<(), LedgerError> {
         for _ in 0..MOST_RACES {
             let old = self.record(&letter.key).await?;
-            let purged = rules::purge(old.as_ref(), letter.fence, now, expires_at)?;
+            let purged = rules::purge(old.as_ref(), letter.fence, &letter.replay_id(), now, expires_at)?;
             let beside = vec![self.remove(letter)];
             if old.as_ref() == Some(&purged) || self.swap(&letter.key, old.as_ref(), &purged, beside).await? {
                 self.release_all_chunks(&letter.key, letter.fence, now).await?;

@@ -50,8 +50,9 @@ impl Store {
         Ok(())
     }
 
-    /// The oldest rows of one shard.
-    pub async fn outbox(&self, shard: u8, limit: i32) -> Result<Vec<OutboxRow>, StoreError> {
+    /// The oldest rows of one shard, those behind `after` where it is given.
+    pub async fn outbox(&self, shard: u8, limit: i32, after: Option<&OutboxRow>) -> Result<Vec<OutboxRow>, StoreError> {
+        let from = after.map(|row| row.keys()).map(|(pk, sk)| Builder::new(pk, sk).build());
         let output = self
             .client
             .query()
@@ -59,6 +60,7 @@ impl Store {
             .key_condition_expression("pk = :pk")
             .expression_attribute_values(":pk", text(format!("outbox#{shard}")))
             .consistent_read(true)
+            .set_exclusive_start_key(from)
             .limit(limit)
             .send()
             .await?;

@@ -9,15 +9,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use lambda_http::{Body, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
 use serde::Serialize;
 
-use crate::identity::EventKey;
+use crate::{identity::EventKey, qstash::duration::backoff};
 
 /// QStash's status for "never deliver this again"; it counts only together with [`NON_RETRYABLE`].
 const STATUS_NON_RETRYABLE: u16 = 489;
 /// The header of the 489 pair.
 const NON_RETRYABLE: &str = "upstash-nonretryable-error";
-/// How long to stay away when the store or QStash is away: QStash has three retries, and they should outlast a throttle of
-/// minutes instead of being used up within it.
-const AWAY: Duration = Duration::from_secs(60);
 
 /// How an invocation of an HTTP function ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,11 +128,13 @@ impl Outcome {
         }
     }
 
-    fn retry_after(&self) -> Option<Duration> {
+    /// While the store or QStash is away, QStash's own growing waits are asked for: short ones would use its few retries up
+    /// within an outage of minutes.
+    fn retry_after(&self, retried: u32) -> Option<Duration> {
         match self {
             Self::InProgress(rest) => Some(*rest + Duration::from_secs(1)),
             Self::TransientFailure(wished) => *wished,
-            Self::StoreAway | Self::QStashAway => Some(AWAY),
+            Self::StoreAway | Self::QStashAway => Some(backoff(retried.saturating_add(1))),
             _ => None,
         }
     }
@@ -164,11 +163,13 @@ pub struct Answer {
     pub outcome: Outcome,
     /// Which event it was, where that is known.
     pub event: Option<EventKey>,
+    /// How often QStash has retried the request that is answered.
+    pub retried: u32,
 }
 
 impl From<Outcome> for Answer {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, event: None }
+        Self { outcome, event: None, retried: 0 }
     }
 }
 
@@ -191,7 +192,7 @@ struct AnswerBody<'a> {
 impl Answer {
     /// The answer about one event.
     pub fn about(event: &EventKey, outcome: Outcome) -> Self {
-        Self { outcome, event: Some(event.clone()) }
+        Self { outcome, event: Some(event.clone()), retried: 0 }
     }
 
     /// The HTTP status.
@@ -206,7 +207,7 @@ impl Answer {
         if self.status() == STATUS_NON_RETRYABLE {
             headers.insert(NON_RETRYABLE, HeaderValue::from_static("true"));
         }
-        if let Some(wait) = self.outcome.retry_after() {
+        if let Some(wait) = self.outcome.retry_after(self.retried) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         headers
@@ -285,8 +286,8 @@ mod tests {
             (Outcome::TransientFailure(None), (503, None, false)),
             (Outcome::TransientFailure(Some(second * 7)), (503, Some("7"), false)),
             (Outcome::LeaseLost, (503, None, false)),
-            (Outcome::StoreAway, (503, Some("60"), false)),
-            (Outcome::QStashAway, (503, Some("60"), false)),
+            (Outcome::StoreAway, (503, Some("13"), false)),
+            (Outcome::QStashAway, (503, Some("13"), false)),
             (Outcome::NoRoutes, (503, None, false)),
             (Outcome::SourceUnconfigured("x".into()), (503, None, false)),
             (Outcome::Requeued, (200, None, false)),
@@ -304,6 +305,15 @@ mod tests {
             assert_eq!(headers.get("retry-after").map(|v| v.to_str().unwrap()), retry_after, "{outcome:?}");
             assert_eq!(headers.contains_key(NON_RETRYABLE), final_failure, "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn an_outage_of_minutes_does_not_use_the_retries_up() {
+        let waits = [0, 1, 2].map(|retried| {
+            let answer = Answer { retried, ..Outcome::StoreAway.into() };
+            answer.headers()["retry-after"].to_str().unwrap().to_owned()
+        });
+        assert_eq!(waits, ["13", "149", "1809"]);
     }
 
     #[test]

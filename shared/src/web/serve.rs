@@ -84,7 +84,10 @@ where
 {
     let moment = Moment::new(outside::now(), Instant::now(), event.context.deadline);
     match Incoming::from_event(event.payload, event.context.request_id) {
-        Ok(request) => handle(request, moment).await,
+        Ok(request) => {
+            let retried = request.header("upstash-retried").and_then(|text| text.parse().ok()).unwrap_or(0);
+            Answer { retried, ..handle(request, moment).await }
+        }
         Err(_undecodable) => Outcome::Malformed.into(),
     }
 }
