@@ -81,7 +81,7 @@ impl Processor {
     /// Carries a command out. `draw` spreads the waits of a sweep.
     pub async fn call(&self, command: Command, moment: Moment, draw: f64) -> Result<Reply, ProcessorError> {
         match command {
-            Command::Sweep => self.sweep(moment, draw).await.map(Reply::Swept),
+            Command::Sweep => Box::pin(self.sweep(moment, draw)).await.map(Reply::Swept),
             Command::List { filter, limit, after } => {
                 self.list(&filter, limit, after.as_deref()).await.map(Reply::Listed)
             }

@@ -44,7 +44,8 @@ pub async fn run() -> Result<(), Error> {
         let processor = processor.clone();
         async move {
             let moment = Moment::new(outside::now(), Instant::now(), event.context.deadline);
-            Ok::<_, Error>(processor.call(event.payload, moment, outside::draw()).await?)
+            // Boxed, because the compiler gives up on the layout of futures that are nested so deeply.
+            Ok::<_, Error>(Box::pin(processor.call(event.payload, moment, outside::draw())).await?)
         }
     }))
     .await
