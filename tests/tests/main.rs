@@ -4,6 +4,7 @@
 //! | module | what must hold |
 //! |---|---|
 //! | [`answers`] | every row of the table of answers, through the real process |
+//! | [`committed_together`] | `complete_with`: a handler's own writes stand exactly if the event is done |
 //! | [`once`] | handled once: copies, crashes, capacity, bytes |
 //! | [`failure_path`] | requeuer and sweep: what fails is delivered again or kept |
 //! | [`interrupted`] | killed between any two steps, nothing is lost and nothing that succeeded is sent again |
@@ -15,6 +16,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod answers;
+mod committed_together;
 mod failure_path;
 mod interrupted;
 mod ledger_contract;

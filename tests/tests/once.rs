@@ -1,26 +1,16 @@
 //! Handled once: copies, crashes, capacity, bytes.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::future::join_all;
-use surehook::{
-    ledger::Status,
-    outside,
-    qstash::SigningKeys,
-    secret::Secret,
-    telemetry::Telemetry,
-    web::{Incoming, Moment, Outcome},
-};
-use surehook_consumer::{
-    Attempt, Consumer, Effects, Event, Handler, HandlerError, deliver::Deliverer, routes::RoutesCache,
-    sign::SigningSecrets,
-};
-use surehook_local::{Stack, StackOptions, receiver::Reaction, strapi::captures};
-use tokio::time::Instant;
+use surehook::{ledger::Status, web::Outcome};
+use surehook_consumer::{Attempt, Effects, Event, Handler, HandlerError};
+use surehook_local::{StackOptions, receiver::Reaction, strapi::captures};
 
 use crate::support::{
-    accepted, connect, deliver, event, key, options, post, publish, received, record, signature, stack, stack_with,
-    until, url,
+    accepted, connect,
+    consumer::{consumer, incoming, moment, with_handler},
+    deliver, event, key, options, post, publish, received, record, signature, stack, stack_with, until,
 };
 
 #[tokio::test]
@@ -161,60 +151,4 @@ async fn a_panic_in_a_handler_is_a_transient_failure() {
     assert_eq!(answer.outcome, Outcome::TransientFailure(None));
     let record = record(&stack, &body).await.unwrap();
     assert_eq!((record.status, record.history.len()), (Status::Retryable, 1));
-}
-
-/// The same consumer with another handler.
-fn with_handler<H>(consumer: Consumer<Deliverer>, handler: H) -> Consumer<H> {
-    Consumer {
-        keys: consumer.keys,
-        bases: consumer.bases,
-        store: consumer.store,
-        routes: consumer.routes,
-        handler,
-        handler_timeout: consumer.handler_timeout,
-        retention: consumer.retention,
-        max_body_bytes: consumer.max_body_bytes,
-        telemetry: consumer.telemetry,
-    }
-}
-
-/// A consumer in this process, its routes read beforehand, as in Lambda's init phase.
-async fn consumer(stack: &Stack, store: surehook::store::Store) -> Consumer<Deliverer> {
-    let routes = Arc::new(RoutesCache::new(stack.store()));
-    routes.refresh(true).await.unwrap();
-    let handler = Deliverer::new(Arc::clone(&routes), SigningSecrets::new(&[]).unwrap(), true).unwrap();
-    Consumer {
-        keys: SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(),
-        bases: vec![url(&stack.function_url("consumer"))],
-        store,
-        routes,
-        handler,
-        handler_timeout: Duration::from_secs(8),
-        retention: Duration::from_secs(14 * 86_400),
-        max_body_bytes: 4_500_000,
-        telemetry: Telemetry::new("test", "consumer", false),
-    }
-}
-
-fn moment() -> Moment {
-    Moment { now: outside::now(), started: Instant::now(), deadline: None }
-}
-
-fn incoming(stack: &Stack, body: &str) -> Incoming {
-    let url = stack.function_url("consumer/strapi");
-    let mut headers = http::HeaderMap::new();
-    headers.insert("upstash-signature", signature(stack, &url, body.as_bytes()).parse().unwrap());
-    headers.insert(
-        "upstash-message-id",
-        "msg_26hZCxZCuWyyTWPmSVBrNB882AMRP8TsrTzVKVsUg4NWwrkBPUcHzhNjWvDGmXoDL".parse().unwrap(),
-    );
-    Incoming {
-        method: "POST".into(),
-        path: "/strapi".into(),
-        query: String::new(),
-        domain: None,
-        headers,
-        body: body.to_owned().into(),
-        request_id: outside::new_id(),
-    }
 }

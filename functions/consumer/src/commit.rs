@@ -8,82 +8,119 @@ use surehook::{
     identity::EventKey,
     ledger::{Failure, Record, Refused, Status, rules::Attempted},
     retry::millis,
-    store::LedgerError,
+    store::{CommitError, StoreError},
     telemetry::Metric,
     web::{Answer, Moment, Outcome},
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{Consumer, Effects, Handler, HandlerError, Trace};
+use crate::{Attempt, Consumer, Effects, Handler, HandlerError, Trace};
 
 /// The pause between two tries of the same write.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The attempt that is being ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending<'a> {
+    pub(crate) key: &'a EventKey,
+    pub(crate) record: &'a Record,
+    pub(crate) attempt: &'a Attempt,
+    pub(crate) moment: Moment,
+}
 
 /// How a write that is repeated until the deadline ended.
 enum Written {
     Stands(Box<Record>),
     Refused(Refused),
+    /// It will never be written as it is.
+    Never(CommitError),
+    /// No answer came in time: it may stand or not.
     Unknown,
 }
 
 impl<H: Handler> Consumer<H> {
     pub(crate) async fn commit(
         &self,
-        key: &EventKey,
-        record: &Record,
+        ending: Ending<'_>,
         result: Result<Effects, HandlerError>,
         trace: &mut Trace,
-        moment: Moment,
     ) -> Answer {
         let outcome = match result {
-            Ok(effects) => self.complete(key, record, effects, moment).await,
-            Err(error) => self.fail(key, record, error, trace, moment).await,
+            Ok(effects) if effects.writes.is_empty() => self.complete(ending, effects).await,
+            Ok(effects) => self.complete_with(ending, effects, trace).await,
+            Err(error) => self.fail(ending, error, trace).await,
         };
-        Answer::about(key, outcome)
+        Answer::about(ending.key, outcome)
     }
 
-    async fn complete(&self, key: &EventKey, record: &Record, effects: Effects, moment: Moment) -> Outcome {
-        let ended = if effects.ignored { Outcome::Ignored } else { Outcome::Processed };
-        let now = moment.at_present();
-        let expires_at = (now + millis(self.retention)) / 1_000;
-        let write = || self.store.complete(key, record, &effects.delivered, now, expires_at);
+    async fn complete(&self, ending: Ending<'_>, effects: Effects) -> Outcome {
+        let Ending { key, record, moment, .. } = ending;
+        let (now, expires_at) = self.ends_at(moment);
+        let write = async || Ok(self.store.complete(key, record, &effects.delivered, now, expires_at).await?);
         match until_known(self.commit_deadline(moment), write).await {
-            Written::Stands(done) => {
-                let latency = u64::try_from(done.updated_at - done.first_seen).unwrap_or_default();
-                self.telemetry.count(Metric::DeliveryLatency, latency, now);
-                ended
-            }
+            Written::Stands(done) => self.completed(&effects, &done, now),
             Written::Refused(refused) => self.lease_lost(key, &refused, now),
-            Written::Unknown => {
+            Written::Never(_) | Written::Unknown => {
                 // The effect happened. Any other answer than success would make QStash repeat it.
                 tracing::error!(event = %key, "the event was handled, but done could not be written");
                 self.telemetry.count(Metric::Unconfirmed, 1, now);
-                ended
+                handled(&effects)
             }
         }
     }
 
-    async fn fail(
-        &self,
-        key: &EventKey,
-        record: &Record,
-        error: HandlerError,
-        trace: &mut Trace,
-        moment: Moment,
-    ) -> Outcome {
+    /// The effect is in the same transaction as `done`. So an unknown outcome is never a success here: the next delivery
+    /// finds `done`, or does it all.
+    async fn complete_with(&self, ending: Ending<'_>, effects: Effects, trace: &mut Trace) -> Outcome {
+        let Ending { key, record, attempt, moment } = ending;
+        let (now, expires_at) = self.ends_at(moment);
+        let write = || self.store.complete_with(key, record, &effects.delivered, &effects.writes, now, expires_at);
+        match until_known(self.commit_deadline(moment), write).await {
+            Written::Stands(done) => self.completed(&effects, &done, now),
+            Written::Refused(refused) => self.lease_lost(key, &refused, now),
+            Written::Unknown => Outcome::StoreAway,
+            Written::Never(error) => self.fail(ending, self.not_written(error, attempt), trace).await,
+        }
+    }
+
+    /// What became of the attempt where DynamoDB will not take the handler's writes.
+    fn not_written(&self, error: CommitError, attempt: &Attempt) -> HandlerError {
+        match error {
+            CommitError::Condition(failed) => self.handler.condition_failed(&failed, attempt),
+            // A missing table or permission can be mended; a request that is wrong in itself can't.
+            CommitError::Store(error) if !error.is_invalid() => HandlerError::transient(&why(&error), attempt),
+            CommitError::Store(error) => HandlerError::permanent(&why(&error), attempt),
+            other => HandlerError::permanent(&other.to_string(), attempt),
+        }
+    }
+
+    fn completed(&self, effects: &Effects, done: &Record, now: Millis) -> Outcome {
+        let latency = u64::try_from(done.updated_at - done.first_seen).unwrap_or_default();
+        self.telemetry.count(Metric::DeliveryLatency, latency, now);
+        handled(effects)
+    }
+
+    async fn fail(&self, ending: Ending<'_>, error: HandlerError, trace: &mut Trace) -> Outcome {
+        let Ending { key, record, moment, .. } = ending;
         let (failure, attempted, outcome) = verdict(error, record);
         failure.class.clone_into(&mut trace.reason);
         let now = moment.at_present();
-        let write = || self.store.fail(key, record, &attempted, &failure, now);
+        let write = async || Ok(self.store.fail(key, record, &attempted, &failure, now).await?);
         match until_known(self.commit_deadline(moment), write).await {
             Written::Stands(_) => outcome,
             Written::Refused(refused) => self.lease_lost(key, &refused, now),
             // The lease runs out by itself, and then the event is claimed again.
-            Written::Unknown => Outcome::StoreAway,
+            Written::Never(_) | Written::Unknown => Outcome::StoreAway,
         }
     }
 
-    /// Until the lease ends, or Lambda ends the process.
+    /// The present, and when DynamoDB may forget a record that is done now, in seconds.
+    fn ends_at(&self, moment: Moment) -> (Millis, i64) {
+        let now = moment.at_present();
+        (now, (now + millis(self.retention)) / 1_000)
+    }
+
+    /// Until when an end of the attempt is written: the end of the lease, or of the process.
     fn commit_deadline(&self, moment: Moment) -> Instant {
         moment.give_up_at(self.handler_timeout + LEASE_MARGIN)
     }
@@ -101,22 +138,35 @@ impl<H: Handler> Consumer<H> {
     }
 }
 
+fn handled(effects: &Effects) -> Outcome {
+    if effects.ignored { Outcome::Ignored } else { Outcome::Processed }
+}
+
+/// The innermost error says what DynamoDB minds.
+fn why(error: &StoreError) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    format!("{error}: {cause}")
+}
+
 /// Repeats a write whose outcome is unknown. The rules make repeating safe: what stands already is a success.
 async fn until_known<F, W>(deadline: Instant, write: F) -> Written
 where
     F: Fn() -> W,
-    W: Future<Output = Result<Record, LedgerError>>,
+    W: Future<Output = Result<Record, CommitError>>,
 {
     loop {
         match timeout_at(deadline, write()).await {
             Ok(Ok(record)) => return Written::Stands(Box::new(record)),
-            Ok(Err(LedgerError::Refused(refused))) => return Written::Refused(refused),
-            Ok(Err(LedgerError::Store(error))) if error.is_away() => {
+            Ok(Err(CommitError::Refused(refused))) => return Written::Refused(refused),
+            Ok(Err(CommitError::Store(error))) if error.is_away() => {
                 tracing::warn!(error = %error, "a write failed and is repeated");
             }
-            Ok(Err(LedgerError::Store(error))) => {
+            Ok(Err(error)) => {
                 tracing::error!(error = %error, "a write is refused");
-                return Written::Unknown;
+                return Written::Never(error);
             }
             Err(_elapsed) => return Written::Unknown,
         }
@@ -135,8 +185,7 @@ fn verdict(error: HandlerError, record: &Record) -> (Failure, Attempted, Outcome
             ("transient", reason, effects, Outcome::TransientFailure(retry_after))
         }
         HandlerError::Unconfigured => {
-            let effects =
-                Effects { delivered: record.delivered.clone(), refused: record.refused.clone(), ignored: false };
+            let effects = Effects::so_far(&record.delivered, &record.refused);
             ("unconfigured", "no routes are configured".to_owned(), effects, Outcome::NoRoutes)
         }
     };

@@ -127,7 +127,7 @@ impl Handler for Deliverer {
         let routes = self.routes_of(event, attempt).await?;
         let matching = routes.matching(&event.source, event.event_type.as_deref());
         if matching.is_empty() && attempt.refused.is_empty() {
-            return Ok(Effects { delivered: attempt.delivered.clone(), refused: Vec::new(), ignored: true });
+            return Ok(Effects { ignored: true, ..Effects::so_far(&attempt.delivered, &[]) });
         }
         let settled = |route: &&Route| attempt.delivered.contains(&route.id) || attempt.refused.contains(&route.id);
         let open: Vec<&Route> = matching.into_iter().filter(|route| !settled(route)).collect();
@@ -141,8 +141,7 @@ fn sum_up<'a>(
     attempt: &Attempt,
     verdicts: impl Iterator<Item = (&'a Route, Verdict)>,
 ) -> Result<Effects, HandlerError> {
-    let mut effects =
-        Effects { delivered: attempt.delivered.clone(), refused: attempt.refused.clone(), ignored: false };
+    let mut effects = Effects::so_far(&attempt.delivered, &attempt.refused);
     let (mut refusals, mut waits, mut longest) = (Vec::new(), Vec::new(), None);
     for (route, verdict) in verdicts {
         match verdict {

@@ -4,7 +4,11 @@ use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use surehook::{Millis, identity::EventKey};
+use surehook::{
+    Millis,
+    identity::EventKey,
+    store::{ConditionFailed, Writes, dynamodb::types::TransactWriteItem},
+};
 use tokio::time::Instant;
 
 /// A verified event that this worker alone may handle now.
@@ -39,8 +43,8 @@ pub struct Attempt {
     pub deadline: Instant,
 }
 
-/// What a handler did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a handler did, and what it wants written together with `done`.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Effects {
     /// Ids of the destinations that accepted the event, now or before.
     pub delivered: Vec<String>,
@@ -48,10 +52,25 @@ pub struct Effects {
     pub refused: Vec<String>,
     /// Whether nobody wanted the event.
     pub ignored: bool,
+    /// DynamoDB writes that stand exactly if the event is done. Those of a failed attempt are not written.
+    pub writes: Writes,
+}
+
+impl Effects {
+    /// Writes to commit together with `done`: all of it or none, once, whatever crashes. At most 99 writes and 4 MB, none on
+    /// keys of the ledger; what breaks these limits is a permanent failure of the event.
+    pub fn writing(writes: Vec<TransactWriteItem>) -> Self {
+        Self { writes: writes.into(), ..Self::default() }
+    }
+
+    /// What earlier attempts reached.
+    pub(crate) fn so_far(delivered: &[String], refused: &[String]) -> Self {
+        Self { delivered: delivered.to_vec(), refused: refused.to_vec(), ..Self::default() }
+    }
 }
 
 /// Why a handler did not finish. Each keeps what it did reach, so that the next attempt does not repeat it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum HandlerError {
     /// The same event will fail again: it becomes a dead letter.
     #[error("permanent failure: {reason}")]
@@ -79,15 +98,26 @@ pub enum HandlerError {
 impl HandlerError {
     /// A transient failure that reached nothing new.
     pub fn transient(reason: &str, attempt: &Attempt) -> Self {
-        let effects =
-            Effects { delivered: attempt.delivered.clone(), refused: attempt.refused.clone(), ignored: false };
+        let effects = Effects::so_far(&attempt.delivered, &attempt.refused);
         Self::Transient { reason: reason.to_owned(), retry_after: None, effects }
+    }
+
+    /// A permanent failure that reached nothing new.
+    pub fn permanent(reason: &str, attempt: &Attempt) -> Self {
+        Self::Permanent { reason: reason.to_owned(), effects: Effects::so_far(&attempt.delivered, &attempt.refused) }
     }
 }
 
-/// The work. Write `async fn handle` in an `impl` of your own and give it to the consumer in `wire.rs`.
+/// The work. Write `async fn handle` in an `impl` of your own and give it to [`crate::run_with`];
+/// `examples/order_counter.rs` is a whole consumer.
 pub trait Handler: Send + Sync + 'static {
     /// Handles one event. It may be called again for the same event only if it fails, panics, runs out of time, or its
     /// process dies.
     fn handle(&self, event: &Event, attempt: &Attempt) -> impl Future<Output = Result<Effects, HandlerError>> + Send;
+
+    /// What it means that a condition of the handler's own writes failed: nothing was written, and the attempt ends as said
+    /// here. By default it is tried again, as suits a version that somebody else moved on.
+    fn condition_failed(&self, failed: &ConditionFailed, attempt: &Attempt) -> HandlerError {
+        HandlerError::transient(&format!("the condition of write {} failed", failed.write), attempt)
+    }
 }

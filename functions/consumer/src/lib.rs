@@ -29,9 +29,10 @@ use surehook::{
 };
 use tokio::time::timeout_at;
 
+use commit::Ending;
 pub use handler::{Attempt, Effects, Event, Handler, HandlerError};
 use routes::RoutesCache;
-pub use wire::run;
+pub use wire::{run, run_with};
 
 /// What the consumer needs, built once in Lambda's init phase.
 #[derive(Debug)]
@@ -88,7 +89,8 @@ impl<H: Handler> Consumer<H> {
         trace.attempt = record.attempts;
         let attempt = self.attempt_of(&record, moment);
         let result = self.handle(&event, &attempt, moment).await;
-        Ok(self.commit(&event.key, &record, result, trace, moment).await)
+        let ending = Ending { key: &event.key, record: &record, attempt: &attempt, moment };
+        Ok(self.commit(ending, result, trace).await)
     }
 
     fn verify(&self, request: &Incoming, moment: Moment, trace: &mut Trace) -> Result<Verified, Answer> {

@@ -10,11 +10,21 @@ use surehook::{
     web::serve::serve,
 };
 
-use crate::{Consumer, config::Config, deliver::Deliverer, routes::RoutesCache, sign::SigningSecrets};
+use crate::{Consumer, Handler, config::Config, deliver::Deliverer, routes::RoutesCache, sign::SigningSecrets};
 
-/// Runs the consumer until Lambda ends it. To handle events yourself, give your own [`crate::Handler`] where the
-/// [`Deliverer`] stands.
+/// Runs the consumer with its default handler, which delivers to destinations, until Lambda ends it.
 pub async fn run() -> Result<(), Error> {
+    run_with(|config, routes| {
+        let secrets = SigningSecrets::new(&config.signing_secrets)?;
+        Ok(Deliverer::new(Arc::clone(routes), secrets, config.allow_private)?)
+    })
+    .await
+}
+
+/// Runs the consumer with a handler of your own, which is built once, in Lambda's init phase.
+pub async fn run_with<H: Handler>(
+    handler: impl FnOnce(&Config, &Arc<RoutesCache>) -> Result<H, Error>,
+) -> Result<(), Error> {
     telemetry::init();
     let config = Config::load(&outside::variable)?;
     let store = Store::connect(&config.table).await;
@@ -22,8 +32,7 @@ pub async fn run() -> Result<(), Error> {
     if let Err(error) = routes.refresh(false).await {
         tracing::warn!(error = %error, "the routes could not be read at start; the first event reads them");
     }
-    let secrets = SigningSecrets::new(&config.signing_secrets)?;
-    let handler = Deliverer::new(Arc::clone(&routes), secrets, config.allow_private)?;
+    let handler = handler(&config, &routes)?;
     let consumer = Arc::new(Consumer {
         keys: config.keys.ok_or("signing keys are required")?,
         bases: config.bases,

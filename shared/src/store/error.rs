@@ -50,6 +50,21 @@ impl StoreError {
         matches!(self, Self::Refused { code, .. } if code == "ValidationException")
     }
 
+    /// A transaction that was cancelled for this reason.
+    pub(super) fn cancelled(reason: Option<&str>, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        // The reasons of a cancellation have names of their own for what single calls call exceptions.
+        let code = match reason.unwrap_or("unknown") {
+            "ValidationError" => "ValidationException",
+            "ItemCollectionSizeLimitExceeded" => "ItemCollectionSizeLimitExceededException",
+            other => other,
+        };
+        Self::of_code(code.to_owned(), Box::new(source))
+    }
+
+    fn of_code(code: String, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        if REFUSALS.contains(&code.as_str()) { Self::Refused { code, source } } else { Self::Away { code, source } }
+    }
+
     pub(super) fn unreadable(key: &str, attribute: &'static str) -> Self {
         Self::Unreadable { key: key.to_owned(), attribute }
     }
@@ -82,8 +97,7 @@ where
             _ => "no request",
         }
         .to_owned();
-        let source = Box::new(error);
-        if REFUSALS.contains(&code.as_str()) { Self::Refused { code, source } } else { Self::Away { code, source } }
+        Self::of_code(code, Box::new(error))
     }
 }
 

@@ -24,6 +24,24 @@ pub(super) fn texts(values: &[String]) -> AttributeValue {
     AttributeValue::L(values.iter().map(text).collect())
 }
 
+/// The size of an item as DynamoDB charges it: names and values of its attributes, in bytes. Numbers count a little too
+/// much: DynamoDB packs two digits into a byte.
+pub(super) fn size_of_item(item: &Item) -> usize {
+    item.iter().map(|(name, value)| name.len() + size_of(value)).sum()
+}
+
+fn size_of(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) | AttributeValue::N(text) => text.len(),
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        AttributeValue::Ss(texts) | AttributeValue::Ns(texts) => texts.iter().map(String::len).sum(),
+        AttributeValue::Bs(blobs) => blobs.iter().map(|blob| blob.as_ref().len()).sum(),
+        AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + size_of(value)).sum::<usize>(),
+        AttributeValue::M(map) => 3 + map.len() + size_of_item(map),
+        _ => 1,
+    }
+}
+
 /// The partition of all items of one event.
 pub(super) fn partition(key: &EventKey) -> String {
     format!("e#{key}")
@@ -48,6 +66,11 @@ impl Builder {
             Some(value) => self.with(name, value),
             None => self,
         }
+    }
+
+    /// A text, left out where it is empty: it costs nothing then, and old builds of DynamoDB Local refuse empty strings.
+    pub(super) fn with_text(self, name: &str, value: &str) -> Self {
+        self.with_some(name, (!value.is_empty()).then(|| text(value)))
     }
 
     pub(super) fn build(self) -> Item {
@@ -96,15 +119,15 @@ pub(super) fn from_record(key: &EventKey, record: &Record) -> Item {
     Builder::new(partition(key), "ledger")
         .with("v", number(record.version))
         .with("status", text(record.status.word()))
-        .with("owner", text(&record.owner))
+        .with_text("owner", &record.owner)
         .with("fence", number(record.fence))
         .with("lease_until", number(record.lease_until))
         .with("attempts", number(record.attempts))
         .with("first_seen", number(record.first_seen))
         .with("updated_at", number(record.updated_at))
         .with("content_sha256", text(&record.content))
-        .with("source", text(&record.source))
-        .with("message_id", text(&record.message_id))
+        .with_text("source", &record.source)
+        .with_text("message_id", &record.message_id)
         .with_some("event_type", record.event_type.as_ref().map(text))
         .with_some("delivered", some_texts(&record.delivered))
         .with_some("refused", some_texts(&record.refused))
@@ -140,16 +163,16 @@ pub(super) fn to_record(item: &Item) -> Result<Record, StoreError> {
     Ok(Record {
         version: reading.number("v")?,
         status: status.ok_or_else(|| StoreError::unreadable(&reading.key(), "status"))?,
-        owner: reading.text("owner")?,
+        owner: reading.optional_text("owner").unwrap_or_default(),
         fence: reading.number("fence")?,
         lease_until: reading.number("lease_until")?,
         attempts: reading.number("attempts")?,
         first_seen: reading.number("first_seen")?,
         updated_at: reading.number("updated_at")?,
         content: reading.text("content_sha256")?,
-        source: reading.text("source")?,
+        source: reading.optional_text("source").unwrap_or_default(),
         event_type: reading.optional_text("event_type"),
-        message_id: reading.text("message_id")?,
+        message_id: reading.optional_text("message_id").unwrap_or_default(),
         delivered: reading.texts("delivered"),
         refused: reading.texts("refused"),
         last_error: to_failure(item),

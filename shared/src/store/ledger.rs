@@ -22,7 +22,7 @@ use aws_sdk_dynamodb::{
 
 use super::{
     LedgerError, Store, StoreError,
-    item::{self, Item, from_record, number, partition, text, to_record},
+    item::{self, Item, from_record, number, partition, size_of_item, text, to_record},
 };
 use crate::{
     Millis,
@@ -50,7 +50,7 @@ const TAKE_UNTYPED: &str = "SET v = :v, #status = :running, #owner = :owner, fen
     #source = :source, message_id = :message_id REMOVE #open, open_since";
 
 /// See [`rules::complete`] and [`rules::fail`]: a worker that lost its lease writes nothing.
-const HELD: &str = "#status = :running AND #owner = :owner AND fence = :fence";
+pub(super) const HELD: &str = "#status = :running AND #owner = :owner AND fence = :fence";
 
 impl Store {
     /// Takes the lease of an event: one write, nothing read.
@@ -153,12 +153,7 @@ impl Store {
         lease: &Lease,
         rule: impl Fn(Option<&Record>) -> Result<Record, Refused>,
     ) -> Result<Record, LedgerError> {
-        let values = [
-            (":running", text(Status::Running.word())),
-            (":owner", text(&lease.owner)),
-            (":fence", number(lease.fence)),
-        ];
-        self.put_record(key, record, HELD, values.into(), &["status", "owner"], rule).await
+        self.put_record(key, record, HELD, held_values(lease), &["status", "owner"], rule).await
     }
 
     /// Puts a record if the condition holds; if not, `rule` says what the record that is there means.
@@ -201,7 +196,7 @@ impl Store {
     }
 
     /// The record that a failed condition found. Old builds of DynamoDB Local do not send it along.
-    async fn old_record(&self, key: &EventKey, sent: Option<Item>) -> Result<Option<Record>, StoreError> {
+    pub(super) async fn old_record(&self, key: &EventKey, sent: Option<Item>) -> Result<Option<Record>, StoreError> {
         match sent {
             Some(item) => to_record(&item).map(Some),
             None => self.record(key).await,
@@ -226,9 +221,7 @@ impl Store {
 
     /// The size of a record as DynamoDB charges it: names and values of its attributes, in bytes.
     pub async fn record_size(&self, key: &EventKey) -> Result<usize, StoreError> {
-        let record = self.record(key).await?;
-        Ok(record
-            .map_or(0, |record| from_record(key, &record).iter().map(|(name, value)| name.len() + size(value)).sum()))
+        Ok(self.record(key).await?.map_or(0, |record| size_of_item(&from_record(key, &record))))
     }
 
     /// Records that have waited since before `before`, the oldest first within each shard, at most `limit`.
@@ -259,8 +252,13 @@ impl Store {
     }
 }
 
-fn lease_of(record: &Record) -> Lease {
+pub(super) fn lease_of(record: &Record) -> Lease {
     Lease { owner: record.owner.clone(), fence: record.fence }
+}
+
+/// The values of [`HELD`].
+pub(super) fn held_values(lease: &Lease) -> Vec<(&'static str, AttributeValue)> {
+    vec![(":running", text(Status::Running.word())), (":owner", text(&lease.owner)), (":fence", number(lease.fence))]
 }
 
 pub(super) fn names(attributes: &[&str]) -> std::collections::HashMap<String, String> {
@@ -290,13 +288,4 @@ fn claim_values(claim: &Claim) -> Item {
         values.insert(":event_type".to_owned(), text(event_type));
     }
     values
-}
-
-fn size(value: &AttributeValue) -> usize {
-    match value {
-        AttributeValue::S(text) | AttributeValue::N(text) => text.len(),
-        AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + size(value)).sum::<usize>(),
-        AttributeValue::M(map) => 3 + map.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>(),
-        _ => 1,
-    }
 }

@@ -4,13 +4,14 @@
 //!
 //! | module | items |
 //! |---|---|
-//! | [`ledger`] | `sk = ledger`: the record |
+//! | [`ledger`], [`commit`] | `sk = ledger`: the record |
 //! | [`letters`] | `sk = dead-letter#<fence>`: heads; `…#<ms>#000` and so on: chunks of the body |
 //! | [`routes`] | `pk = config#routes` |
 //! | [`outbox`] | `pk = outbox#<0..7>` |
 //! | [`letters`] | `pk = replay#<0..7>`: replays under way; `pk = config#dead-letter-days`: the days that have letters |
 //! | [`schema`] | the table itself and its indexes |
 
+mod commit;
 pub mod error;
 mod item;
 pub mod ledger;
@@ -19,13 +20,18 @@ pub mod letters;
 pub mod outbox;
 pub mod routes;
 pub mod schema;
+mod writes;
 
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::{Client, types::ConsumedCapacity};
 
+/// The SDK that a handler's own writes are built with.
+pub use aws_sdk_dynamodb as dynamodb;
+pub use commit::{CommitError, ConditionFailed};
 pub use error::{LedgerError, StoreError};
+pub use writes::{MOST_BYTES, MOST_WRITES, Writes, WritesError};
 
 /// How many partitions each index spreads its keys over.
 pub const SHARDS: u8 = 8;

@@ -1,5 +1,6 @@
 //! What the tests share: a stack with function processes, and signed deliveries.
 
+pub(crate) mod consumer;
 pub(crate) mod fuse;
 
 use std::{path::PathBuf, time::Duration};
@@ -103,10 +104,12 @@ pub(crate) async fn deliver(stack: &Stack, path: &str, body: &[u8]) -> Answered 
 
 /// Posts a body with a signature, or without one.
 pub(crate) async fn post(url: &str, signature: Option<String>, body: &[u8]) -> Answered {
-    let mut request = reqwest::Client::new()
-        .post(url)
-        .header("content-type", "application/json")
-        .header("upstash-message-id", MESSAGE);
+    post_by(&reqwest::Client::new(), url, signature, body).await
+}
+
+/// Posts with a client that exists already: making one costs more than the request.
+pub(crate) async fn post_by(client: &reqwest::Client, url: &str, signature: Option<String>, body: &[u8]) -> Answered {
+    let mut request = client.post(url).header("content-type", "application/json").header("upstash-message-id", MESSAGE);
     if let Some(signature) = signature {
         request = request.header("upstash-signature", signature);
     }
