@@ -135,8 +135,8 @@ pub(crate) async fn run(command: LettersCommand) -> Result<ExitCode, Failure> {
     Ok(print(&reply))
 }
 
-pub(crate) async fn stranded() -> Result<ExitCode, Failure> {
-    Ok(print(&call(Command::Stranded { limit: 1_000 }).await?))
+pub(crate) async fn stranded(deep: bool) -> Result<ExitCode, Failure> {
+    Ok(print(&call(Command::Stranded { limit: 1_000, deep }).await?))
 }
 
 pub(crate) async fn sweep() -> Result<ExitCode, Failure> {

@@ -43,7 +43,11 @@ enum Command {
     #[command(subcommand)]
     DeadLetters(letters::LettersCommand),
     /// Events that have waited longer than every retry can take
-    Stranded,
+    Stranded {
+        /// Read the whole table first; sweeps do that too, a part at a time, in about a day
+        #[arg(long)]
+        deep: bool,
+    },
     /// Sweep now instead of waiting for the schedule
     Sweep,
     /// Be a function's process; the development stack starts these
@@ -83,7 +87,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Routes(command) => routes::run(command).await,
         Command::Topics(command) => topics::run(command).await,
         Command::DeadLetters(command) => letters::run(command).await,
-        Command::Stranded => letters::stranded().await,
+        Command::Stranded { deep } => letters::stranded(deep).await,
         Command::Sweep => letters::sweep().await,
     };
     match result {

@@ -12,6 +12,7 @@
 //! | [`producer`] | accepted means durable |
 //! | [`qstash_server`] | our QStash keeps to the protocol |
 //! | [`starting`] | what can't start says why |
+//! | [`stranded`] | what nobody will bring again is found and shown |
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -24,4 +25,5 @@ mod once;
 mod producer;
 mod qstash_server;
 mod starting;
+mod stranded;
 mod support;

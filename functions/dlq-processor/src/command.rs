@@ -54,6 +54,9 @@ pub enum Command {
         /// How many at most; 50 unless told.
         #[serde(default = "fifty")]
         limit: usize,
+        /// Look through the whole table first, instead of trusting the sweeps to have done so within the last days.
+        #[serde(default)]
+        deep: bool,
     },
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     Processor, ProcessorError,
-    command::{Done, Filter, Head, Page, Selection, Shown, Stats, StrandedEvent},
+    command::{Done, Filter, Head, Page, Selection, Shown, Stats},
 };
 
 const DAY: Millis = 86_400_000;
@@ -160,20 +160,6 @@ impl Processor {
             }
         }
         Ok(stats)
-    }
-
-    /// Events that have waited longer than every retry can take.
-    pub async fn stranded(&self, now: Millis, limit: usize) -> Result<Vec<StrandedEvent>, ProcessorError> {
-        let before = now - millis(self.path.policy.horizon());
-        let found = self.path.store.stranded(before, limit).await?;
-        let event = |(key, record): (surehook::identity::EventKey, surehook::ledger::Record)| StrandedEvent {
-            event: key.to_string(),
-            source: record.source,
-            since: record.open_since.unwrap_or(record.updated_at),
-            attempts: record.attempts,
-            error: record.last_error.map(|failure| format!("{}: {}", failure.class, failure.text)),
-        };
-        Ok(found.into_iter().map(event).collect())
     }
 }
 

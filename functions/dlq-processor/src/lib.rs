@@ -8,6 +8,7 @@ pub mod config;
 pub mod letters;
 mod outbox;
 pub mod replay;
+pub mod stranded;
 pub mod sweep;
 mod wire;
 
@@ -93,7 +94,7 @@ impl Processor {
                 self.each(&selection, dry_run, Act::Purge, moment).await.map(Reply::Purged)
             }
             Command::Stats => self.stats().await.map(Reply::Counted),
-            Command::Stranded { limit } => self.stranded(moment.now, limit).await.map(Reply::Stranded),
+            Command::Stranded { limit, deep } => self.stranded(moment.now, limit, deep).await.map(Reply::Stranded),
         }
     }
 }

@@ -22,8 +22,6 @@ use crate::{Processor, ProcessorError, command::Sweep};
 const PAGE: usize = 10;
 /// The longest a sweep runs; Lambda's limit, where it is shorter, wins.
 const LONGEST: Duration = Duration::from_secs(240);
-/// Stranded events that one sweep names in its log.
-const MOST_NAMED: usize = 10;
 
 /// Whose an entry is.
 enum Ownership {
@@ -44,7 +42,7 @@ impl Processor {
         report.check("unfinished replays", replays);
         let entries = self.sweep_entries(moment, deadline, draw, &mut report).await;
         report.check("QStash's dead-letter queue", entries);
-        let stranded = self.raise_stranded(moment, &mut report).await;
+        let stranded = self.raise_stranded(moment, deadline, &mut report).await;
         report.check("waiting events", stranded);
         self.tell(&report, moment);
         Ok(report)
@@ -185,19 +183,6 @@ impl Processor {
                 Err(error) => report.fail(&format!("the replay of letter {id}: {error}")),
             }
         }
-        Ok(())
-    }
-
-    async fn raise_stranded(&self, moment: Moment, report: &mut Sweep) -> Result<(), ProcessorError> {
-        let stranded = self.stranded(moment.now, 1_000).await?;
-        for event in stranded.iter().take(MOST_NAMED) {
-            tracing::error!(
-                event = event.event,
-                since = event.since,
-                "an event has waited longer than every retry can take"
-            );
-        }
-        report.stranded = stranded.len() as u64;
         Ok(())
     }
 

@@ -10,6 +10,9 @@
 //!                       └──────── bury ───────▲
 //! ```
 //!
+//! A record that is `running` long after its lease, because its worker died and QStash forgot the message, is *stranded*: it
+//! becomes `retryable`, so that it is listed.
+//!
 //! [`rules`] goes from a record, a command and `now` to a new record or a refusal, and does no I/O. The DynamoDB adapter
 //! ([`crate::store`]) turns each rule into one conditional write. Correctness rests on status, owner and fence; clocks
 //! only decide when a lease may be taken over.

@@ -48,7 +48,7 @@ impl Status {
 }
 
 /// Why an attempt failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failure {
     /// A fixed word.
     pub class: String,
@@ -57,7 +57,7 @@ pub struct Failure {
 }
 
 /// One failed attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct History {
     /// When it ended.
     pub at: Millis,
@@ -68,7 +68,7 @@ pub struct History {
 }
 
 /// The record. Its key is the event's; everything else is here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
     /// Schema version.
     pub version: u32,

@@ -5,7 +5,7 @@ use super::record::{Failure, History, MOST_ERROR_TEXT, MOST_HISTORY, Record, Sta
 use crate::{Millis, identity::cut};
 
 /// What a worker says when it wants an event.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// The Lambda request id.
     pub owner: String,
@@ -24,7 +24,7 @@ pub struct Claim {
 }
 
 /// The right to finish one attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// Who holds it.
     pub owner: String,
@@ -183,6 +183,24 @@ pub fn fail(
         last_error: Some(short(failure)),
         history: remember(&record.history, now, record.fence, failure),
         open_since: Some(now),
+        ..record.clone()
+    })
+}
+
+/// Shows an event that a worker left behind without a word, and that nobody claimed again since before `before`: it
+/// becomes `retryable`, and so stands in the list of those that wait. Whoever brings it after all claims it as usual.
+pub fn strand(record: &Record, before: Millis, now: Millis) -> Result<Record, Refused> {
+    if record.status != Status::Running || record.lease_until >= before {
+        return Err(Refused::Changed(Some(record.status)));
+    }
+    let failure = Failure { class: "abandoned".to_owned(), text: "its worker ended without a word".to_owned() };
+    Ok(Record {
+        status: Status::Retryable,
+        fence: record.fence + 1,
+        updated_at: now,
+        history: remember(&record.history, now, record.fence, &failure),
+        last_error: Some(failure),
+        open_since: Some(record.lease_until),
         ..record.clone()
     })
 }

@@ -22,7 +22,7 @@ use aws_sdk_dynamodb::{
 
 use super::{
     LedgerError, Store, StoreError,
-    item::{self, Item, from_record, number, partition, size_of_item, text, to_record},
+    item::{Item, from_record, number, partition, size_of_item, text, to_record},
 };
 use crate::{
     Millis,
@@ -146,7 +146,7 @@ impl Store {
         self.put_held(key, failed, &lease, |old| rules::fail(old, &lease, attempted, failure, now)).await
     }
 
-    async fn put_held(
+    pub(super) async fn put_held(
         &self,
         key: &EventKey,
         record: Record,
@@ -222,33 +222,6 @@ impl Store {
     /// The size of a record as DynamoDB charges it: names and values of its attributes, in bytes.
     pub async fn record_size(&self, key: &EventKey) -> Result<usize, StoreError> {
         Ok(self.record(key).await?.map_or(0, |record| size_of_item(&from_record(key, &record))))
-    }
-
-    /// Records that have waited since before `before`, the oldest first within each shard, at most `limit`.
-    pub async fn stranded(&self, before: Millis, limit: usize) -> Result<Vec<(EventKey, Record)>, StoreError> {
-        let mut found = Vec::new();
-        for shard in 0..super::SHARDS {
-            let output = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name(super::schema::OPEN_INDEX)
-                .key_condition_expression("#open = :shard AND open_since < :before")
-                .expression_attribute_names("#open", "open")
-                .expression_attribute_values(":shard", text(format!("open#{shard}")))
-                .expression_attribute_values(":before", number(before))
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-                .send()
-                .await?;
-            for item in output.items() {
-                let pk = item::Reading(item).key();
-                let key = pk.strip_prefix("e#").and_then(EventKey::parse);
-                found.extend(key.map(|key| to_record(item).map(|record| (key, record))).transpose()?);
-            }
-        }
-        found.sort_by_key(|(_, record)| record.open_since);
-        found.truncate(limit);
-        Ok(found)
     }
 }
 

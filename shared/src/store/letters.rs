@@ -285,7 +285,8 @@ impl Store {
     }
 
     /// One transaction: the record goes from `old` to `new`, and `beside` happens to its letter. `false` where the record
-    /// moved meanwhile.
+    /// moved meanwhile. Status and fence tell that within one life of a record; the time of its last write tells lives apart,
+    /// because fences begin anew.
     async fn swap(
         &self,
         key: &EventKey,
@@ -307,11 +308,12 @@ impl Store {
         let put = match old {
             None => put.condition_expression("attribute_not_exists(pk)"),
             Some(old) => put
-                .condition_expression("#status = :status AND fence = :fence")
+                .condition_expression("#status = :status AND fence = :fence AND updated_at = :updated_at")
                 .set_expression_attribute_names(Some(names(&["status"])))
                 .set_expression_attribute_values(Some(values_map(vec![
                     (":status", text(old.status.word())),
                     (":fence", number(old.fence)),
+                    (":updated_at", number(old.updated_at)),
                 ]))),
         };
         TransactWriteItem::builder().set_put(put.build().ok()).build()

@@ -20,6 +20,7 @@ pub mod letters;
 pub mod outbox;
 pub mod routes;
 pub mod schema;
+pub mod stranded;
 mod writes;
 
 use std::time::Duration;

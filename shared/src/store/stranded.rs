@@ -1,0 +1,141 @@
+//! Events that nobody will bring again: found, and shown.
+
+use super::{
+    LedgerError, SHARDS, Store, StoreError,
+    item::{Item, Reading, number, text, to_record},
+    ledger::lease_of,
+};
+use crate::{
+    Millis,
+    identity::EventKey,
+    ledger::{Record, Status, rules},
+};
+
+/// A part of the table that one sweep looks through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    number: u32,
+}
+
+/// How many parts. A prime, so that a sweep at any interval comes to every part: at five minutes, once in 25 hours.
+const SEGMENTS: u32 = 293;
+/// The interval by which the parts take turns.
+const TURN: Millis = 300_000;
+
+impl Segment {
+    /// The part whose turn it is.
+    pub fn at(now: Millis) -> Self {
+        Self { number: u32::try_from((now / TURN).rem_euclid(Millis::from(SEGMENTS))).unwrap_or_default() }
+    }
+
+    /// All parts.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..SEGMENTS).map(|number| Self { number })
+    }
+}
+
+impl Store {
+    /// Records that have waited since before `before`, the oldest first within each shard, at most `limit`.
+    pub async fn stranded(&self, before: Millis, limit: usize) -> Result<Vec<(EventKey, Record)>, StoreError> {
+        let mut found = Vec::new();
+        for shard in 0..SHARDS {
+            let output = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name(super::schema::OPEN_INDEX)
+                .key_condition_expression("#open = :shard AND open_since < :before")
+                .expression_attribute_names("#open", "open")
+                .expression_attribute_values(":shard", text(format!("open#{shard}")))
+                .expression_attribute_values(":before", number(before))
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+                .send()
+                .await?;
+            for item in output.items() {
+                let pk = Reading(item).key();
+                let key = pk.strip_prefix("e#").and_then(EventKey::parse);
+                found.extend(key.map(|key| to_record(item).map(|record| (key, record))).transpose()?);
+            }
+        }
+        found.sort_by_key(|(_, record)| record.open_since);
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Makes those records of one part of the table visible whose worker ended without a word before `before`; says how
+    /// many. Only a look at every record finds them: an index of what is `running` would double the writes of every event.
+    /// `go_on` is asked before each page.
+    pub async fn strand(
+        &self,
+        segment: Segment,
+        before: Millis,
+        now: Millis,
+        go_on: impl Fn() -> bool,
+    ) -> Result<usize, StoreError> {
+        let (mut stranded, mut from) = (0, None);
+        while go_on() {
+            let (page, next) = self.abandoned(segment, before, from).await?;
+            for item in &page {
+                stranded += usize::from(self.strand_one(item, before, now).await?);
+            }
+            from = next;
+            if from.is_none() {
+                break;
+            }
+        }
+        Ok(stranded)
+    }
+
+    async fn abandoned(
+        &self,
+        segment: Segment,
+        before: Millis,
+        from: Option<Item>,
+    ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+        let output = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .total_segments(i32::try_from(SEGMENTS).unwrap_or(1))
+            .segment(i32::try_from(segment.number).unwrap_or_default())
+            .filter_expression("sk = :ledger AND #status = :running AND lease_until < :before")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":ledger", text("ledger"))
+            .expression_attribute_values(":running", text(Status::Running.word()))
+            .expression_attribute_values(":before", number(before))
+            .set_exclusive_start_key(from)
+            .send()
+            .await?;
+        Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
+    }
+
+    /// `false` where somebody took the record up meanwhile.
+    async fn strand_one(&self, item: &Item, before: Millis, now: Millis) -> Result<bool, StoreError> {
+        let pk = Reading(item).key();
+        let Some(key) = pk.strip_prefix("e#").and_then(EventKey::parse) else {
+            return Ok(false);
+        };
+        let record = to_record(item)?;
+        let Ok(stranded) = rules::strand(&record, before, now) else { return Ok(false) };
+        let refuse = |old: Option<&Record>| Err(rules::Refused::Changed(old.map(|old| old.status)));
+        match self.put_held(&key, stranded, &lease_of(&record), refuse).await {
+            Ok(_) => Ok(true),
+            Err(LedgerError::Refused(_)) => Ok(false),
+            Err(LedgerError::Store(error)) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweeps_at_any_interval_come_to_every_part() {
+        for minutes in [1, 5, 10, 15, 60, 24 * 60] {
+            let visited: std::collections::BTreeSet<u32> =
+                (0..i64::from(SEGMENTS) * 5).map(|sweep| Segment::at(sweep * minutes * 60_000).number).collect();
+            assert_eq!(visited.len(), SEGMENTS as usize, "every {minutes} minutes");
+        }
+    }
+}
