@@ -61,13 +61,7 @@ impl Dynamo {
 
     /// A client for it, with made-up credentials.
     pub fn client(&self) -> Client {
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .credentials_provider(Credentials::new("local", "local", None, None, "surehook-local"))
-            .endpoint_url(&self.url)
-            .build();
-        Client::from_conf(config)
+        client_of(&self.url)
     }
 
     /// A store on it.
@@ -80,6 +74,17 @@ impl Dynamo {
         self.stop.take();
         self.task.abort();
     }
+}
+
+/// A client for a DynamoDB on this machine, with made-up credentials.
+pub fn client_of(url: &str) -> Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("local", "local", None, None, "surehook-local"))
+        .endpoint_url(url)
+        .build();
+    Client::from_conf(config)
 }
 
 impl Drop for Dynamo {

@@ -234,7 +234,7 @@ async fn bury_at(stack: &Stack, body: &str, now: i64) {
         failure,
         now,
     };
-    let letter = crate::ledger_contract::letter(&key, now);
+    let letter = crate::contract::letter(&key, now);
     store.bury(&burial, letter, body.as_bytes()).await.unwrap();
 }
 

@@ -1,8 +1,9 @@
-//! Killed between any two steps of requeue, bury, replay and sweep.
+//! Whatever fails between any two steps of consumer, requeue, bury, replay and sweep, what follows mends it.
 //!
-//! A step is a request to DynamoDB or QStash. Each path runs through a fuse that lets a number of requests through and no
-//! more, with the last one either lost or done but unanswered; then what follows in life follows: the callback is
-//! repeated, or the sweep comes by. The points are found by counting up until the path gets through, not listed by hand.
+//! A step is a request to DynamoDB, QStash or a destination. Each path runs through a fuse that lets one of them fail: with
+//! an error, with its connection cut before or after it took effect, or with the process killed before or after it. Then
+//! what follows in life follows: QStash delivers again, the callback is repeated, or the sweep comes by. The points are
+//! found by counting up until the path gets through, not listed by hand, and they are printed.
 
 use std::time::Duration;
 
@@ -25,12 +26,12 @@ use crate::{
     failure_path::{callback, lose_notice},
     support::{
         accepted, connect, event,
-        fuse::{Fuse, LastStep},
+        fuse::{Fault, Fuse},
         letters, operate, publish, received, record, signature, stack, url,
     },
 };
 
-const MOST_STEPS: i64 = 60;
+const MOST_STEPS: usize = 80;
 
 fn moment() -> Moment {
     Moment { now: outside::now(), started: Instant::now(), deadline: None }
@@ -86,61 +87,77 @@ async fn give_up(stack: &Stack, name: &str, status: u16) -> String {
     body
 }
 
-/// Runs `path` once for every step at which it can be killed; `prepare` makes an event, `check` looks at what became of it.
+/// A test for each way to fail: `path` runs once for every step, `prepare` makes an event for it, and `check` looks at what
+/// became of it.
 macro_rules! at_every_step {
-    ($stack:ident, $body:ident, $prepare:expr, $path:expr, $check:expr) => {{
-        let mut points = 0;
-        for last in [LastStep::Lost, LastStep::Unanswered] {
-            for budget in 0..MOST_STEPS {
-                let name = format!("{last:?} {budget}");
-                let $body: String = $prepare(&$stack, name.clone()).await;
-                let fuse = Fuse::new(&$stack, budget, last).await;
-                $path(&$stack, &fuse).await;
-                let got_through = !fuse.is_blown();
-                drop(fuse);
-                $check(&$stack, $body, name).await;
-                points += 1;
-                if got_through {
-                    break;
+    ($path_name:ident, $prepare:path, $path:path, $check:path) => {
+        mod $path_name {
+            use super::*;
+
+            #[tokio::test]
+            async fn error() {
+                interrupt(Fault::Error).await;
+            }
+
+            #[tokio::test]
+            async fn cut_before() {
+                interrupt(Fault::CutBefore).await;
+            }
+
+            #[tokio::test]
+            async fn cut_after() {
+                interrupt(Fault::CutAfter).await;
+            }
+
+            #[tokio::test]
+            async fn killed() {
+                interrupt(Fault::Killed).await;
+            }
+
+            async fn interrupt(fault: Fault) {
+                let stack = quiet_stack().await;
+                let fuse = Fuse::new(&stack).await;
+                let mut hits = Vec::new();
+                for step in 0..MOST_STEPS {
+                    let name = format!("{fault:?} {step}");
+                    let body: String = $prepare(&stack, &name).await;
+                    fuse.arm(step, fault);
+                    $path(&stack, &fuse).await;
+                    let hit = fuse.disarm();
+                    $check(&stack, &body, &name).await;
+                    match hit {
+                        Some(hit) => hits.push(hit),
+                        None => break,
+                    }
                 }
+                let name = stringify!($path_name);
+                println!("{name}: {fault:?} at each of {} points: {}", hits.len(), hits.join(", "));
+                assert!((3..MOST_STEPS - 1).contains(&hits.len()), "{} steps", hits.len());
             }
         }
-        println!("{points} points");
-        assert!(points > 4, "the path has more steps than that: {points}");
-    }};
+    };
 }
 
-#[tokio::test]
-async fn requeue_killed_at_any_step() {
-    let stack = quiet_stack().await;
-    at_every_step!(stack, body, |stack, name: String| prepare_failed(stack, name, 503), requeue, check_arrives_once);
+at_every_step!(requeue_interrupted, prepare_refused, requeue, check_arrives_once);
+at_every_step!(bury_interrupted, prepare_rejected, requeue, check_one_letter);
+at_every_step!(replay_interrupted, prepare_buried, replay_all, check_replayed_once);
+at_every_step!(sweep_interrupted, prepare_mess, sweep, check_mess_is_gone);
+
+async fn prepare_refused(stack: &Stack, name: &str) -> String {
+    prepare_failed(stack, name, 503).await
 }
 
-#[tokio::test]
-async fn bury_killed_at_any_step() {
-    let stack = quiet_stack().await;
-    at_every_step!(stack, body, |stack, name: String| prepare_failed(stack, name, 422), requeue, check_one_letter);
+async fn prepare_rejected(stack: &Stack, name: &str) -> String {
+    prepare_failed(stack, name, 422).await
 }
 
-#[tokio::test]
-async fn replay_killed_at_any_step() {
-    let stack = quiet_stack().await;
-    at_every_step!(stack, body, prepare_buried, replay_all, check_replayed_once);
-}
-
-#[tokio::test]
-async fn sweep_killed_at_any_step() {
-    let stack = quiet_stack().await;
-    at_every_step!(stack, body, prepare_mess, sweep, check_mess_is_gone);
-}
-
-async fn prepare_failed(stack: &Stack, name: String, status: u16) -> String {
-    let body = give_up(stack, &name, status).await;
+async fn prepare_failed(stack: &Stack, name: &str, status: u16) -> String {
+    let body = give_up(stack, name, status).await;
     stack.receiver.react(|_| Reaction::status(200));
     body
 }
 
-async fn prepare_buried(stack: &Stack, name: String) -> String {
+async fn prepare_buried(stack: &Stack, name: &str) -> String {
     let body = prepare_failed(stack, name, 422).await;
     operate(stack, json!({"command": "sweep"})).await;
     assert_eq!(letters(stack).await.len(), 1);
@@ -157,8 +174,8 @@ async fn sweep(stack: &Stack, fuse: &Fuse) {
 }
 
 /// An event to requeue with its lost notice, one to bury, and an outbox row.
-async fn prepare_mess(stack: &Stack, name: String) -> String {
-    let again = give_up(stack, &name, 503).await;
+async fn prepare_mess(stack: &Stack, name: &str) -> String {
+    let again = give_up(stack, name, 503).await;
     lose_notice(stack).await;
     give_up(stack, &format!("{name} bad"), 422).await;
     let id = format!("row {name}");
@@ -183,37 +200,37 @@ async fn follow_up(stack: &Stack) {
     }
 }
 
-async fn check_arrives_once(stack: &Stack, body: String, point: String) {
+async fn check_arrives_once(stack: &Stack, body: &str, point: &str) {
     follow_up(stack).await;
-    assert_eq!(accepted(stack, &body), 1, "{point}");
-    assert_eq!(record(stack, &body).await.unwrap().status, Status::Done, "{point}");
+    assert_eq!(accepted(stack, body), 1, "{point}");
+    assert_eq!(record(stack, body).await.unwrap().status, Status::Done, "{point}");
     assert_eq!((stack.qstash.dlq_len(), letters(stack).await.len()), (0, 0), "{point}");
 }
 
-async fn check_one_letter(stack: &Stack, body: String, point: String) {
+async fn check_one_letter(stack: &Stack, body: &str, point: &str) {
     follow_up(stack).await;
     let letters = letters(stack).await;
     assert_eq!((letters.len(), stack.qstash.dlq_len()), (1, 0), "{point}");
-    assert_eq!(record(stack, &body).await.unwrap().status, Status::Dead, "{point}");
+    assert_eq!(record(stack, body).await.unwrap().status, Status::Dead, "{point}");
     let shown = operate(stack, json!({"command": "show", "id": letters[0]["id"]})).await;
-    assert_eq!(shown["shown"]["body"].as_str(), Some(body.as_str()), "{point}");
+    assert_eq!(shown["shown"]["body"].as_str(), Some(body), "{point}");
     operate(stack, json!({"command": "purge", "selection": {"all": true}})).await;
 }
 
-async fn check_replayed_once(stack: &Stack, body: String, point: String) {
+async fn check_replayed_once(stack: &Stack, body: &str, point: &str) {
     follow_up(stack).await;
     // Killed before its first step took effect, the replay never began, and the operator asks again.
     operate(stack, json!({"command": "replay", "selection": {"all": true}})).await;
     follow_up(stack).await;
-    assert_eq!(accepted(stack, &body), 1, "{point}");
-    assert_eq!(record(stack, &body).await.unwrap().status, Status::Done, "{point}");
+    assert_eq!(accepted(stack, body), 1, "{point}");
+    assert_eq!(record(stack, body).await.unwrap().status, Status::Done, "{point}");
     assert_eq!((letters(stack).await.len(), stack.qstash.dlq_len()), (0, 0), "{point}");
     assert!(stack.store().pending_replays().await.unwrap().is_empty(), "{point}");
 }
 
-async fn check_mess_is_gone(stack: &Stack, again: String, point: String) {
+async fn check_mess_is_gone(stack: &Stack, again: &str, point: &str) {
     follow_up(stack).await;
-    assert_eq!(accepted(stack, &again), 1, "{point}");
+    assert_eq!(accepted(stack, again), 1, "{point}");
     let row = json!({"id": format!("row {point}"), "topic": "t", "eventType": "a", "data": point}).to_string();
     assert_eq!(received(stack, &row).len(), 1, "{point}: the outbox row arrives once");
     assert_eq!((letters(stack).await.len(), stack.qstash.dlq_len()), (1, 0), "{point}");

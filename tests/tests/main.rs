@@ -6,9 +6,10 @@
 //! | [`answers`] | every row of the table of answers, through the real process |
 //! | [`committed_together`] | `complete_with`: a handler's own writes stand exactly if the event is done |
 //! | [`once`] | handled once: copies, crashes, capacity, bytes |
+//! | [`contract`] | the table answers what the pure rules answer, on each DynamoDB that there is |
 //! | [`failure_path`] | requeuer and sweep: what fails is delivered again or kept |
-//! | [`interrupted`] | killed between any two steps, nothing is lost and nothing that succeeded is sent again |
-//! | [`ledger_contract`] | the table answers what the pure rules answer |
+//! | [`interrupted`] | whatever fails between any two steps of the failure path, nothing is lost and nothing is sent twice |
+//! | [`interrupted_consumer`] | whatever fails between any two steps of the consumer, the event comes to its end |
 //! | [`producer`] | accepted means durable |
 //! | [`qstash_server`] | our QStash keeps to the protocol |
 //! | [`starting`] | what can't start says why |
@@ -18,9 +19,10 @@
 
 mod answers;
 mod committed_together;
+mod contract;
 mod failure_path;
 mod interrupted;
-mod ledger_contract;
+mod interrupted_consumer;
 mod once;
 mod producer;
 mod qstash_server;

@@ -12,6 +12,7 @@ use surehook::{
         client::{Destination, EVENT_HEADER},
     },
     retry::RETRIES_PER_ROUND,
+    store::replays::PendingReplay,
     web::{EndpointUrl, Moment},
 };
 
@@ -55,7 +56,8 @@ impl Processor {
             Ok(ids) if !ids.is_empty() => Ok(()),
             Ok(_) | Err(ClientError::NotFound) => Err(ProcessorError::NoEndpoints(letter.url.clone())),
             Err(error @ ClientError::Refused { .. }) => {
-                self.path.store.forget_pending(&letter.id()).await?;
+                let pending = PendingReplay { letter: letter.id(), replay: letter.replay_id() };
+                self.path.store.forget_pending(&pending).await?;
                 Err(error.into())
             }
             Err(error) => Err(error.into()),

@@ -165,15 +165,18 @@ impl Processor {
         deadline: Instant,
         report: &mut Sweep,
     ) -> Result<(), ProcessorError> {
-        for id in self.path.store.pending_replays().await? {
+        for pending in self.path.store.pending_replays().await? {
+            let id = &pending.letter;
             if Instant::now() >= deadline {
                 report.cut_short = true;
                 return Ok(());
             }
-            let result = match self.find(&id).await {
-                Ok((letter, _)) if letter.replaying.is_some() => self.replay_one(&id, moment).await.map(|()| true),
+            let result = match self.find(id).await {
+                Ok((letter, _)) if letter.replaying.as_ref() == Some(&pending.replay) => {
+                    self.replay_one(id, moment).await.map(|()| true)
+                }
                 Ok(_) | Err(ProcessorError::NoSuchLetter(_)) => {
-                    self.path.store.forget_pending(&id).await?;
+                    self.path.store.forget_pending(&pending).await?;
                     Ok(false)
                 }
                 Err(error) => Err(error),

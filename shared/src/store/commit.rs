@@ -17,7 +17,7 @@ use crate::{
     Millis,
     digest::Sha256,
     identity::EventKey,
-    ledger::{Lease, Record, Refused, rules},
+    ledger::{Lease, Record, Refused, Status, rules},
 };
 
 /// A condition of the handler's own failed. Neither its writes nor `done` stand, and the lease is still held.
@@ -80,19 +80,16 @@ impl Store {
         let request = self.client.transact_write_items().set_transact_items(Some(items));
         match request.client_request_token(token(key, &lease)).send().await {
             Ok(_) => Ok(done),
-            Err(error) => {
-                let Some(TransactWriteItemsError::TransactionCanceledException(reasons)) = error.as_service_error()
-                else {
-                    return Err(StoreError::from(error).into());
-                };
-                match cancelled(reasons.cancellation_reasons()) {
-                    Cancelled::Lease(old) => {
-                        rule(self.old_record(key, old).await?.as_ref()).map_err(CommitError::Refused)
-                    }
-                    Cancelled::Condition(failed) => Err(CommitError::Condition(failed)),
-                    Cancelled::Otherwise(reason) => Err(StoreError::cancelled(reason.as_deref(), error).into()),
-                }
-            }
+            Err(error) => match cancelled(error.as_service_error()) {
+                Cancelled::Lease(old) => rule(self.old_record(key, old).await?.as_ref()).map_err(CommitError::Refused),
+                Cancelled::Repeated => match self.record(key).await? {
+                    Some(record) if is_running(&record, &lease) => Err(StoreError::from(error).into()),
+                    old => rule(old.as_ref()).map_err(CommitError::Refused),
+                },
+                Cancelled::Condition(failed) => Err(CommitError::Condition(failed)),
+                Cancelled::Otherwise(reason) => Err(StoreError::cancelled(&reason, error).into()),
+                Cancelled::Not => Err(StoreError::from(error).into()),
+            },
         }
     }
 
@@ -109,6 +106,10 @@ impl Store {
     }
 }
 
+fn is_running(record: &Record, lease: &Lease) -> bool {
+    record.status == Status::Running && record.is_held_by(&lease.owner, lease.fence)
+}
+
 /// The client request token: the same for every repetition of one commit, and for nothing else. DynamoDB takes 36
 /// characters.
 fn token(key: &EventKey, lease: &Lease) -> String {
@@ -120,22 +121,32 @@ fn token(key: &EventKey, lease: &Lease) -> String {
 enum Cancelled {
     Lease(Option<Item>),
     Condition(ConditionFailed),
-    Otherwise(Option<String>),
+    Repeated,
+    Otherwise(String),
+    Not,
 }
 
-/// Reads the reasons of a cancellation, of which the first is the record's. What is neither a condition nor a defect of
-/// the request is a matter of the moment: conflicts with other transactions, and throttling.
-fn cancelled(reasons: &[CancellationReason]) -> Cancelled {
+/// Reads why a transaction failed. The first reason of a cancellation is the record's. What is neither a condition nor a
+/// defect of the request is a matter of the moment: conflicts with other transactions, and throttling.
+///
+/// A token that DynamoDB knows with other parameters is that of an earlier repetition: it compares requests as they were
+/// written, and the order of their attributes may differ. What became of that one, the record says.
+fn cancelled(error: Option<&TransactWriteItemsError>) -> Cancelled {
+    let reasons = match error {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled.cancellation_reasons(),
+        Some(TransactWriteItemsError::IdempotentParameterMismatchException(_)) => return Cancelled::Repeated,
+        _ => return Cancelled::Not,
+    };
     let failed = |reason: &CancellationReason| reason.code() == Some(CONDITION);
     let other = |reason: &CancellationReason| reason.code().filter(|code| *code != NO_REASON).map(str::to_owned);
     match reasons.split_first() {
         Some((record, _)) if failed(record) => Cancelled::Lease(record.item.clone()),
-        Some((record, _)) if other(record).is_some() => Cancelled::Otherwise(other(record)),
-        Some((_, own)) => match own.iter().position(failed) {
-            Some(write) => Cancelled::Condition(ConditionFailed { write, item: own[write].item.clone() }),
-            None => Cancelled::Otherwise(own.iter().find_map(other)),
+        Some((record, own)) => match (other(record), own.iter().position(failed)) {
+            (Some(code), _) => Cancelled::Otherwise(code),
+            (None, Some(write)) => Cancelled::Condition(ConditionFailed { write, item: own[write].item.clone() }),
+            (None, None) => Cancelled::Otherwise(own.iter().find_map(other).unwrap_or_default()),
         },
-        None => Cancelled::Otherwise(None),
+        None => Cancelled::Otherwise(String::new()),
     }
 }
 
@@ -144,18 +155,24 @@ const NO_REASON: &str = "None";
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+
     use super::*;
 
-    fn reasons(codes: &[&str]) -> Vec<CancellationReason> {
-        codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect()
+    fn error(codes: &[&str]) -> TransactWriteItemsError {
+        let reasons = codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
+        TransactWriteItemsError::TransactionCanceledException(
+            TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build(),
+        )
     }
 
     #[test]
     fn the_lease_wins_over_the_handlers_conditions() {
-        let read = |codes: &[&str]| match cancelled(&reasons(codes)) {
+        let read = |codes: &[&str]| match cancelled(Some(&error(codes))) {
             Cancelled::Lease(_) => "lease".to_owned(),
             Cancelled::Condition(failed) => format!("write {}", failed.write),
-            Cancelled::Otherwise(code) => code.unwrap_or_default(),
+            Cancelled::Otherwise(code) => code,
+            Cancelled::Repeated | Cancelled::Not => "not cancelled".to_owned(),
         };
         assert_eq!(read(&["ConditionalCheckFailed", "None"]), "lease");
         assert_eq!(read(&["ConditionalCheckFailed", "ConditionalCheckFailed"]), "lease");
@@ -167,9 +184,9 @@ mod tests {
 
     #[test]
     fn a_defect_of_the_request_is_told_from_a_matter_of_the_moment() {
-        let error = |code| StoreError::cancelled(Some(code), std::io::Error::other("x"));
-        assert!(error("TransactionConflict").is_away() && error("ThrottlingError").is_away());
-        assert!(error("ValidationError").is_invalid());
+        let of = |code| StoreError::cancelled(code, std::io::Error::other("x"));
+        assert!(of("TransactionConflict").is_away() && of("ThrottlingError").is_away());
+        assert!(of("ValidationError").is_invalid());
     }
 
     #[test]

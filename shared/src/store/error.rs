@@ -51,11 +51,12 @@ impl StoreError {
     }
 
     /// A transaction that was cancelled for this reason.
-    pub(super) fn cancelled(reason: Option<&str>, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+    pub(super) fn cancelled(reason: &str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         // The reasons of a cancellation have names of their own for what single calls call exceptions.
-        let code = match reason.unwrap_or("unknown") {
+        let code = match reason {
             "ValidationError" => "ValidationException",
             "ItemCollectionSizeLimitExceeded" => "ItemCollectionSizeLimitExceededException",
+            "" => "no reason",
             other => other,
         };
         Self::of_code(code.to_owned(), Box::new(source))

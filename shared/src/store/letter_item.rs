@@ -26,7 +26,7 @@ pub(super) fn pending_partition(letter_id: &str) -> String {
 }
 
 pub(super) fn pending_item(letter: &DeadLetter) -> Item {
-    Builder::new(pending_partition(&letter.id()), letter.id()).build()
+    Builder::new(pending_partition(&letter.id()), letter.id()).with("replay", text(letter.replay_id())).build()
 }
 
 /// The chunks of one burial. Its time is part of their names, so that burials of the same event never share chunks.

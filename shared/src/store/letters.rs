@@ -1,4 +1,4 @@
-//! Dead letters in DynamoDB: bury, replay and purge, each one transaction over record and letter.
+//! Dead letters in DynamoDB: bury and purge (replay is beside it), each one transaction over record and letter.
 //!
 //! A letter's chunks are written before its head, and the head together with the record's new status, so that a record is
 //! `dead` exactly when a whole letter stands. Chunks of a letter that is removed are left to expire instead of being
@@ -7,17 +7,14 @@
 use aws_sdk_dynamodb::{
     error::SdkError,
     primitives::Blob,
-    types::{AttributeValue, Delete, Put, TransactWriteItem, Update},
+    types::{AttributeValue, Delete, Put, TransactWriteItem},
 };
 
 use super::{
-    LedgerError, SHARDS, Store, StoreError,
+    LedgerError, Store, StoreError,
     item::{Builder, Item, Reading, from_record, number, partition, text},
     ledger::{names, values_map},
-    letter_item::{
-        DAY, PENDING, bytes_of, chunk_prefix, head_of, pack, pending_item, pending_partition, sort_key, to_letter,
-        unpack,
-    },
+    letter_item::{DAY, bytes_of, chunk_prefix, head_of, pack, sort_key, to_letter, unpack},
 };
 use crate::{
     Millis,
@@ -35,7 +32,7 @@ const CHUNK: usize = 256 * 1_024;
 /// How long the chunks of a removed letter are kept for whoever finishes its removal, in seconds.
 const CHUNK_GRACE: i64 = 7 * 86_400;
 /// How often a transaction is tried again when the record moved between reading and writing.
-const MOST_RACES: usize = 4;
+pub(super) const MOST_RACES: usize = 4;
 const DAYS: &str = "config#dead-letter-days";
 
 impl Store {
@@ -56,23 +53,6 @@ impl Store {
         Err(LedgerError::Refused(Refused::Changed(None)))
     }
 
-    /// Opens a dead event for its replay and marks the letter, in one transaction. May be repeated.
-    pub async fn begin_replay(&self, letter: &DeadLetter, now: Millis) -> Result<Record, LedgerError> {
-        let id = letter.replay_id();
-        for _ in 0..MOST_RACES {
-            let old = self.record(&letter.key).await?;
-            let open = rules::replay(old.as_ref(), letter.fence, &id, now)?;
-            if old.as_ref() == Some(&open) {
-                return Ok(open);
-            }
-            let beside = vec![self.mark_replaying(letter, &id), self.put(pending_item(letter))];
-            if self.swap(&letter.key, old.as_ref(), &open, beside).await? {
-                return Ok(open);
-            }
-        }
-        Err(LedgerError::Refused(Refused::Changed(None)))
-    }
-
     /// Removes a dead event for good; its record stays until `expires_at` (seconds). The chunks go last: a purge that is
     /// refused must leave a whole letter.
     pub async fn purge(&self, letter: &DeadLetter, now: Millis, expires_at: i64) -> Result<(), LedgerError> {
@@ -86,73 +66,6 @@ impl Store {
             }
         }
         Err(LedgerError::Refused(Refused::Changed(None)))
-    }
-
-    /// Removes a letter whose replay was published. One that was buried anew under the same name meanwhile is left alone.
-    pub async fn end_replay(&self, letter: &DeadLetter, now: Millis) -> Result<(), StoreError> {
-        let answer = self
-            .client
-            .delete_item()
-            .table_name(&self.table)
-            .key("pk", text(partition(&letter.key)))
-            .key("sk", text(sort_key(letter.fence)))
-            .condition_expression("attribute_not_exists(pk) OR attribute_exists(replaying)")
-            .send()
-            .await;
-        match answer {
-            Ok(_) => drop(self.release_chunks(&letter.key, &chunk_prefix(letter), now).await?),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.forget_pending(&letter.id()).await
-    }
-
-    /// Ids of the letters whose replays are under way, or were cut short.
-    pub async fn pending_replays(&self) -> Result<Vec<String>, StoreError> {
-        let mut ids = Vec::new();
-        for shard in 0..SHARDS {
-            let output = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("pk = :pk")
-                .expression_attribute_values(":pk", text(format!("{PENDING}{shard}")))
-                .consistent_read(true)
-                .send()
-                .await?;
-            ids.extend(output.items().iter().filter_map(|item| Reading(item).optional_text("sk")));
-        }
-        Ok(ids)
-    }
-
-    /// Forgets that a replay is under way.
-    pub async fn forget_pending(&self, letter_id: &str) -> Result<(), StoreError> {
-        let request = self.client.delete_item().table_name(&self.table);
-        request.key("pk", text(pending_partition(letter_id))).key("sk", text(letter_id)).send().await?;
-        Ok(())
-    }
-
-    /// Removes a record once its replay is published, where nobody would ever complete it. One that was buried again
-    /// meanwhile is left alone.
-    pub async fn forget_replayed(&self, letter: &DeadLetter) -> Result<(), StoreError> {
-        let answer = self
-            .client
-            .delete_item()
-            .table_name(&self.table)
-            .key("pk", text(partition(&letter.key)))
-            .key("sk", text("ledger"))
-            .condition_expression("#status = :retryable AND replay = :replay")
-            .set_expression_attribute_names(Some(names(&["status"])))
-            .expression_attribute_values(":retryable", text("retryable"))
-            .expression_attribute_values(":replay", text(letter.replay_id()))
-            .send()
-            .await;
-        match answer {
-            Err(error) if !error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
-                Err(error.into())
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Reads one letter with its body.
@@ -268,7 +181,7 @@ impl Store {
         self.release_chunks(key, &format!("{}#", sort_key(fence)), now).await
     }
 
-    async fn release_chunks(&self, key: &EventKey, prefix: &str, now: Millis) -> Result<usize, StoreError> {
+    pub(super) async fn release_chunks(&self, key: &EventKey, prefix: &str, now: Millis) -> Result<usize, StoreError> {
         let chunks = self.letter_items(key, prefix).await?;
         for item in &chunks {
             self.client
@@ -287,7 +200,7 @@ impl Store {
     /// One transaction: the record goes from `old` to `new`, and `beside` happens to its letter. `false` where the record
     /// moved meanwhile. Status and fence tell that within one life of a record; the time of its last write tells lives apart,
     /// because fences begin anew.
-    async fn swap(
+    pub(super) async fn swap(
         &self,
         key: &EventKey,
         old: Option<&Record>,
@@ -319,7 +232,7 @@ impl Store {
         TransactWriteItem::builder().set_put(put.build().ok()).build()
     }
 
-    fn put(&self, item: Item) -> TransactWriteItem {
+    pub(super) fn put(&self, item: Item) -> TransactWriteItem {
         let put = Put::builder().table_name(&self.table).set_item(Some(item)).build();
         TransactWriteItem::builder().set_put(put.ok()).build()
     }
@@ -329,20 +242,10 @@ impl Store {
             .table_name(&self.table)
             .key("pk", text(partition(&letter.key)))
             .key("sk", text(sort_key(letter.fence)))
+            .condition_expression("attribute_not_exists(pk) OR dl_at = :at")
+            .expression_attribute_values(":at", number(letter.at))
             .build();
         TransactWriteItem::builder().set_delete(delete.ok()).build()
-    }
-
-    fn mark_replaying(&self, letter: &DeadLetter, id: &str) -> TransactWriteItem {
-        let update = Update::builder()
-            .table_name(&self.table)
-            .key("pk", text(partition(&letter.key)))
-            .key("sk", text(sort_key(letter.fence)))
-            .condition_expression("attribute_exists(pk)")
-            .update_expression("SET replaying = :id")
-            .expression_attribute_values(":id", text(id))
-            .build();
-        TransactWriteItem::builder().set_update(update.ok()).build()
     }
 }
 

@@ -8,7 +8,8 @@
 //! | [`letters`] | `sk = dead-letter#<fence>`: heads; `…#<ms>#000` and so on: chunks of the body |
 //! | [`routes`] | `pk = config#routes` |
 //! | [`outbox`] | `pk = outbox#<0..7>` |
-//! | [`letters`] | `pk = replay#<0..7>`: replays under way; `pk = config#dead-letter-days`: the days that have letters |
+//! | [`letters`] | `pk = config#dead-letter-days`: the days that have letters |
+//! | [`replays`] | `pk = replay#<0..7>`: replays under way |
 //! | [`schema`] | the table itself and its indexes |
 
 mod commit;
@@ -18,6 +19,7 @@ pub mod ledger;
 mod letter_item;
 pub mod letters;
 pub mod outbox;
+pub mod replays;
 pub mod routes;
 pub mod schema;
 pub mod stranded;

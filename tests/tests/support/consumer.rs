@@ -13,7 +13,7 @@ use surehook_consumer::{Consumer, deliver::Deliverer, routes::RoutesCache, sign:
 use surehook_local::Stack;
 use tokio::time::Instant;
 
-use super::{signature, url};
+use super::{signature_at, url};
 
 /// The same consumer with another handler.
 pub(crate) fn with_handler<H>(consumer: Consumer<Deliverer>, handler: H) -> Consumer<H> {
@@ -34,6 +34,15 @@ pub(crate) fn with_handler<H>(consumer: Consumer<Deliverer>, handler: H) -> Cons
 pub(crate) async fn consumer(stack: &Stack, store: surehook::store::Store) -> Consumer<Deliverer> {
     let routes = Arc::new(RoutesCache::new(stack.store()));
     routes.refresh(true).await.unwrap();
+    consumer_with(stack, store, routes)
+}
+
+/// A consumer that knows its routes from this cache.
+pub(crate) fn consumer_with(
+    stack: &Stack,
+    store: surehook::store::Store,
+    routes: Arc<RoutesCache>,
+) -> Consumer<Deliverer> {
     let handler = Deliverer::new(Arc::clone(&routes), SigningSecrets::new(&[]).unwrap(), true).unwrap();
     Consumer {
         keys: SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(),
@@ -53,9 +62,14 @@ pub(crate) fn moment() -> Moment {
 }
 
 pub(crate) fn incoming(stack: &Stack, body: &str) -> Incoming {
+    incoming_at(stack, body, outside::now())
+}
+
+/// A delivery at a time of the test's choice, in milliseconds.
+pub(crate) fn incoming_at(stack: &Stack, body: &str, now: i64) -> Incoming {
     let url = stack.function_url("consumer/strapi");
     let mut headers = http::HeaderMap::new();
-    headers.insert("upstash-signature", signature(stack, &url, body.as_bytes()).parse().unwrap());
+    headers.insert("upstash-signature", signature_at(stack, &url, body.as_bytes(), now / 1_000).parse().unwrap());
     headers.insert(
         "upstash-message-id",
         "msg_26hZCxZCuWyyTWPmSVBrNB882AMRP8TsrTzVKVsUg4NWwrkBPUcHzhNjWvDGmXoDL".parse().unwrap(),

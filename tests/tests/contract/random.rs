@@ -1,27 +1,32 @@
-//! The table answers what the pure rules answer: random sequences of commands go to both.
+//! Random sequences of commands go to the pure rules and to a table, which must answer alike.
 
 use proptest::{prelude::*, test_runner::TestRunner};
 use surehook::{
+    digest::Sha256,
     identity::EventKey,
     ledger::{
-        Claim, DeadLetter, Failure, Lease, Record, Refused,
+        Claim, DeadLetter, Lease, Record, Refused, Status,
         rules::{self, Attempted, Burial},
     },
-    store::{LedgerError, Store},
+    outside,
+    store::{CommitError, LedgerError, Store, Writes},
 };
-use surehook_local::{dynamo::Dynamo, stack::TABLE};
-use tokio::net::TcpListener;
 
-const START: i64 = 1_790_000_000_000;
+use super::{START, failure, impossible, letter, touch};
+
+/// Sequences that are tried.
+const CASES: u32 = 96;
 
 #[derive(Debug, Clone)]
 enum Command {
     Claim { owner: u8, content: u8 },
     Complete { stale: bool },
+    CompleteWith { stale: bool },
     Fail { stale: bool },
     Bury,
     Replay,
     Purge,
+    Strand,
     Wait { seconds: i64 },
 }
 
@@ -33,6 +38,8 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
         1 => Just(Command::Bury),
         1 => Just(Command::Replay),
         1 => Just(Command::Purge),
+        1 => Just(Command::Strand),
+        2 => any::<bool>().prop_map(|stale| Command::CompleteWith { stale }),
         2 => (1..400_i64).prop_map(|seconds| Command::Wait { seconds }),
     ];
     proptest::collection::vec(command, 1..14)
@@ -45,24 +52,22 @@ struct World {
     record: Option<Record>,
     held: Option<Record>,
     letters: Vec<DeadLetter>,
+    committed: Vec<Lease>,
     now: i64,
 }
 
-#[test]
-fn random_commands_give_the_same_answers_on_rules_and_table() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let dynamo = runtime.block_on(async {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        Dynamo::start(listener, None, TABLE).await.unwrap()
-    });
+/// Plays random sequences, each on an event of its own.
+pub(super) fn play(runtime: &tokio::runtime::Runtime, store: &Store) {
     let mut runner =
-        TestRunner::new(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() });
+        TestRunner::new(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() });
+    // Keys of this run alone: a DynamoDB that serves many runs remembers their request tokens.
+    let run = Sha256::of(outside::new_id().as_bytes()).hex();
     let number = std::cell::Cell::new(0_u64);
     runner
         .run(&commands(), |commands| {
             number.set(number.get() + 1);
-            let key = EventKey::parse(&format!("{:064x}", number.get())).unwrap();
-            runtime.block_on(World::new(dynamo.store(TABLE), key).play(&commands));
+            let key = EventKey::parse(&format!("{}{:016x}", &run[..48], number.get())).unwrap();
+            runtime.block_on(World::new(store.clone(), key).play(&commands));
             Ok(())
         })
         .unwrap();
@@ -70,7 +75,7 @@ fn random_commands_give_the_same_answers_on_rules_and_table() {
 
 impl World {
     fn new(store: Store, key: EventKey) -> Self {
-        Self { store, key, record: None, held: None, letters: Vec::new(), now: START }
+        Self { store, key, record: None, held: None, letters: Vec::new(), committed: Vec::new(), now: START }
     }
 
     async fn play(mut self, commands: &[Command]) {
@@ -91,6 +96,8 @@ impl World {
             Command::Bury => self.bury().await,
             Command::Replay => self.replay().await,
             Command::Purge => self.purge().await,
+            Command::Strand => self.strand().await,
+            Command::CompleteWith { stale } => self.complete_with(*stale).await,
         }
     }
 
@@ -129,6 +136,45 @@ impl World {
         let expected = rules::complete(self.record.as_ref(), &lease(&held), &delivered, self.now, expires_at);
         let answer = self.store.complete(&self.key, &held, &delivered, self.now, expires_at).await;
         self.compare(expected, answer);
+    }
+
+    /// What is committed follows from the lease alone: a repetition must be the same request. Every other lease has writes
+    /// whose own condition fails.
+    async fn complete_with(&mut self, stale: bool) {
+        let Some(held) = self.belief(stale) else { return };
+        let (now, expires_at) = (held.updated_at + 1, held.updated_at / 1_000 + 300);
+        let expected = rules::complete(self.record.as_ref(), &lease(&held), &[], now, expires_at);
+        let is_repeated = self.committed.contains(&lease(&held));
+        if is_repeated && expected.is_err() {
+            // DynamoDB would recall its success of before, which the record of today does not show.
+            return;
+        }
+        let fails = held.fence % 2 == 0;
+        let writes =
+            Writes::from(if fails { vec![impossible(&self.store)] } else { vec![touch(&self.store, &self.key)] });
+        let answer = self.store.complete_with(&self.key, &held, &[], &writes, now, expires_at).await;
+        let stood = self.record.as_ref().is_some_and(|record| record.status == Status::Done);
+        match (expected, answer) {
+            (Ok(_), Err(CommitError::Condition(failed))) if fails && !stood => assert_eq!(failed.write, 0),
+            (Ok(expected), Ok(answer)) if !fails || stood => {
+                assert_eq!((expected.status, expected.fence), (answer.status, answer.fence));
+                self.committed.push(lease(&held));
+                self.record = Some(expected);
+            }
+            (Err(expected), Err(CommitError::Refused(answer))) => assert_eq!(expected, answer),
+            (expected, answer) => panic!("the rules say {expected:?}, the table {answer:?}"),
+        }
+    }
+
+    async fn strand(&mut self) {
+        let before = self.now - 60_000;
+        let expected = self.record.as_ref().and_then(|record| rules::strand(record, before, self.now).ok());
+        let mut stranded = 0;
+        for segment in surehook::store::stranded::Segment::all().filter(|_| expected.is_some()) {
+            stranded += self.store.strand(segment, before, self.now, || true).await.unwrap();
+        }
+        assert_eq!(stranded > 0, expected.is_some());
+        self.record = expected.or(self.record.take());
     }
 
     async fn fail(&mut self, stale: bool) {
@@ -196,115 +242,4 @@ impl World {
 
 fn lease(record: &Record) -> Lease {
     Lease { owner: record.owner.clone(), fence: record.fence }
-}
-
-fn failure() -> Failure {
-    Failure { class: "transient".into(), text: "503".into() }
-}
-
-/// A letter of an event, as the failure path would make it.
-pub(crate) fn letter(key: &EventKey, now: i64) -> DeadLetter {
-    DeadLetter {
-        key: key.clone(),
-        fence: 0,
-        at: now,
-        reason: "permanent".into(),
-        status: 489,
-        error: "x".into(),
-        fingerprint: "f".into(),
-        url: "https://h.example/strapi".into(),
-        path: Some("/strapi".into()),
-        source: "strapi".into(),
-        event_type: None,
-        method: "POST".into(),
-        headers: Default::default(),
-        message_id: "m".into(),
-        first_message_id: "m".into(),
-        rounds: 0,
-        size: 4,
-        body_sha256: String::new(),
-        redacted: false,
-        dlq_id: String::new(),
-        replaying: None,
-    }
-}
-
-#[tokio::test]
-async fn letters_of_any_size_survive_the_table() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let dynamo = Dynamo::start(listener, None, TABLE).await.unwrap();
-    let store = dynamo.store(TABLE);
-    for (number, size) in [0_usize, 1, 100_000, 3_000_000].into_iter().enumerate() {
-        let key = EventKey::parse(&format!("{number:064x}")).unwrap();
-        // Bytes that do not compress.
-        let mut state = 1_u64;
-        let body: Vec<u8> = std::iter::repeat_with(|| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as u8
-        })
-        .take(size)
-        .collect();
-        let burial = Burial {
-            content: "c".into(),
-            source: "strapi".into(),
-            event_type: None,
-            message_id: "m".into(),
-            failure: failure(),
-            now: START,
-        };
-        let written = store.bury(&burial, letter(&key, START), &body).await.unwrap();
-        let (read, read_body) = store.letter(&key, written.fence).await.unwrap().unwrap();
-        assert_eq!((read, read_body == body), (written, true), "{size} bytes");
-    }
-}
-
-#[tokio::test]
-async fn a_renewal_that_lost_its_race_is_not_a_win() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let dynamo = Dynamo::start(listener, None, TABLE).await.unwrap();
-    let store = dynamo.store(TABLE);
-    let key = EventKey::parse(&"b".repeat(64)).unwrap();
-    let claim = |owner: &str, now: i64| Claim {
-        owner: owner.into(),
-        content: "c".into(),
-        source: "strapi".into(),
-        event_type: None,
-        message_id: "m".into(),
-        now,
-        lease_until: now + 11_000,
-    };
-    let first = store.claim(&key, &claim("a", START)).await.unwrap();
-    let expires_at = START / 1_000 + 1;
-    store.complete(&key, &first, &[], START, expires_at).await.unwrap();
-    let later = START + 2_000;
-    let renewed = store.renew(&key, &claim("b", later), 1, expires_at).await.unwrap();
-    let nothing = Attempted { delivered: vec![], refused: vec![] };
-    store.fail(&key, &renewed, &nothing, &failure(), later).await.unwrap();
-    let lost = store.renew(&key, &claim("c", later), 1, expires_at).await.unwrap_err();
-    assert!(matches!(lost, LedgerError::Refused(Refused::Changed(_))), "{lost:?}");
-    let repeated = store.renew(&key, &claim("b", later), 1, expires_at).await;
-    assert!(repeated.is_err(), "its lease was given back");
-}
-
-#[tokio::test]
-async fn a_letter_that_was_buried_anew_survives_the_end_of_its_replay() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let dynamo = Dynamo::start(listener, None, TABLE).await.unwrap();
-    let store = dynamo.store(TABLE);
-    let key = EventKey::parse(&"a".repeat(64)).unwrap();
-    let burial = Burial {
-        content: "c".into(),
-        source: String::new(),
-        event_type: None,
-        message_id: "m".into(),
-        failure: failure(),
-        now: START,
-    };
-    let first = store.bury(&burial, letter(&key, START), b"body").await.unwrap();
-    store.begin_replay(&first, START).await.unwrap();
-    store.forget_replayed(&first).await.unwrap();
-    let again = store.bury(&burial, letter(&key, START), b"body").await.unwrap();
-    assert_eq!(again.id(), first.id(), "the record was forgotten, so its fence begins anew");
-    store.end_replay(&first, START).await.unwrap();
-    assert!(store.letter(&key, again.fence).await.unwrap().is_some());
 }

@@ -1,0 +1,160 @@
+//! The failure path, step by step: settle, bury, replay, purge.
+
+use surehook::ledger::{
+    Failure, Refused, Status,
+    rules::{self, Burial},
+};
+
+use crate::{
+    Ledger,
+    rules::strip,
+    step::{How, take},
+    world::{Beside, Event, Helper, Letter, Step, World, Write},
+};
+
+impl Ledger {
+    /// A helper goes on.
+    pub(crate) fn help(&self, world: &mut World, index: usize, how: How) {
+        match how {
+            How::Dies => {
+                take(&mut world.left.crashes);
+                world.helpers.remove(index);
+            }
+            How::Unanswered => {
+                take(&mut world.left.timeouts);
+                let helper = &world.helpers[index];
+                world.limbo.extend(helper.step.write().map(|write| (helper.event, write.clone())));
+                world.limbo.sort_by_cached_key(|entry| format!("{entry:?}"));
+            }
+            how => {
+                let helper = world.helpers[index].clone();
+                match self.next(world, &helper, how) {
+                    Some(step) => world.helpers[index].step = step,
+                    None => drop(world.helpers.remove(index)),
+                }
+            }
+        }
+    }
+
+    fn next(&self, world: &mut World, helper: &Helper, how: How) -> Option<Step> {
+        let real = Self::begin(world.epoch);
+        let event = &mut world.events[helper.event];
+        match &helper.step {
+            Step::Look(entry) => match event.record.as_ref().filter(|record| !record.is_expired(helper.now)) {
+                Some(r) if matches!(r.status, Status::Done | Status::Dead | Status::Purged) => {
+                    Some(Step::Delete(*entry))
+                }
+                Some(record) if record.is_leased(helper.now) => None,
+                _ if how == How::Buries || world.left.rounds == 0 => Some(Step::Bury(*entry)),
+                _ => Some(Step::Again(*entry)),
+            },
+            Step::Again(entry) => {
+                take(&mut world.left.rounds);
+                // QStash lets an entry be used once.
+                if event.dlq.remove(entry) {
+                    world.queue(helper.event);
+                }
+                None
+            }
+            Step::Bury(entry) => match rules::bury(event.record.as_ref(), &burial(helper)) {
+                Ok(dead) => Some(Step::Buried(*entry, Write::Swap(event.record.clone(), strip(dead), Beside::Put))),
+                Err(Refused::Done | Refused::Dead) => Some(Step::Delete(*entry)),
+                Err(_) => None,
+            },
+            Step::Buried(entry, write) => match event.apply(write, self, real) {
+                Ok(_) => Some(Step::Delete(*entry)),
+                Err(_) => Some(Step::Bury(*entry)),
+            },
+            Step::Delete(entry) => {
+                event.dlq.remove(entry);
+                None
+            }
+            Step::Replay(letter, None) => event.open(*letter, helper),
+            Step::Replay(letter, Some(write)) => match event.apply(write, self, real) {
+                Ok(_) => Some(Step::Publish(*letter)),
+                Err(_) => Some(Step::Replay(*letter, None)),
+            },
+            Step::Publish(letter) => {
+                // QStash remembers a deduplication id for a while only.
+                let is_known = !event.published.insert(*letter);
+                if !is_known || how == How::Buries {
+                    world.queue(helper.event);
+                }
+                Some(if self.ours { Step::EndReplay(*letter) } else { Step::Unrecord(*letter) })
+            }
+            Step::Unrecord(letter) => {
+                let id = Some(replay_id(*letter));
+                if event.record.as_ref().is_some_and(|r| r.status == Status::Retryable && r.replay == id) {
+                    event.record = None;
+                }
+                Some(Step::EndReplay(*letter))
+            }
+            Step::EndReplay(letter) => {
+                if event.letters.get(&letter.fence) == Some(&(*letter, true)) {
+                    event.letters.remove(&letter.fence);
+                }
+                Some(Step::Forget(*letter))
+            }
+            Step::Forget(letter) => {
+                if event.pending.get(&letter.fence) == Some(letter) {
+                    event.pending.remove(&letter.fence);
+                }
+                None
+            }
+            Step::Purge(letter, None) => event.purge(*letter, helper),
+            Step::Purge(letter, Some(write)) => match event.apply(write, self, real) {
+                Ok(_) => None,
+                Err(_) => Some(Step::Purge(*letter, None)),
+            },
+        }
+    }
+}
+
+impl Event {
+    fn open(&self, letter: Letter, helper: &Helper) -> Option<Step> {
+        let stands = self.letters.get(&letter.fence).is_some_and(|(found, _)| *found == letter);
+        let open = rules::replay(self.record.as_ref(), letter.fence, &replay_id(letter), helper.now).ok();
+        let write = Write::Swap(self.record.clone(), strip(open.filter(|_| stands)?), Beside::Mark(letter));
+        Some(self.unless_it_stands(write, Step::Publish(letter), |write| Step::Replay(letter, Some(write))))
+    }
+
+    fn purge(&self, letter: Letter, helper: &Helper) -> Option<Step> {
+        let expires_at = helper.now / 1_000 + crate::bounds::EPOCH / 1_000;
+        let id = replay_id(letter);
+        let purged = rules::purge(self.record.as_ref(), letter.fence, &id, helper.now, expires_at).ok()?;
+        let write = Write::Swap(self.record.clone(), strip(purged), Beside::Remove(letter));
+        Some(self.unless_it_stands(write, Step::Forget(letter), |write| Step::Purge(letter, Some(write))))
+    }
+
+    fn unless_it_stands(&self, write: Write, then: Step, otherwise: impl Fn(Write) -> Step) -> Step {
+        match &write {
+            Write::Swap(Some(old), new, _) if old == new => then,
+            _ => otherwise(write),
+        }
+    }
+}
+
+impl Step {
+    /// The write to the table that this step sends.
+    pub(crate) fn write(&self) -> Option<&Write> {
+        match self {
+            Self::Buried(_, write) | Self::Replay(_, Some(write)) | Self::Purge(_, Some(write)) => Some(write),
+            _ => None,
+        }
+    }
+}
+
+fn replay_id(letter: Letter) -> String {
+    format!("r{}.{}", letter.life, letter.fence)
+}
+
+fn burial(helper: &Helper) -> Burial {
+    Burial {
+        content: "c".to_owned(),
+        source: String::new(),
+        event_type: None,
+        message_id: String::new(),
+        failure: Failure { class: String::new(), text: String::new() },
+        now: helper.now,
+    }
+}

@@ -1,0 +1,93 @@
+//! The rules that run in production, and the holes that show that the checker would notice.
+
+use surehook::{
+    Millis,
+    ledger::{
+        Claim, Failure, Lease, Record, Refused, Status,
+        rules::{self, Attempted},
+    },
+};
+
+/// A check that is left out on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hole {
+    /// complete and fail do not ask whose lease it is.
+    Owner,
+    /// complete and fail do not ask which lease it is.
+    Fence,
+    /// complete does not ask whether the record is still running.
+    Status,
+    /// claim takes a live lease over.
+    Lease,
+    /// claim takes an expired record up as it is, instead of renewing it whole.
+    Expired,
+}
+
+/// The rules, with a hole or without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Rules {
+    /// What is left out.
+    pub hole: Option<Hole>,
+}
+
+impl Rules {
+    fn lacks(self, hole: Hole) -> bool {
+        self.hole == Some(hole)
+    }
+
+    pub(crate) fn claim(self, record: Option<&Record>, claim: &Claim) -> Result<Record, Refused> {
+        match record {
+            Some(record) if self.lacks(Hole::Lease) && record.status == Status::Running => {
+                rules::claim(Some(&Record { lease_until: 0, ..record.clone() }), claim)
+            }
+            Some(record) if self.lacks(Hole::Expired) && record.is_expired(claim.now) => {
+                let open = Record { status: Status::Retryable, expires_at: None, ..record.clone() };
+                rules::claim(Some(&open), claim).map(|taken| Record { expires_at: record.expires_at, ..taken })
+            }
+            _ => rules::claim(record, claim),
+        }
+    }
+
+    /// The lease as it is compared: a check that is left out sees what it wants to see.
+    fn seen(self, record: Option<&Record>, lease: &Lease) -> Lease {
+        let Some(record) = record else { return lease.clone() };
+        Lease {
+            owner: if self.lacks(Hole::Owner) { record.owner.clone() } else { lease.owner.clone() },
+            fence: if self.lacks(Hole::Fence) { record.fence } else { lease.fence },
+        }
+    }
+
+    pub(crate) fn complete(
+        self,
+        record: Option<&Record>,
+        lease: &Lease,
+        now: Millis,
+        expires_at: i64,
+    ) -> Result<Record, Refused> {
+        let lease = self.seen(record, lease);
+        let running = record
+            .filter(|_| self.lacks(Hole::Status))
+            .map(|record| Record { status: Status::Running, ..record.clone() });
+        rules::complete(running.as_ref().or(record), &lease, &[], now, expires_at)
+    }
+
+    pub(crate) fn fail(self, record: Option<&Record>, lease: &Lease, now: Millis) -> Result<Record, Refused> {
+        let nothing = Attempted { delivered: Vec::new(), refused: Vec::new() };
+        let failure = Failure { class: String::new(), text: String::new() };
+        rules::fail(record, &self.seen(record, lease), &nothing, &failure, now)
+    }
+}
+
+/// A record without what no rule reads to decide: times of writes, counts, texts, and the end of a lease that nobody
+/// holds. Worlds that differ only in these behave alike, which the test `bookkeeping_never_decides` shows.
+pub fn strip(record: Record) -> Record {
+    Record {
+        lease_until: if record.status == Status::Running { record.lease_until } else { 0 },
+        attempts: 0,
+        updated_at: 0,
+        last_error: None,
+        history: Vec::new(),
+        open_since: record.open_since.map(|_| 0),
+        ..record
+    }
+}

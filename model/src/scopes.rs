@@ -1,0 +1,198 @@
+//! What is explored, by name.
+
+use crate::{
+    Ledger,
+    bounds::{Clocks, Left, MARGIN},
+    rules::Rules,
+};
+
+/// A scope, with what it is about.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// What it is about.
+    pub name: &'static str,
+    /// What is explored.
+    pub ledger: Ledger,
+}
+
+/// Nothing goes wrong.
+pub const BASE: Ledger = Ledger {
+    rules: Rules { hole: None },
+    clocks: Clocks::Any(2),
+    ours: true,
+    transactional: true,
+    events: 1,
+    workers: 2,
+    helpers: 1,
+    left: Left {
+        deliveries: 0,
+        copies: 0,
+        crashes: 0,
+        timeouts: 0,
+        failures: 0,
+        exhausts: 0,
+        settles: 0,
+        rounds: 0,
+        replays: 0,
+        resumes: 0,
+        purges: 0,
+        epochs: 0,
+        strands: 0,
+        forgets: 0,
+        seconds: 0,
+    },
+};
+
+/// The scopes; `deep` ones take minutes and gigabytes instead of seconds.
+pub fn scopes(deep: bool) -> Vec<Scope> {
+    let more = u8::from(deep);
+    let mut scopes = vec![
+        scope(
+            "workers: crashes, lost answers, clocks that show anything",
+            Ledger {
+                clocks: Clocks::Any(2 + more),
+                workers: 3,
+                left: Left { deliveries: 3 + more, crashes: 1, timeouts: 2, failures: 1, strands: more, ..BASE.left },
+                ..BASE
+            },
+        ),
+        scope(
+            "workers whose effect is outside the table",
+            Ledger {
+                transactional: false,
+                left: Left { deliveries: 3 + more, crashes: 1, timeouts: 2, failures: 1, strands: 1, ..BASE.left },
+                ..BASE
+            },
+        ),
+        scope(
+            "lives: expiry, lazy deletion, renewal",
+            Ledger {
+                left: Left { deliveries: 3 + more, copies: 2, crashes: 1, timeouts: 1 + more, epochs: 2, ..BASE.left },
+                ..BASE
+            },
+        ),
+        scope(
+            "failure path: requeue and bury, by requeuer and sweep at once",
+            Ledger {
+                workers: 1 + usize::from(deep),
+                helpers: 2,
+                left: Left {
+                    deliveries: 2 + more,
+                    crashes: 1,
+                    timeouts: 1,
+                    failures: 1,
+                    exhausts: 1,
+                    settles: 2 + more,
+                    rounds: 1,
+                    ..BASE.left
+                },
+                ..BASE
+            },
+        ),
+        scope(
+            "replay and purge, by operator and sweep at once",
+            Ledger {
+                workers: 1,
+                helpers: 2,
+                left: Left {
+                    deliveries: 2 + more,
+                    crashes: 1,
+                    timeouts: 1,
+                    exhausts: 1 + more,
+                    settles: 1 + more,
+                    replays: 1 + more,
+                    resumes: 1,
+                    purges: 1,
+                    ..BASE.left
+                },
+                ..BASE
+            },
+        ),
+        scope(
+            "replay to an endpoint that is not ours",
+            Ledger {
+                ours: false,
+                helpers: 2,
+                left: Left {
+                    deliveries: 3 + more,
+                    crashes: 1 + more,
+                    timeouts: 1,
+                    settles: 3,
+                    replays: 2,
+                    resumes: 2,
+                    ..BASE.left
+                },
+                ..BASE
+            },
+        ),
+        scope(
+            "what QStash forgets",
+            Ledger {
+                left: Left {
+                    deliveries: 2 + more,
+                    crashes: 1,
+                    timeouts: 1,
+                    failures: 1,
+                    exhausts: 1,
+                    settles: 1,
+                    strands: 1,
+                    forgets: 1,
+                    ..BASE.left
+                },
+                ..BASE
+            },
+        ),
+        scope(
+            "clocks that differ by the margin: one handler at a time",
+            Ledger {
+                clocks: Clocks::Ahead(MARGIN),
+                transactional: false,
+                workers: 2 + usize::from(deep),
+                left: Left { deliveries: 3, crashes: 1, timeouts: 1, failures: 1, seconds: 6 + more, ..BASE.left },
+                ..BASE
+            },
+        ),
+        scope(
+            "two events",
+            Ledger {
+                events: 2,
+                workers: 2,
+                left: Left { deliveries: 3, crashes: 1, timeouts: 1, exhausts: 1, settles: 1, ..BASE.left },
+                ..BASE
+            },
+        ),
+    ];
+    scopes.extend(deep.then(everything));
+    scopes
+}
+
+/// A little of everything at once.
+fn everything() -> Scope {
+    scope(
+        "everything at once",
+        Ledger {
+            clocks: Clocks::Any(2),
+            helpers: 1,
+            left: Left {
+                deliveries: 3,
+                copies: 1,
+                crashes: 1,
+                timeouts: 1,
+                failures: 1,
+                exhausts: 1,
+                settles: 2,
+                rounds: 1,
+                replays: 1,
+                resumes: 1,
+                epochs: 1,
+                strands: 1,
+                ..BASE.left
+            },
+            ..BASE
+        },
+    )
+}
+
+fn scope(name: &'static str, ledger: Ledger) -> Scope {
+    Scope { name, ledger }
+}

@@ -1,0 +1,287 @@
+//! One contract for the ledger in DynamoDB, held on two engines: the embedded one and Amazon's own DynamoDB Local.
+//!
+//! The tests of [`dynamodb_local`] need a running DynamoDB Local; `.ci/contract` fetches one, starts it and runs
+//! them.
+
+mod random;
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures::future::join_all;
+use surehook::{
+    digest::Sha256,
+    identity::EventKey,
+    ledger::{
+        Claim, DeadLetter, Failure, Record, Refused, Status,
+        rules::{Attempted, Burial},
+    },
+    outside,
+    store::{
+        CommitError, LedgerError, Store, Writes,
+        dynamodb::types::{AttributeValue, Put, TransactWriteItem},
+        schema::create_table,
+    },
+};
+use surehook_local::{dynamo::Dynamo, stack::TABLE};
+use tokio::net::TcpListener;
+
+const START: i64 = 1_790_000_000_000;
+const WORKERS: usize = 64;
+/// Rounds of the race; `.ci/contract` asks for a thousand with `TEST_ROUNDS`.
+const ROUNDS: u64 = 50;
+
+/// Runs each test of the contract on each engine.
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test]
+            async fn $name() {
+                let dynamo = super::embedded().await;
+                super::$name(dynamo.store(super::TABLE)).await;
+            })*
+
+            #[test]
+            fn random_commands_give_the_same_answers_as_the_rules() {
+                let runtime = super::runtime();
+                let dynamo = runtime.block_on(super::embedded());
+                super::random::play(&runtime, &dynamo.store(super::TABLE));
+            }
+        }
+
+        mod dynamodb_local {
+            $(#[tokio::test]
+            #[ignore = "needs Amazon's DynamoDB Local; .ci/contract runs it"]
+            async fn $name() {
+                super::$name(super::amazons(stringify!($name)).await).await;
+            })*
+
+            #[test]
+            #[ignore = "needs Amazon's DynamoDB Local; .ci/contract runs it"]
+            fn random_commands_give_the_same_answers_as_the_rules() {
+                let runtime = super::runtime();
+                let store = runtime.block_on(super::amazons("random"));
+                super::random::play(&runtime, &store);
+            }
+        }
+    };
+}
+
+contract!(
+    of_64_workers_one_wins_in_each_round,
+    letters_of_any_size_survive,
+    a_renewal_that_lost_its_race_is_not_a_win,
+    a_letter_that_was_buried_anew_survives_the_end_of_its_replay,
+    a_burial_of_an_earlier_life_does_not_reach_into_the_next,
+    a_commit_with_writes_is_repeated_without_effect,
+    the_lost_lease_wins_over_the_handlers_own_condition,
+);
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn embedded() -> Dynamo {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    Dynamo::start(listener, None, TABLE).await.unwrap()
+}
+
+/// A table of its own on the DynamoDB Local that `TEST_DYNAMODB_URL` names.
+async fn amazons(test: &str) -> Store {
+    let url = outside::variable("TEST_DYNAMODB_URL").unwrap_or_else(|| panic!("set TEST_DYNAMODB_URL"));
+    let client = surehook_local::dynamo::client_of(&url);
+    let table = format!("{test:.40}-{}", outside::new_id());
+    create_table(&client, &table).await.unwrap();
+    Store::new(client, table)
+}
+
+async fn of_64_workers_one_wins_in_each_round(store: Store) {
+    let (store, key) = (Arc::new(store), fresh_key());
+    let rounds = outside::variable("TEST_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    for round in 1..=rounds {
+        let now = START + i64::try_from(round).unwrap();
+        let claims = (0..WORKERS).map(|worker| {
+            let (store, key) = (Arc::clone(&store), key.clone());
+            async move { store.claim(&key, &claim(&format!("{round}.{worker}"), now)).await }
+        });
+        let (won, lost): (Vec<_>, Vec<_>) = join_all(claims).await.into_iter().partition(Result::is_ok);
+        let [Ok(won)] = won.as_slice() else { panic!("{} winners in round {round}", won.len()) };
+        assert_eq!(won.fence, round, "nobody else's claim had an effect");
+        let in_progress =
+            |answer: &Result<Record, LedgerError>| matches!(answer, Err(LedgerError::Refused(Refused::InProgress(_))));
+        assert!(lost.iter().all(in_progress), "round {round}: {lost:?}");
+        store.fail(&key, won, &nothing(), &failure(), now).await.unwrap();
+    }
+    println!("{WORKERS} workers, {rounds} rounds, one winner in each");
+}
+
+async fn letters_of_any_size_survive(store: Store) {
+    for (number, size) in [0_usize, 1, 100_000, 3_000_000].into_iter().enumerate() {
+        let key = EventKey::parse(&format!("{number:064x}")).unwrap();
+        let body = noise(size);
+        let written = store.bury(&burial(START), letter(&key, START), &body).await.unwrap();
+        let (read, read_body) = store.letter(&key, written.fence).await.unwrap().unwrap();
+        assert_eq!((read, read_body == body), (written, true), "{size} bytes");
+    }
+}
+
+async fn a_renewal_that_lost_its_race_is_not_a_win(store: Store) {
+    let key = fresh_key();
+    let first = store.claim(&key, &claim("a", START)).await.unwrap();
+    let expires_at = START / 1_000 + 1;
+    store.complete(&key, &first, &[], START, expires_at).await.unwrap();
+    let later = START + 2_000;
+    let renewed = store.renew(&key, &claim("b", later), 1, expires_at).await.unwrap();
+    store.fail(&key, &renewed, &nothing(), &failure(), later).await.unwrap();
+    let lost = store.renew(&key, &claim("c", later), 1, expires_at).await.unwrap_err();
+    assert!(matches!(lost, LedgerError::Refused(Refused::Changed(_))), "{lost:?}");
+    let repeated = store.renew(&key, &claim("b", later), 1, expires_at).await;
+    assert!(repeated.is_err(), "its lease was given back");
+}
+
+/// Found by the model: a record that was forgotten begins its fences anew, so two burials may have the same name.
+async fn a_letter_that_was_buried_anew_survives_the_end_of_its_replay(store: Store) {
+    let key = fresh_key();
+    let first = store.bury(&burial(START), letter(&key, START), b"body").await.unwrap();
+    store.begin_replay(&first, START).await.unwrap();
+    store.forget_replayed(&first).await.unwrap();
+    let again = store.bury(&burial(START + 1), letter(&key, START + 1), b"body").await.unwrap();
+    assert_eq!(again.id(), first.id(), "the record was forgotten, so its fence begins anew");
+    store.end_replay(&first, START).await.unwrap();
+    assert!(store.letter(&key, again.fence).await.unwrap().is_some());
+    store.begin_replay(&again, START + 2).await.unwrap();
+    store.end_replay(&first, START).await.unwrap();
+    assert!(store.letter(&key, again.fence).await.unwrap().is_some(), "it is being replayed in its turn");
+    assert_eq!(store.pending_replays().await.unwrap().len(), 1, "and that replay is still known");
+    assert!(store.begin_replay(&first, START + 3).await.is_err(), "nobody replays what is no more");
+}
+
+/// Found by the model: status and fence alone do not tell two lives of a record apart.
+async fn a_burial_of_an_earlier_life_does_not_reach_into_the_next(store: Store) {
+    let key = fresh_key();
+    let first = store.bury(&burial(START), letter(&key, START), b"body").await.unwrap();
+    store.begin_replay(&first, START + 1).await.unwrap();
+    store.forget_replayed(&first).await.unwrap();
+    let second = store.bury(&burial(START + 2), letter(&key, START + 2), b"body").await.unwrap();
+    let expires_at = START / 1_000 + 60;
+    assert!(store.purge(&first, START + 3, expires_at).await.is_err(), "the letter of the first life is gone");
+    let record = store.record(&key).await.unwrap().unwrap();
+    assert_eq!((record.status, record.fence), (Status::Dead, second.fence));
+}
+
+async fn a_commit_with_writes_is_repeated_without_effect(store: Store) {
+    let key = fresh_key();
+    let held = store.claim(&key, &claim("a", START)).await.unwrap();
+    for _ in 0..3 {
+        let writes = Writes::from(vec![touch(&store, &key)]);
+        let done = store.complete_with(&key, &held, &[], &writes, START + 1, START / 1_000 + 60).await.unwrap();
+        assert_eq!(done.status, Status::Done);
+    }
+}
+
+async fn the_lost_lease_wins_over_the_handlers_own_condition(store: Store) {
+    let key = fresh_key();
+    let held = store.claim(&key, &claim("a", START)).await.unwrap();
+    let commit = async || {
+        let writes = Writes::from(vec![touch(&store, &key), impossible(&store)]);
+        store.complete_with(&key, &held, &[], &writes, START + 1, START / 1_000 + 60).await.unwrap_err()
+    };
+    let own = commit().await;
+    assert!(matches!(&own, CommitError::Condition(failed) if failed.write == 1), "{own:?}");
+    store.claim(&key, &claim("b", START + 60_000)).await.unwrap();
+    let lost = commit().await;
+    assert!(matches!(lost, CommitError::Refused(Refused::Changed(Some(Status::Running)))), "{lost:?}");
+}
+
+/// A key that no other run had: a DynamoDB that serves many runs remembers their request tokens.
+fn fresh_key() -> EventKey {
+    EventKey::parse(&Sha256::of(outside::new_id().as_bytes()).hex()).unwrap()
+}
+
+fn claim(owner: &str, now: i64) -> Claim {
+    Claim {
+        owner: owner.into(),
+        content: "c".into(),
+        source: "strapi".into(),
+        event_type: None,
+        message_id: "m".into(),
+        now,
+        lease_until: now + 11_000,
+    }
+}
+
+fn nothing() -> Attempted {
+    Attempted { delivered: vec![], refused: vec![] }
+}
+
+fn burial(now: i64) -> Burial {
+    Burial {
+        content: "c".into(),
+        source: String::new(),
+        event_type: None,
+        message_id: "m".into(),
+        failure: failure(),
+        now,
+    }
+}
+
+/// Bytes that do not compress.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    std::iter::repeat_with(next).take(size).collect()
+}
+
+fn item(pk: &str) -> HashMap<String, AttributeValue> {
+    ["pk", "sk"].into_iter().map(|name| (name.to_owned(), AttributeValue::S(pk.to_owned()))).collect()
+}
+
+fn put(table: &str, pk: &str, condition: Option<&str>) -> TransactWriteItem {
+    let put = Put::builder().table_name(table).set_item(Some(item(pk)));
+    TransactWriteItem::builder()
+        .put(put.set_condition_expression(condition.map(str::to_owned)).build().unwrap())
+        .build()
+}
+
+/// A write of a handler's own, beside the ledger's keys.
+fn touch(store: &Store, key: &EventKey) -> TransactWriteItem {
+    put(store.table(), &format!("mine#{key}"), None)
+}
+
+/// A write whose condition never holds.
+fn impossible(store: &Store) -> TransactWriteItem {
+    put(store.table(), "nowhere", Some("attribute_exists(pk)"))
+}
+
+fn failure() -> Failure {
+    Failure { class: "transient".into(), text: "503".into() }
+}
+
+/// A letter of an event, as the failure path would make it.
+pub(crate) fn letter(key: &EventKey, now: i64) -> DeadLetter {
+    DeadLetter {
+        key: key.clone(),
+        fence: 0,
+        at: now,
+        reason: "permanent".into(),
+        status: 489,
+        error: "x".into(),
+        fingerprint: "f".into(),
+        url: "https://h.example/strapi".into(),
+        path: Some("/strapi".into()),
+        source: "strapi".into(),
+        event_type: None,
+        method: "POST".into(),
+        headers: Default::default(),
+        message_id: "m".into(),
+        first_message_id: "m".into(),
+        rounds: 0,
+        size: 4,
+        body_sha256: String::new(),
+        redacted: false,
+        dlq_id: String::new(),
+        replaying: None,
+    }
+}

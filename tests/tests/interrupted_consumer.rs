@@ -1,0 +1,137 @@
+//! Whatever fails between any two steps of the consumer, QStash's next deliveries bring the event to its end: once, where
+//! the effect is in the table; and where it is at an HTTP destination, at least once and always with the same `webhook-id`.
+
+use std::{sync::Arc, time::Duration};
+
+use surehook::{
+    ledger::Status,
+    outside,
+    store::dynamodb::types::{AttributeValue, TransactWriteItem, Update},
+    web::{Answer, Moment, Outcome},
+};
+use surehook_consumer::{Attempt, Consumer, Effects, Event, Handler, HandlerError, routes::RoutesCache};
+use surehook_local::{Stack, receiver::Reaction, stack::TABLE};
+use tokio::time::Instant;
+
+use crate::support::{
+    accepted, apply,
+    consumer::{consumer_with, incoming_at, with_handler},
+    event,
+    fuse::{Fault, Fuse},
+    received, record, stack,
+};
+
+/// More than the steps of any path.
+const MOST_STEPS: usize = 20;
+/// Longer than a lease, in milliseconds.
+const LATER: i64 = 60_000;
+
+/// Counts events in the table, each under a key of its own.
+struct Counting;
+
+impl Handler for Counting {
+    async fn handle(&self, event: &Event, _: &Attempt) -> Result<Effects, HandlerError> {
+        let update = Update::builder()
+            .table_name(TABLE)
+            .key("pk", AttributeValue::S(format!("count#{}", event.key)))
+            .key("sk", AttributeValue::S("count".into()))
+            .update_expression("ADD times :one")
+            .expression_attribute_values(":one", AttributeValue::N("1".into()));
+        Ok(Effects::writing(vec![TransactWriteItem::builder().update(update.build().unwrap()).build()]))
+    }
+}
+
+/// One delivery at a time of the test's choice, to a function that Lambda gives two seconds.
+async fn deliver<H: Handler>(consumer: &Consumer<H>, stack: &Stack, body: &str, now: i64) -> Answer {
+    let moment = Moment { now, started: Instant::now(), deadline: Some(Instant::now() + Duration::from_secs(2)) };
+    consumer.call(incoming_at(stack, body, now), moment).await
+}
+
+/// Delivers through the fuse, then again without it until the consumer takes it, as QStash does.
+async fn play<H: Handler>(
+    stack: &Stack,
+    fuse: &Fuse,
+    (step, fault): (usize, Fault),
+    handler: impl Fn(Consumer<surehook_consumer::deliver::Deliverer>) -> Consumer<H>,
+) -> (String, Option<String>, bool) {
+    let body = event(&format!("{fault:?} {step}"));
+    let routes = Arc::new(RoutesCache::new(fuse.store()));
+    let consumer = handler(consumer_with(stack, fuse.store(), routes));
+    let start = outside::now();
+    fuse.arm(step, fault);
+    let first = deliver(&consumer, stack, &body, start).await;
+    let hit = fuse.disarm();
+    // A process that was killed answered nobody.
+    let answered = is_taken(&first) && !(fault == Fault::Killed && hit.is_some());
+    let mut taken = answered;
+    for round in 1..=3 {
+        if !taken {
+            taken = is_taken(&deliver(&consumer, stack, &body, start + round * LATER).await);
+        }
+    }
+    assert!(taken, "{fault:?} {step}: {hit:?}");
+    assert_eq!(record(stack, &body).await.unwrap().status, Status::Done, "{fault:?} {step}: {hit:?}");
+    (body, hit, answered)
+}
+
+fn is_taken(answer: &Answer) -> bool {
+    matches!(answer.outcome, Outcome::Processed | Outcome::Duplicate)
+}
+
+#[tokio::test]
+async fn an_effect_in_the_table_happens_once_whatever_fails() {
+    let stack = stack().await;
+    let fuse = Fuse::new(&stack).await;
+    let mut points = 0;
+    for fault in Fault::ALL {
+        let mut hits = Vec::new();
+        for step in 0..MOST_STEPS {
+            let (body, hit, _) = play(&stack, &fuse, (step, fault), |consumer| with_handler(consumer, Counting)).await;
+            assert_eq!(times(&stack, &body).await, 1, "{fault:?} {step}: {hit:?}");
+            let Some(hit) = hit else { break };
+            hits.push(hit);
+        }
+        points += hits.len();
+        println!("consumer with writes of its own, {fault:?} at each of {}: {}", hits.len(), hits.join(", "));
+        assert_eq!(hits, ["GetItem", "UpdateItem", "TransactWriteItems"]);
+    }
+    println!("consumer with writes of its own: {points} points");
+}
+
+#[tokio::test]
+async fn an_effect_at_a_destination_happens_at_least_once_and_under_one_id_whatever_fails() {
+    let stack = stack().await;
+    let fuse = Fuse::new(&stack).await;
+    apply(&stack, &format!("[[route]]\nname = \"shop\"\nsource = \"strapi\"\nurl = \"{}/shop\"\n", fuse.receiver_url))
+        .await;
+    stack.receiver.react(|_| Reaction::status(200));
+    let mut points = 0;
+    for fault in Fault::ALL {
+        let mut hits = Vec::new();
+        for step in 0..MOST_STEPS {
+            let (body, hit, answered) = play(&stack, &fuse, (step, fault), |consumer| consumer).await;
+            let times = accepted(&stack, &body);
+            let ids: std::collections::BTreeSet<_> =
+                received(&stack, &body).iter().map(|sent| sent.header("webhook-id").unwrap().to_owned()).collect();
+            assert_eq!(ids.len(), 1, "{fault:?} {step}: {hit:?}");
+            // Who answered 2xx is never followed by a second delivery. Otherwise the destination may have accepted without
+            // our knowing, which HTTP cannot tell.
+            assert!(times == 1 || (times == 2 && !answered), "{fault:?} {step}: {times} times, {hit:?}");
+            let Some(hit) = hit else { break };
+            hits.push(if times == 1 { hit } else { format!("{hit} (sent twice)") });
+        }
+        points += hits.len();
+        println!("consumer with a destination, {fault:?} at each of {}: {}", hits.len(), hits.join(", "));
+        assert_eq!(hits.len(), 4, "routes, claim, destination, complete");
+    }
+    println!("consumer with a destination: {points} points");
+}
+
+async fn times(stack: &Stack, body: &str) -> u32 {
+    let key = |text: String| AttributeValue::S(text);
+    let request = stack.dynamo.client().get_item().table_name(TABLE).consistent_read(true);
+    let request =
+        request.key("pk", key(format!("count#{}", crate::support::key(stack, body)))).key("sk", key("count".into()));
+    let item = request.send().await.unwrap().item.unwrap_or_default();
+    item.get("times").map_or(0, |times| times.as_n().unwrap().parse().unwrap())
+}
