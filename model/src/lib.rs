@@ -95,22 +95,31 @@ pub struct Explored {
 }
 
 impl Ledger {
-    /// Explores everything within the bounds, the shortest paths first.
+    /// Explores everything within the bounds, the shortest paths first, so that what is broken is told in the fewest steps.
     pub fn explore(self) -> Explored {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let checker = self.checker().threads(threads).spawn_bfs().join();
-        let discoveries = checker.discoveries();
-        let path = |name| discoveries.get(name).map(|path| path.clone().into_actions());
-        let names = |promises: &[promises::Promise]| promises.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-        let broken = names(&promises::ALWAYS)
-            .into_iter()
-            .filter_map(|name| Some((name, path(name)?.into_iter().map(|action| format!("{action:?}")).collect())));
-        let unreached = names(&promises::SOMETIMES).into_iter().filter(|name| !discoveries.contains_key(name));
-        Explored {
-            states: checker.unique_state_count(),
-            depth: checker.max_depth(),
-            broken: broken.collect(),
-            unreached: unreached.collect(),
-        }
+        explored(&self.checker().threads(threads).spawn_bfs().join())
+    }
+
+    /// Explores everything within the bounds, one path to its end before the next: that takes far less memory.
+    pub fn explore_deep(self) -> Explored {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        explored(&self.checker().threads(threads).spawn_dfs().join())
+    }
+}
+
+fn explored(checker: &impl Checker<Ledger>) -> Explored {
+    let discoveries = checker.discoveries();
+    let path = |name| discoveries.get(name).map(|path| path.clone().into_actions());
+    let names = |promises: &[promises::Promise]| promises.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let broken = names(&promises::ALWAYS)
+        .into_iter()
+        .filter_map(|name| Some((name, path(name)?.into_iter().map(|action| format!("{action:?}")).collect())));
+    let unreached = names(&promises::SOMETIMES).into_iter().filter(|name| !discoveries.contains_key(name));
+    Explored {
+        states: checker.unique_state_count(),
+        depth: checker.max_depth(),
+        broken: broken.collect(),
+        unreached: unreached.collect(),
     }
 }

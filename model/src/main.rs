@@ -3,14 +3,23 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use surehook_model::scopes::scopes;
+use surehook_model::scopes::{Size, scopes};
 
 fn main() -> ExitCode {
-    let deep = std::env::args().any(|argument| argument == "--deep");
+    let size = match std::env::args().nth(1).as_deref() {
+        None => Size::Full,
+        Some("--quick") => Size::Quick,
+        Some("--deep") => Size::Deep,
+        Some(other) => {
+            println!("{other} is unknown. Usage: surehook-model [--quick|--deep]");
+            return ExitCode::FAILURE;
+        }
+    };
     let (mut failed, mut total) = (false, 0);
-    for scope in scopes(deep) {
+    for scope in scopes(size) {
         let began = Instant::now();
-        let explored = scope.ledger.explore();
+        let ledger = scope.ledger;
+        let explored = if size == Size::Deep { ledger.explore_deep() } else { ledger.explore() };
         let (states, depth, took) = (explored.states, explored.depth, began.elapsed().as_secs_f64());
         println!("{:<62} {states:>10} states, {depth:>3} steps deep, {took:>4.0} s", scope.name);
         total += states;

@@ -15,7 +15,7 @@ pub struct Scope {
     pub ledger: Ledger,
 }
 
-/// Nothing goes wrong.
+/// Nothing goes wrong: what a scope adds, it says.
 pub const BASE: Ledger = Ledger {
     rules: Rules { hole: None },
     clocks: Clocks::Any(2),
@@ -43,16 +43,35 @@ pub const BASE: Ledger = Ledger {
     },
 };
 
-/// The scopes; `deep` ones take minutes and gigabytes instead of seconds.
-pub fn scopes(deep: bool) -> Vec<Scope> {
-    let more = u8::from(deep);
-    let mut scopes = vec![
+/// How far to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Size {
+    /// Seconds: with every test run.
+    Quick,
+    /// Minutes: before a change lands.
+    Full,
+    /// An hour, and gigabytes.
+    Deep,
+}
+
+/// The scopes of a size.
+pub fn scopes(size: Size) -> Vec<Scope> {
+    let more = u8::from(size >= Size::Full);
+    let most = u8::from(size >= Size::Deep);
+    let many = more + most;
+    vec![
         scope(
             "workers: crashes, lost answers, clocks that show anything",
             Ledger {
-                clocks: Clocks::Any(2 + more),
-                workers: 3,
-                left: Left { deliveries: 3 + more, crashes: 1, timeouts: 2, failures: 1, strands: more, ..BASE.left },
+                workers: 2 + usize::from(more),
+                left: Left {
+                    deliveries: 3 + most,
+                    crashes: 1,
+                    timeouts: 1 + more,
+                    failures: 1,
+                    strands: more,
+                    ..BASE.left
+                },
                 ..BASE
             },
         ),
@@ -60,24 +79,38 @@ pub fn scopes(deep: bool) -> Vec<Scope> {
             "workers whose effect is outside the table",
             Ledger {
                 transactional: false,
-                left: Left { deliveries: 3 + more, crashes: 1, timeouts: 2, failures: 1, strands: 1, ..BASE.left },
+                left: Left {
+                    deliveries: 3 + most,
+                    crashes: 1,
+                    timeouts: 1 + more,
+                    failures: 1,
+                    strands: 1,
+                    ..BASE.left
+                },
                 ..BASE
             },
         ),
         scope(
             "lives: expiry, lazy deletion, renewal",
             Ledger {
-                left: Left { deliveries: 3 + more, copies: 2, crashes: 1, timeouts: 1 + more, epochs: 2, ..BASE.left },
+                left: Left {
+                    deliveries: 3 + most,
+                    copies: 1 + more,
+                    timeouts: 1,
+                    crashes: more,
+                    epochs: 2,
+                    ..BASE.left
+                },
                 ..BASE
             },
         ),
         scope(
             "failure path: requeue and bury, by requeuer and sweep at once",
             Ledger {
-                workers: 1 + usize::from(deep),
+                workers: 1 + usize::from(more),
                 helpers: 2,
                 left: Left {
-                    deliveries: 2 + more,
+                    deliveries: 2 + most,
                     crashes: 1,
                     timeouts: 1,
                     failures: 1,
@@ -95,12 +128,12 @@ pub fn scopes(deep: bool) -> Vec<Scope> {
                 workers: 1,
                 helpers: 2,
                 left: Left {
-                    deliveries: 2 + more,
+                    deliveries: 2 + most,
                     crashes: 1,
                     timeouts: 1,
                     exhausts: 1 + more,
                     settles: 1 + more,
-                    replays: 1 + more,
+                    replays: 1 + most,
                     resumes: 1,
                     purges: 1,
                     ..BASE.left
@@ -114,12 +147,12 @@ pub fn scopes(deep: bool) -> Vec<Scope> {
                 ours: false,
                 helpers: 2,
                 left: Left {
-                    deliveries: 3 + more,
-                    crashes: 1 + more,
+                    deliveries: 2 + many,
+                    crashes: 1,
                     timeouts: 1,
-                    settles: 3,
+                    settles: 2 + many,
                     replays: 2,
-                    resumes: 2,
+                    resumes: 1 + more,
                     ..BASE.left
                 },
                 ..BASE
@@ -129,12 +162,12 @@ pub fn scopes(deep: bool) -> Vec<Scope> {
             "what QStash forgets",
             Ledger {
                 left: Left {
-                    deliveries: 2 + more,
+                    deliveries: 2,
                     crashes: 1,
                     timeouts: 1,
                     failures: 1,
                     exhausts: 1,
-                    settles: 1,
+                    settles: 1 + most,
                     strands: 1,
                     forgets: 1,
                     ..BASE.left
@@ -147,8 +180,8 @@ pub fn scopes(deep: bool) -> Vec<Scope> {
             Ledger {
                 clocks: Clocks::Ahead(MARGIN),
                 transactional: false,
-                workers: 2 + usize::from(deep),
-                left: Left { deliveries: 3, crashes: 1, timeouts: 1, failures: 1, seconds: 6 + more, ..BASE.left },
+                workers: 2 + usize::from(most),
+                left: Left { deliveries: 3, crashes: 1, timeouts: 1, failures: more, seconds: 6, ..BASE.left },
                 ..BASE
             },
         ),
@@ -156,41 +189,33 @@ pub fn scopes(deep: bool) -> Vec<Scope> {
             "two events",
             Ledger {
                 events: 2,
-                workers: 2,
-                left: Left { deliveries: 3, crashes: 1, timeouts: 1, exhausts: 1, settles: 1, ..BASE.left },
+                left: Left { deliveries: 3, crashes: more, timeouts: 1, exhausts: more, settles: more, ..BASE.left },
                 ..BASE
             },
         ),
-    ];
-    scopes.extend(deep.then(everything));
-    scopes
-}
-
-/// A little of everything at once.
-fn everything() -> Scope {
-    scope(
-        "everything at once",
-        Ledger {
-            clocks: Clocks::Any(2),
-            helpers: 1,
-            left: Left {
-                deliveries: 3,
-                copies: 1,
-                crashes: 1,
-                timeouts: 1,
-                failures: 1,
-                exhausts: 1,
-                settles: 2,
-                rounds: 1,
-                replays: 1,
-                resumes: 1,
-                epochs: 1,
-                strands: 1,
-                ..BASE.left
+        scope(
+            "everything at once",
+            Ledger {
+                clocks: Clocks::Any(1 + more),
+                left: Left {
+                    deliveries: 2 + most,
+                    copies: most,
+                    crashes: 1,
+                    timeouts: more,
+                    failures: 1,
+                    exhausts: 1,
+                    settles: 1 + most,
+                    rounds: most,
+                    replays: 1,
+                    resumes: 1,
+                    epochs: 1,
+                    strands: more,
+                    ..BASE.left
+                },
+                ..BASE
             },
-            ..BASE
-        },
-    )
+        ),
+    ]
 }
 
 fn scope(name: &'static str, ledger: Ledger) -> Scope {

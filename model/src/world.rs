@@ -250,7 +250,9 @@ impl Event {
             Write::Complete(lease, ..) | Write::Fail(lease, _) if !holds(before, lease) => Some(Broken::StaleWrite),
             _ => None,
         };
-        if before.is_none() || matches!(write, Write::Renew(..)) {
+        // A burial over what is finished finds it expired, and begins a new life too.
+        let is_finished = |record: &Record| matches!(record.status, Status::Done | Status::Purged);
+        if before.is_none_or(is_finished) {
             self.known.commits = 0;
             self.known.lives += 1;
         }
