@@ -71,17 +71,17 @@ fn verdicts(record: &Record, now: i64) -> Vec<Result<Record, Refused>> {
     };
     let nothing = Attempted { delivered: Vec::new(), refused: Vec::new() };
     let lease = Lease { owner: "w0".into(), fence: 2 };
-    let record = Some(record);
+    let some = Some(record);
     vec![
-        rules::claim(record, &claim("w0")),
-        rules::claim(record, &claim("w1")),
-        rules::renew(record.unwrap(), &claim("w0"), 2, 9),
-        rules::complete(record, &lease, &[], now, 99),
-        rules::fail(record, &lease, &nothing, &failure(), now),
-        rules::bury(record, &burial),
-        rules::replay(record, 2, "r0", now),
-        rules::purge(record, 2, "r0", now, 99),
-        rules::strand(record.unwrap(), now - 10_000, now),
+        rules::claim(some, &claim("w0")),
+        rules::claim(some, &claim("w1")),
+        rules::renew(record, &claim("w0"), 2, 9),
+        rules::complete(some, &lease, &[], now, 99),
+        rules::fail(some, &lease, &nothing, &failure(), now),
+        rules::bury(some, &burial),
+        rules::replay(some, 2, "r0", now),
+        rules::purge(some, 2, "r0", now, 99),
+        rules::strand(record, now - 10_000, now),
     ]
 }
 
