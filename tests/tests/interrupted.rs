@@ -116,7 +116,7 @@ macro_rules! at_every_step {
 
             async fn interrupt(fault: Fault) {
                 let stack = quiet_stack().await;
-                let fuse = Fuse::new(&stack).await;
+                let fuse = Fuse::new(&stack);
                 let mut hits = Vec::new();
                 for step in 0..MOST_STEPS {
                     let name = format!("{fault:?} {step}");

@@ -6,16 +6,15 @@ use std::{sync::Arc, time::Duration};
 use surehook::{
     ledger::Status,
     outside,
-    store::dynamodb::types::{AttributeValue, TransactWriteItem, Update},
     web::{Answer, Moment, Outcome},
 };
-use surehook_consumer::{Attempt, Consumer, Effects, Event, Handler, HandlerError, routes::RoutesCache};
-use surehook_local::{Stack, receiver::Reaction, stack::TABLE};
+use surehook_consumer::{Consumer, Handler, routes::RoutesCache};
+use surehook_local::{Stack, receiver::Reaction};
 use tokio::time::Instant;
 
 use crate::support::{
     accepted, apply,
-    consumer::{consumer_with, incoming_at, with_handler},
+    consumer::{Counting, consumer_with, incoming_at, times_counted, with_handler},
     event,
     fuse::{Fault, Fuse},
     received, record, stack,
@@ -25,21 +24,6 @@ use crate::support::{
 const MOST_STEPS: usize = 20;
 /// Longer than a lease, in milliseconds.
 const LATER: i64 = 60_000;
-
-/// Counts events in the table, each under a key of its own.
-struct Counting;
-
-impl Handler for Counting {
-    async fn handle(&self, event: &Event, _: &Attempt) -> Result<Effects, HandlerError> {
-        let update = Update::builder()
-            .table_name(TABLE)
-            .key("pk", AttributeValue::S(format!("count#{}", event.key)))
-            .key("sk", AttributeValue::S("count".into()))
-            .update_expression("ADD times :one")
-            .expression_attribute_values(":one", AttributeValue::N("1".into()));
-        Ok(Effects::writing(vec![TransactWriteItem::builder().update(update.build().unwrap()).build()]))
-    }
-}
 
 /// One delivery at a time of the test's choice, to a function that Lambda gives two seconds.
 async fn deliver<H: Handler>(consumer: &Consumer<H>, stack: &Stack, body: &str, now: i64) -> Answer {
@@ -81,13 +65,13 @@ fn is_taken(answer: &Answer) -> bool {
 #[tokio::test]
 async fn an_effect_in_the_table_happens_once_whatever_fails() {
     let stack = stack().await;
-    let fuse = Fuse::new(&stack).await;
+    let fuse = Fuse::new(&stack);
     let mut points = 0;
     for fault in Fault::ALL {
         let mut hits = Vec::new();
         for step in 0..MOST_STEPS {
             let (body, hit, _) = play(&stack, &fuse, (step, fault), |consumer| with_handler(consumer, Counting)).await;
-            assert_eq!(times(&stack, &body).await, 1, "{fault:?} {step}: {hit:?}");
+            assert_eq!(times_counted(&stack, &body).await, 1, "{fault:?} {step}: {hit:?}");
             let Some(hit) = hit else { break };
             hits.push(hit);
         }
@@ -101,9 +85,12 @@ async fn an_effect_in_the_table_happens_once_whatever_fails() {
 #[tokio::test]
 async fn an_effect_at_a_destination_happens_at_least_once_and_under_one_id_whatever_fails() {
     let stack = stack().await;
-    let fuse = Fuse::new(&stack).await;
-    apply(&stack, &format!("[[route]]\nname = \"shop\"\nsource = \"strapi\"\nurl = \"{}/shop\"\n", fuse.receiver_url))
-        .await;
+    let fuse = Fuse::new(&stack);
+    apply(
+        &stack,
+        &format!("[[route]]\nname = \"shop\"\nsource = \"strapi\"\nurl = \"{}/shop\"\n", fuse.receiver_url()),
+    )
+    .await;
     stack.receiver.react(|_| Reaction::status(200));
     let mut points = 0;
     for fault in Fault::ALL {
@@ -125,13 +112,4 @@ async fn an_effect_at_a_destination_happens_at_least_once_and_under_one_id_whate
         assert_eq!(hits.len(), 4, "routes, claim, destination, complete");
     }
     println!("consumer with a destination: {points} points");
-}
-
-async fn times(stack: &Stack, body: &str) -> u32 {
-    let key = |text: String| AttributeValue::S(text);
-    let request = stack.dynamo.client().get_item().table_name(TABLE).consistent_read(true);
-    let request =
-        request.key("pk", key(format!("count#{}", crate::support::key(stack, body)))).key("sk", key("count".into()));
-    let item = request.send().await.unwrap().item.unwrap_or_default();
-    item.get("times").map_or(0, |times| times.as_n().unwrap().parse().unwrap())
 }

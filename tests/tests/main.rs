@@ -14,6 +14,7 @@
 //! | [`qstash_server`] | our QStash keeps to the protocol |
 //! | [`starting`] | what can't start says why |
 //! | [`stranded`] | what nobody will bring again is found and shown |
+//! | [`weather`] | DynamoDB throttles, fails, hangs: the consumer answers in time, and loses nothing |
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -29,3 +30,4 @@ mod qstash_server;
 mod starting;
 mod stranded;
 mod support;
+mod weather;

@@ -27,7 +27,7 @@ use surehook::{
     telemetry::{Line, Metric, Telemetry},
     web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
 };
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use commit::Ending;
 pub use handler::{Attempt, Effects, Event, Handler, HandlerError};
@@ -83,7 +83,8 @@ impl<H: Handler> Consumer<H> {
         if verified.body().len() > self.max_body_bytes {
             return Err(Outcome::TooLarge.into());
         }
-        let (event, content) = self.name_event(&verified, &request, trace).await?;
+        let named = timeout_at(self.limit(moment), self.name_event(&verified, &request, trace)).await;
+        let (event, content) = named.unwrap_or_else(|_elapsed| Err(Outcome::StoreAway.into()))?;
         let claim = self.claim_of(&event, content, request.request_id, trace, moment);
         let record = self.claim(&event.key, &claim, moment).await?;
         trace.attempt = record.attempts;
@@ -153,10 +154,8 @@ impl<H: Handler> Consumer<H> {
         }
     }
 
-    /// Takes the lease within the handler's own time, so that a slow table leaves time to answer.
     async fn claim(&self, key: &EventKey, claim: &Claim, moment: Moment) -> Result<Record, Answer> {
-        let limit = moment.work_until(self.handler_timeout);
-        let claimed = match timeout_at(limit, self.claim_or_renew(key, claim)).await {
+        let claimed = match timeout_at(self.limit(moment), self.claim_or_renew(key, claim)).await {
             Ok(claimed) => claimed,
             Err(_elapsed) => return Err(Answer::about(key, Outcome::StoreAway)),
         };
@@ -196,8 +195,14 @@ impl<H: Handler> Consumer<H> {
             delivered: record.delivered.clone(),
             refused: record.refused.clone(),
             now: moment.now,
-            deadline: moment.work_until(self.handler_timeout),
+            deadline: self.limit(moment),
         }
+    }
+
+    /// The end of the handler's time, and of all that comes before the handler: a slow table must leave time to answer, and
+    /// no handler may start when its lease is nearly over.
+    fn limit(&self, moment: Moment) -> Instant {
+        moment.work_until(self.handler_timeout)
     }
 
     /// Runs the handler until its deadline. A panic is a defect of the handler, not a verdict on the event.

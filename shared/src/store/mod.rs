@@ -57,27 +57,27 @@ pub struct Capacity {
     pub read: f64,
 }
 
+/// The time-outs and retries of all our calls. They are short, because a throttled call must leave time to answer QStash;
+/// callers that have less time left drop the call, retries and all.
+pub fn limited(config: aws_sdk_dynamodb::config::Builder) -> aws_sdk_dynamodb::config::Builder {
+    let time_outs = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .operation_attempt_timeout(Duration::from_secs(2))
+        .operation_timeout(Duration::from_secs(5))
+        .build();
+    config.retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(time_outs)
+}
+
 impl Store {
     /// A store over a client.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into(), meter: None }
     }
 
-    /// A store from the environment's AWS settings (`AWS_ENDPOINT_URL_DYNAMODB` for a local table). Time-outs are short,
-    /// because a throttled call must leave time to answer QStash.
+    /// A store from the environment's AWS settings (`AWS_ENDPOINT_URL_DYNAMODB` for a local table).
     pub async fn connect(table: impl Into<String>) -> Self {
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(1))
-                    .operation_attempt_timeout(Duration::from_secs(2))
-                    .operation_timeout(Duration::from_secs(5))
-                    .build(),
-            )
-            .load()
-            .await;
-        Self::new(Client::new(&config), table)
+        let settings = aws_config::defaults(BehaviorVersion::latest()).load().await;
+        Self::new(Client::from_conf(limited((&settings).into()).build()), table)
     }
 
     /// The same store, counting what DynamoDB says that each call costs.

@@ -6,11 +6,15 @@ use surehook::{
     outside,
     qstash::SigningKeys,
     secret::Secret,
+    store::dynamodb::types::{AttributeValue, TransactWriteItem, Update},
     telemetry::Telemetry,
     web::{Incoming, Moment},
 };
-use surehook_consumer::{Consumer, deliver::Deliverer, routes::RoutesCache, sign::SigningSecrets};
-use surehook_local::Stack;
+use surehook_consumer::{
+    Attempt, Consumer, Effects, Event, Handler, HandlerError, deliver::Deliverer, routes::RoutesCache,
+    sign::SigningSecrets,
+};
+use surehook_local::{Stack, stack::TABLE};
 use tokio::time::Instant;
 
 use super::{signature_at, url};
@@ -83,4 +87,28 @@ pub(crate) fn incoming_at(stack: &Stack, body: &str, now: i64) -> Incoming {
         body: body.to_owned().into(),
         request_id: outside::new_id(),
     }
+}
+
+/// Counts events in the table, each under a key of its own.
+pub(crate) struct Counting;
+
+impl Handler for Counting {
+    async fn handle(&self, event: &Event, _: &Attempt) -> Result<Effects, HandlerError> {
+        let update = Update::builder()
+            .table_name(TABLE)
+            .key("pk", AttributeValue::S(format!("count#{}", event.key)))
+            .key("sk", AttributeValue::S("count".into()))
+            .update_expression("ADD times :one")
+            .expression_attribute_values(":one", AttributeValue::N("1".into()));
+        Ok(Effects::writing(vec![TransactWriteItem::builder().update(update.build().unwrap()).build()]))
+    }
+}
+
+/// How often [`Counting`] counted an event.
+pub(crate) async fn times_counted(stack: &Stack, body: &str) -> u32 {
+    let key = |text: String| AttributeValue::S(text);
+    let request = stack.dynamo.client().get_item().table_name(TABLE).consistent_read(true);
+    let request = request.key("pk", key(format!("count#{}", super::key(stack, body)))).key("sk", key("count".into()));
+    let item = request.send().await.unwrap().item.unwrap_or_default();
+    item.get("times").map_or(0, |times| times.as_n().unwrap().parse().unwrap())
 }

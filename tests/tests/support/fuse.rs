@@ -9,18 +9,14 @@ use aws_sdk_dynamodb::{
     Client,
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
 };
-use axum::{
-    Router,
-    body::Body,
-    extract::{Request, State},
-    response::Response,
-};
-use futures::stream;
+use axum::extract::Request;
 use surehook::{failure::FailurePath, retry::RetryPolicy, store::Store};
 use surehook_local::{Stack, stack::TABLE};
-use tokio::{net::TcpListener, task::JoinHandle};
 
-use super::{qstash_at, url};
+use super::{
+    proxy::{Proxy, Verdict},
+    qstash_at, url,
+};
 
 /// What happens at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,46 +44,37 @@ struct Armed {
     hit: Option<String>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    armed: Mutex<Armed>,
-    http: reqwest::Client,
-}
-
-#[derive(Debug, Clone)]
-struct Proxy {
-    shared: Arc<Shared>,
-    upstream: String,
-}
-
 /// A stack's DynamoDB, QStash and receiver behind a fuse.
 #[derive(Debug)]
 pub(crate) struct Fuse {
-    shared: Arc<Shared>,
-    pub(crate) dynamo_url: String,
-    pub(crate) qstash_url: String,
-    pub(crate) receiver_url: String,
-    tasks: Vec<JoinHandle<()>>,
+    armed: Arc<Mutex<Armed>>,
+    dynamo: Proxy,
+    qstash: Proxy,
+    receiver: Proxy,
 }
 
 impl Fuse {
-    pub(crate) async fn new(stack: &Stack) -> Self {
-        let shared = Arc::new(Shared { armed: Mutex::default(), http: reqwest::Client::new() });
-        let mut tasks = Vec::new();
-        let dynamo_url = proxy(&shared, &stack.dynamo.url, &mut tasks).await;
-        let qstash_url = proxy(&shared, &stack.qstash.url, &mut tasks).await;
-        let receiver_url = proxy(&shared, &stack.receiver.url, &mut tasks).await;
-        Self { shared, dynamo_url, qstash_url, receiver_url, tasks }
+    pub(crate) fn new(stack: &Stack) -> Self {
+        let armed = Arc::default();
+        let dynamo = proxy(&armed, &stack.dynamo.url);
+        let qstash = proxy(&armed, &stack.qstash.url);
+        let receiver = proxy(&armed, &stack.receiver.url);
+        Self { armed, dynamo, qstash, receiver }
+    }
+
+    /// The receiver behind the fuse.
+    pub(crate) fn receiver_url(&self) -> &str {
+        &self.receiver.url
     }
 
     /// Lets the step of this number fail, counted from 0 and from now.
     pub(crate) fn arm(&self, step: usize, fault: Fault) {
-        *self.shared.armed.lock().unwrap() = Armed { at: Some((step, fault)), ..Armed::default() };
+        *self.armed.lock().unwrap() = Armed { at: Some((step, fault)), ..Armed::default() };
     }
 
     /// Lets everything through again. Says what failed; `None` where the path had fewer steps.
     pub(crate) fn disarm(&self) -> Option<String> {
-        std::mem::take(&mut *self.shared.armed.lock().unwrap()).hit
+        std::mem::take(&mut *self.armed.lock().unwrap()).hit
     }
 
     /// A store whose calls go through the fuse, without retries of the SDK's own: every step stands for itself.
@@ -96,7 +83,7 @@ impl Fuse {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new("local", "local", None, None, "test"))
-            .endpoint_url(&self.dynamo_url)
+            .endpoint_url(&self.dynamo.url)
             .retry_config(RetryConfig::disabled())
             .build();
         Store::new(Client::from_conf(config), TABLE)
@@ -106,31 +93,24 @@ impl Fuse {
     pub(crate) fn failure_path(&self, stack: &Stack) -> FailurePath {
         FailurePath {
             store: self.store(),
-            qstash: qstash_at(&self.qstash_url),
+            qstash: qstash_at(&self.qstash.url),
             bases: vec![url(&stack.function_url("consumer"))],
             policy: RetryPolicy::default(),
         }
     }
 }
 
-impl Drop for Fuse {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
+fn proxy(shared: &Arc<Mutex<Armed>>, upstream: &str) -> Proxy {
+    let armed = Arc::clone(shared);
+    Proxy::start(upstream, move |request| match next_step(&mut armed.lock().unwrap(), request) {
+        None => Verdict::Pass,
+        Some(Fault::Error) => Verdict::Answer(500, r#"{"__type":"InternalServerError"}"#),
+        Some(Fault::CutBefore | Fault::Killed) => Verdict::CutBefore,
+        Some(Fault::CutAfter) => Verdict::CutAfter,
+    })
 }
 
-async fn proxy(shared: &Arc<Shared>, upstream: &str, tasks: &mut Vec<JoinHandle<()>>) -> String {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let app =
-        Router::new().fallback(answer).with_state(Proxy { shared: Arc::clone(shared), upstream: upstream.to_owned() });
-    tasks.push(tokio::spawn(async move {
-        let _ended = axum::serve(listener, app).await;
-    }));
-    url
-}
-
-/// What becomes of the next step: `Ok` lets it through; the second value says what the caller then sees.
+/// What befalls the next step.
 fn next_step(armed: &mut Armed, request: &Request) -> Option<Fault> {
     let (at, fault) = armed.at?;
     let step = armed.steps;
@@ -152,41 +132,4 @@ fn name_of(request: &Request) -> String {
         },
         str::to_owned,
     )
-}
-
-async fn answer(State(proxy): State<Proxy>, request: Request) -> Response {
-    let fault = next_step(&mut proxy.shared.armed.lock().unwrap(), &request);
-    let response = match fault {
-        Some(Fault::Error | Fault::CutBefore | Fault::Killed) => None,
-        Some(Fault::CutAfter) | None => Some(forward(&proxy, request).await),
-    };
-    match (fault, response) {
-        (None, Some(response)) => response,
-        (Some(Fault::Error), _) => error(),
-        _ => cut(),
-    }
-}
-
-async fn forward(proxy: &Proxy, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let target = format!("{}{}", proxy.upstream, parts.uri);
-    let mut headers = parts.headers;
-    headers.remove("host");
-    let sent = proxy.shared.http.request(parts.method, target).headers(headers).body(body).send().await.unwrap();
-    let mut response = Response::builder().status(sent.status());
-    for (name, value) in sent.headers() {
-        response = response.header(name, value);
-    }
-    response.body(Body::from(sent.bytes().await.unwrap())).unwrap()
-}
-
-fn error() -> Response {
-    Response::builder().status(500).body(Body::from(r#"{"__type":"InternalServerError"}"#)).unwrap()
-}
-
-/// Ends the connection without a word: the body fails before anything is sent.
-fn cut() -> Response {
-    let failing = stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("cut")) });
-    Response::new(Body::from_stream(failing))
 }

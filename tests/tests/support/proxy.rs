@@ -1,0 +1,98 @@
+//! An HTTP proxy that decides of each request what becomes of it.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use futures::stream;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It goes through.
+    Pass,
+    /// It is answered with this status and body, and goes nowhere.
+    Answer(u16, &'static str),
+    /// Its connection is cut, and it goes nowhere.
+    CutBefore,
+    /// It goes through, but its connection is cut before the answer.
+    CutAfter,
+    /// It goes nowhere and is never answered.
+    Hang,
+}
+
+type Judge = dyn Fn(&Request) -> Verdict + Send + Sync;
+
+/// A running proxy. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    /// Where it listens.
+    pub(crate) url: String,
+    task: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Way {
+    upstream: String,
+    judge: Arc<Judge>,
+    http: reqwest::Client,
+}
+
+impl Proxy {
+    /// Starts a proxy on a port of its own.
+    pub(crate) fn start(upstream: &str, judge: impl Fn(&Request) -> Verdict + Send + Sync + 'static) -> Self {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let way = Way { upstream: upstream.to_owned(), judge: Arc::new(judge), http: reqwest::Client::new() };
+        let app = Router::new().fallback(answer).with_state(way);
+        let task = tokio::spawn(async move {
+            let _ended = axum::serve(TcpListener::from_std(listener).unwrap(), app).await;
+        });
+        Self { url, task }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(State(way): State<Way>, request: Request) -> Response {
+    match (way.judge)(&request) {
+        Verdict::Pass => forward(&way, request).await,
+        Verdict::Answer(status, body) => Response::builder().status(status).body(Body::from(body)).unwrap(),
+        Verdict::CutBefore => cut(),
+        Verdict::CutAfter => {
+            forward(&way, request).await;
+            cut()
+        }
+        Verdict::Hang => std::future::pending().await,
+    }
+}
+
+async fn forward(way: &Way, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let target = format!("{}{}", way.upstream, parts.uri);
+    let mut headers = parts.headers;
+    headers.remove("host");
+    let sent = way.http.request(parts.method, target).headers(headers).body(body).send().await.unwrap();
+    let mut response = Response::builder().status(sent.status());
+    for (name, value) in sent.headers() {
+        response = response.header(name, value);
+    }
+    response.body(Body::from(sent.bytes().await.unwrap())).unwrap()
+}
+
+/// Ends the connection without a word: the body fails before anything is sent.
+fn cut() -> Response {
+    let failing = stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("cut")) });
+    Response::new(Body::from_stream(failing))
+}
