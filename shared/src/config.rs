@@ -19,6 +19,10 @@ pub const DEFAULT_QSTASH_URL: &str = "https://qstash.upstash.io";
 /// The safety margin between a handler's deadline and the end of its lease.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(3);
 const DAY: Duration = Duration::from_secs(86_400);
+/// The longest span that a setting may have: what is longer is a slip, and sums of such spans would overflow.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// The most rounds that an event may get, for the same reason.
+const MOST_ROUNDS: u32 = 1_000;
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +94,9 @@ impl<'a> Reader<'a> {
     fn span(&mut self, name: &str, default: Duration) -> Duration {
         match self.optional(name).map(|text| duration::parse(&text)) {
             None => default,
-            Some(Some(span)) if !span.is_zero() => span,
+            Some(Some(span)) if !span.is_zero() && span <= YEAR => span,
             Some(_) => {
-                self.problem(name, "must be a span of time above zero, such as 8s or 1h");
+                self.problem(name, "must be a span of time above zero and up to a year, such as 8s or 1h");
                 default
             }
         }
@@ -222,8 +226,8 @@ impl<'a> Reader<'a> {
     /// and replay of its event; a `RETENTION_DAYS` below that sum is refused with the sum shown.
     pub fn lifetimes(&mut self) -> Lifetimes {
         let retry = self.retry_policy();
-        let dlq = DAY * self.parsed("QSTASH_DLQ_RETENTION_DAYS", 7, "a number of days");
-        let window = DAY * self.parsed("REPLAY_WINDOW_DAYS", 4, "a number of days");
+        let dlq = self.days("QSTASH_DLQ_RETENTION_DAYS", 7);
+        let window = self.days("REPLAY_WINDOW_DAYS", 3);
         let needed = retry.horizon() + dlq + window;
         let needed_days = u32::try_from(needed.as_secs().div_ceil(DAY.as_secs())).unwrap_or(u32::MAX);
         let days: u32 = self.parsed("RETENTION_DAYS", needed_days, "a number of days");
@@ -241,6 +245,10 @@ impl<'a> Reader<'a> {
         Lifetimes { retry, retention: DAY * days }
     }
 
+    fn days(&mut self, name: &str, default: u16) -> Duration {
+        DAY * u32::from(self.parsed(name, default, "a number of days up to 65535"))
+    }
+
     fn retry_policy(&mut self) -> RetryPolicy {
         let default = RetryPolicy::default();
         let schedule = self.schedule();
@@ -248,11 +256,11 @@ impl<'a> Reader<'a> {
             Schedule::List(waits) => u32::try_from(waits.len()).unwrap_or(u32::MAX),
             Schedule::Exponential { .. } => default.rounds,
         };
-        RetryPolicy {
-            schedule,
-            rounds: self.parsed("RETRY_ROUNDS", listed, "a number of rounds"),
-            max_age: self.span("RETRY_MAX_AGE", default.max_age),
+        let rounds = self.parsed("RETRY_ROUNDS", listed, "a number of rounds");
+        if rounds > MOST_ROUNDS {
+            self.problem("RETRY_ROUNDS", format!("is {rounds}, but an event gets {MOST_ROUNDS} rounds at most"));
         }
+        RetryPolicy { schedule, rounds: rounds.min(MOST_ROUNDS), max_age: self.span("RETRY_MAX_AGE", default.max_age) }
     }
 
     fn schedule(&mut self) -> Schedule {
@@ -276,9 +284,10 @@ impl<'a> Reader<'a> {
     }
 
     fn listed(&mut self, text: &str) -> Schedule {
-        let waits: Option<Vec<Duration>> = text.split(',').map(duration::parse).collect();
+        let wait = |part| duration::parse(part).filter(|wait| *wait <= YEAR);
+        let waits: Option<Vec<Duration>> = text.split(',').map(wait).collect();
         Schedule::List(waits.unwrap_or_else(|| {
-            self.problem("RETRY_LIST", "must be spans of time separated by commas, such as 1m,1h,1d");
+            self.problem("RETRY_LIST", "must be spans of time up to a year, separated by commas, such as 1m,1h,1d");
             Vec::new()
         }))
     }
@@ -324,7 +333,36 @@ mod tests {
         let (lifetimes, problems) = with(&[], |reader| reader.lifetimes());
         assert_eq!((lifetimes.retention, problems.as_str()), (DAY * 14, ""));
         let problems = with(&[("RETENTION_DAYS", "3")], |reader| reader.lifetimes()).1;
-        assert!(problems.contains("14 days") && problems.contains("7 d in"), "{problems}");
+        assert!(problems.contains("14 days") && problems.contains("88 h of retries + 7 d in"), "{problems}");
+    }
+
+    #[test]
+    fn every_wait_counts_into_the_sum() {
+        let retention = |variables: &[(&str, &str)]| {
+            let (lifetimes, problems) = with(variables, |reader| reader.lifetimes());
+            assert_eq!(problems, "", "{variables:?}");
+            lifetimes.retention.as_secs() / DAY.as_secs()
+        };
+        // 1 round of QStash's own 3 h, and 10 days.
+        assert_eq!(retention(&[("RETRY_ROUNDS", "0")]), 11);
+        assert_eq!(retention(&[("RETRY_LIST", "5d,5d")]), 10 + 11);
+        assert_eq!(retention(&[("QSTASH_DLQ_RETENTION_DAYS", "90")]), 90 + 3 + 4);
+        assert_eq!(retention(&[("REPLAY_WINDOW_DAYS", "30")]), 30 + 7 + 4);
+        assert_eq!(retention(&[("RETENTION_DAYS", "400")]), 400);
+    }
+
+    #[test]
+    fn spans_and_rounds_that_no_sum_could_hold_are_refused() {
+        for (name, value) in [
+            ("RETRY_BASE", "18446744073709551615s"),
+            ("RETRY_LIST", "1h,18446744073709551615s"),
+            ("RETRY_ROUNDS", "4294967295"),
+            ("RETRY_MAX_AGE", "366d"),
+            ("REPLAY_WINDOW_DAYS", "70000"),
+        ] {
+            let problems = with(&[(name, value)], |reader| drop(reader.lifetimes())).1;
+            assert!(problems.contains(name), "{name}={value}: {problems:?}");
+        }
     }
 
     #[test]

@@ -2,14 +2,24 @@
 
 use std::time::Duration;
 
-use crate::Millis;
+use crate::{Millis, qstash::duration::backoff};
 
 /// QStash's own retries within one round; every retry from the dead-letter queue asks for them anew.
 pub const RETRIES_PER_ROUND: u32 = 3;
 
-/// How long QStash's own retries of one round take: its backoff of `e^(2.5 n)` seconds for n = 1, 2, 3, and the longest
-/// answers of four attempts. Source: QStash documentation, "Retry".
-pub const ROUND_DURATION: Duration = Duration::from_secs(12 + 148 + 1_808 + 4 * 60);
+/// The longest `Retry-After` of a destination that our consumer passes on to QStash. A longer wish is granted an hour at a
+/// time; without a limit, no record could be said to outlive the retries of its event.
+pub const LONGEST_WISH: Duration = Duration::from_secs(3_600);
+
+/// The longest that one attempt takes, its answer included.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
+
+/// The longest that QStash's own retries of one round take: for each its backoff of `e^(2.5 n)` seconds, or what our
+/// consumer asks for. Source: QStash documentation, "Retry".
+fn longest_round() -> Duration {
+    let waits: Duration = (1..=RETRIES_PER_ROUND).map(|attempt| backoff(attempt).max(LONGEST_WISH)).sum();
+    waits + LONGEST_ATTEMPT * (RETRIES_PER_ROUND + 1)
+}
 
 /// What a failed message's last status says about its next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,8 +174,8 @@ impl RetryPolicy {
     /// every round. Done records must outlive it.
     pub fn horizon(&self) -> Duration {
         let longest = 1.0 - f64::EPSILON;
-        let waits: Duration = (0..self.rounds).map(|number| self.wait(number, longest)).sum();
-        waits + ROUND_DURATION * (self.rounds + 1)
+        let waits: Duration = (0..self.rounds).map(|number| self.wait(number, longest).max(LONGEST_WISH)).sum();
+        waits + longest_round() * (self.rounds + 1)
     }
 }
 
@@ -251,9 +261,29 @@ mod tests {
     }
 
     #[test]
-    fn the_default_horizon_is_about_three_days() {
+    fn the_default_horizon_is_below_four_days() {
+        // Waits of 55 h and their jitter, and seven rounds of three hours.
         let hours = RetryPolicy::default().horizon().as_secs() / 3_600;
-        assert_eq!(hours, 70);
+        assert_eq!(hours, 66 + 21);
+    }
+
+    fn policies() -> impl Strategy<Value = RetryPolicy> {
+        let exponential =
+            (1_u64..7_200, 1.0_f64..4.0, 60_u64..200_000, 0.0_f64..1.0).prop_map(|(base, factor, cap, jitter)| {
+                Schedule::Exponential { base: Duration::from_secs(base), factor, cap: Duration::from_secs(cap), jitter }
+            });
+        let list =
+            proptest::collection::vec((1_u64..200_000).prop_map(Duration::from_secs), 1..8).prop_map(Schedule::List);
+        (prop_oneof![exponential, list], 0_u32..9).prop_map(|(schedule, rounds)| RetryPolicy {
+            schedule,
+            rounds,
+            max_age: HOUR * 24 * 365,
+        })
+    }
+
+    /// What QStash waits within one round when each failed attempt is answered with this `Retry-After`.
+    fn round_with(wish: Duration) -> Duration {
+        (1..=RETRIES_PER_ROUND).map(|attempt| if wish.is_zero() { backoff(attempt) } else { wish }).sum()
     }
 
     proptest! {
@@ -262,6 +292,26 @@ mod tests {
             let policy = RetryPolicy { rounds: 1_000, ..RetryPolicy::default() };
             let Decision::Again(wait) = again(&policy, number, draw) else { panic!("must be again") };
             prop_assert!(wait >= HOUR.mul_f64(0.8) && wait <= HOUR * 24 + HOUR.mul_f64(24.0 * 0.2));
+        }
+
+        #[test]
+        fn no_event_is_delivered_after_the_horizon(
+            policy in policies(),
+            draws in proptest::collection::vec(0.0_f64..1.0, 9),
+            wishes in proptest::collection::vec(0_u64..=3_600, 10),
+        ) {
+            let wish = |round: usize| Duration::from_secs(wishes[round]);
+            let mut age = round_with(wish(0));
+            for number in 0.. {
+                let place = usize::try_from(number).unwrap();
+                let draw = *draws.get(place).unwrap_or(&0.5);
+                let asked = Some(wish(place)).filter(|wish| !wish.is_zero());
+                match policy.decide(round(number), FailureClass::Transient, asked, NOW, draw) {
+                    Decision::Again(wait) => age += wait + round_with(wish(place + 1)),
+                    Decision::Bury(_) => break,
+                }
+            }
+            prop_assert!(age <= policy.horizon(), "{age:?} after {:?}", policy.horizon());
         }
 
         #[test]

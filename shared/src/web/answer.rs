@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use lambda_http::{Body, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
 use serde::Serialize;
 
-use crate::{identity::EventKey, qstash::duration::backoff};
+use crate::{identity::EventKey, qstash::duration::backoff, retry::LONGEST_WISH};
 
 /// QStash's status for "never deliver this again"; it counts only together with [`NON_RETRYABLE`].
 const STATUS_NON_RETRYABLE: u16 = 489;
@@ -133,7 +133,7 @@ impl Outcome {
     fn retry_after(&self, retried: u32) -> Option<Duration> {
         match self {
             Self::InProgress(rest) => Some(*rest + Duration::from_secs(1)),
-            Self::TransientFailure(wished) => *wished,
+            Self::TransientFailure(wished) => wished.map(|wished| wished.min(LONGEST_WISH)),
             Self::StoreAway | Self::QStashAway => Some(backoff(retried.saturating_add(1))),
             _ => None,
         }
