@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 use serde_json::json;
 use surehook::{
     identity::{Delivered, Endpoint, EventKey, Recipe, identify},
-    ledger::{Claim, Failure, Record, Refused, Status, rules::Attempted},
+    ledger::{Record, Refused, Status},
     store::{
         CommitError, Writes, WritesError,
         dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update},
@@ -24,7 +24,9 @@ use surehook_local::{Stack, StackOptions, stack::TABLE};
 
 use crate::support::{
     consumer::{consumer, incoming, moment, with_handler},
-    event, options, post_by, record, signature, stack, stack_with, url,
+    event,
+    ledger::{claim, failure, nothing},
+    options, post_by, record, signature, stack, stack_with, url,
 };
 
 const ORDERS: usize = 1_000;
@@ -127,18 +129,6 @@ fn impossible() -> TransactWriteItem {
 const NOW: i64 = 1_790_000_000_000;
 const LATER: i64 = NOW + 60_000;
 
-fn claim(owner: &str, now: i64) -> Claim {
-    Claim {
-        owner: owner.into(),
-        content: "c".into(),
-        source: "payload".into(),
-        event_type: None,
-        message_id: "m".into(),
-        now,
-        lease_until: now + 11_000,
-    }
-}
-
 /// A table with an event that worker `a` holds.
 async fn held() -> (Stack, EventKey, Record) {
     let stack = stack_with(StackOptions { program: None, ..options() }).await;
@@ -184,9 +174,7 @@ async fn a_condition_of_the_handlers_own_is_told_apart_and_leaves_the_lease() {
     let failed = commit(&stack, &key, &record, vec![add_one(), impossible()]).await.unwrap_err();
     assert!(matches!(&failed, CommitError::Condition(failed) if failed.write == 1), "{failed:?}");
     assert_eq!(total(&stack).await.0, 0);
-    let failure = Failure { class: "transient".into(), text: String::new() };
-    let nothing = Attempted { delivered: vec![], refused: vec![] };
-    stack.store().fail(&key, &record, &nothing, &failure, LATER).await.unwrap();
+    stack.store().fail(&key, &record, &nothing(), &failure(), LATER).await.unwrap();
 }
 
 #[tokio::test]

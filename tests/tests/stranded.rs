@@ -1,25 +1,16 @@
 //! What waits although nobody will bring it again is found and shown.
 
 use serde_json::json;
-use surehook::{ledger::Claim, outside};
+use surehook::outside;
 
-use crate::support::{deliver, event, key, operate, stack};
+use crate::support::{deliver, event, key, ledger::claim, operate, stack};
 
 #[tokio::test]
 async fn an_event_whose_worker_died_and_that_qstash_forgot_is_listed_as_stranded() {
     let stack = stack().await;
     let body = event("forgotten");
     let long_ago = outside::now() - 30 * 86_400_000;
-    let claim = Claim {
-        owner: "dead".into(),
-        content: "c".into(),
-        source: "strapi".into(),
-        event_type: None,
-        message_id: "m".into(),
-        now: long_ago,
-        lease_until: long_ago + 11_000,
-    };
-    stack.store().claim(&key(&stack, &body), &claim).await.unwrap();
+    stack.store().claim(&key(&stack, &body), &claim("dead", long_ago)).await.unwrap();
     let shallow = operate(&stack, json!({"command": "stranded"})).await;
     assert_eq!(shallow["stranded"], json!([]), "only a look through the table finds it");
     let deep = operate(&stack, json!({"command": "stranded", "deep": true})).await;

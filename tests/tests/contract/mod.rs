@@ -11,10 +11,7 @@ use futures::future::join_all;
 use surehook::{
     digest::Sha256,
     identity::EventKey,
-    ledger::{
-        Claim, DeadLetter, Failure, Record, Refused, Status,
-        rules::{Attempted, Burial},
-    },
+    ledger::{DeadLetter, Record, Refused, Status},
     outside,
     store::{
         CommitError, LedgerError, Store, Writes,
@@ -24,6 +21,8 @@ use surehook::{
 };
 use surehook_local::{dynamo::Dynamo, stack::TABLE};
 use tokio::net::TcpListener;
+
+use crate::support::ledger::{burial, claim, failure, nothing};
 
 const START: i64 = 1_790_000_000_000;
 const WORKERS: usize = 64;
@@ -197,33 +196,6 @@ fn fresh_key() -> EventKey {
     EventKey::parse(&Sha256::of(outside::new_id().as_bytes()).hex()).unwrap()
 }
 
-fn claim(owner: &str, now: i64) -> Claim {
-    Claim {
-        owner: owner.into(),
-        content: "c".into(),
-        source: "strapi".into(),
-        event_type: None,
-        message_id: "m".into(),
-        now,
-        lease_until: now + 11_000,
-    }
-}
-
-fn nothing() -> Attempted {
-    Attempted { delivered: vec![], refused: vec![] }
-}
-
-fn burial(now: i64) -> Burial {
-    Burial {
-        content: "c".into(),
-        source: String::new(),
-        event_type: None,
-        message_id: "m".into(),
-        failure: failure(),
-        now,
-    }
-}
-
 /// Bytes that do not compress.
 fn noise(size: usize) -> Vec<u8> {
     let mut state = 1_u64;
@@ -253,10 +225,6 @@ fn touch(store: &Store, key: &EventKey) -> TransactWriteItem {
 /// A write whose condition never holds.
 fn impossible(store: &Store) -> TransactWriteItem {
     put(store.table(), "nowhere", Some("attribute_exists(pk)"))
-}
-
-fn failure() -> Failure {
-    Failure { class: "transient".into(), text: "503".into() }
 }
 
 /// A letter of an event, as the failure path would make it.

@@ -12,7 +12,8 @@ use surehook::{
     store::{CommitError, LedgerError, Store, Writes},
 };
 
-use super::{START, failure, impossible, letter, touch};
+use super::{START, impossible, letter, touch};
+use crate::support::ledger::failure;
 
 /// Sequences that are tried.
 const CASES: u32 = 96;

@@ -2,6 +2,7 @@
 
 pub(crate) mod consumer;
 pub(crate) mod fuse;
+pub(crate) mod ledger;
 pub(crate) mod proxy;
 
 use std::{path::PathBuf, time::Duration};
