@@ -9,7 +9,7 @@ use crate::{
     Ledger,
     rules::strip,
     step::{How, take},
-    world::{Beside, Event, Helper, Letter, Step, World, Write},
+    world::{Beside, Event, Helper, Letter, MessageId, Step, World, Write},
 };
 
 impl Ledger {
@@ -40,67 +40,26 @@ impl Ledger {
         let real = Self::begin(world.epoch);
         let event = &mut world.events[helper.event];
         match &helper.step {
-            Step::Look(entry) => match event.record.as_ref().filter(|record| !record.is_expired(helper.now)) {
-                Some(r) if matches!(r.status, Status::Done | Status::Dead | Status::Purged) => {
-                    Some(Step::Delete(*entry))
-                }
-                Some(record) if record.is_leased(helper.now) => None,
-                _ if how == How::Buries || world.left.rounds == 0 => Some(Step::Bury(*entry)),
-                _ => Some(Step::Again(*entry)),
-            },
-            Step::Again(entry) => {
-                take(&mut world.left.rounds);
-                // QStash lets an entry be used once.
-                if event.dlq.remove(entry) {
-                    world.queue(helper.event);
-                }
-                None
-            }
-            Step::Bury(entry) => match rules::bury(event.record.as_ref(), &burial(helper)) {
-                Ok(dead) => Some(Step::Buried(*entry, Write::Swap(event.record.clone(), strip(dead), Beside::Put))),
-                Err(Refused::Done | Refused::Dead) => Some(Step::Delete(*entry)),
-                Err(_) => None,
-            },
+            Step::Look(entry) => world.look(helper, *entry, how),
+            Step::Again(entry) => world.again(helper, *entry),
+            Step::Bury(entry) => event.bury(*entry, helper),
             Step::Buried(entry, write) => match event.apply(write, self, real) {
                 Ok(_) => Some(Step::Delete(*entry)),
                 Err(_) => Some(Step::Bury(*entry)),
             },
-            Step::Delete(entry) => {
-                event.dlq.remove(entry);
-                None
-            }
+            Step::Delete(entry) => event.delete(*entry),
             Step::Replay(letter, None) => event.open(*letter, helper),
             Step::Replay(letter, Some(write)) => match event.apply(write, self, real) {
                 Ok(_) => Some(Step::Publish(*letter)),
                 Err(_) => Some(Step::Replay(*letter, None)),
             },
             Step::Publish(letter) => {
-                // QStash remembers a deduplication id for a while only.
-                let is_known = !event.published.insert(*letter);
-                if !is_known || how == How::Buries {
-                    world.queue(helper.event);
-                }
+                world.publish(helper, *letter, how);
                 Some(if self.ours { Step::EndReplay(*letter) } else { Step::Unrecord(*letter) })
             }
-            Step::Unrecord(letter) => {
-                let id = Some(replay_id(*letter));
-                if event.record.as_ref().is_some_and(|r| r.status == Status::Retryable && r.replay == id) {
-                    event.record = None;
-                }
-                Some(Step::EndReplay(*letter))
-            }
-            Step::EndReplay(letter) => {
-                if event.letters.get(&letter.fence) == Some(&(*letter, true)) {
-                    event.letters.remove(&letter.fence);
-                }
-                Some(Step::Forget(*letter))
-            }
-            Step::Forget(letter) => {
-                if event.pending.get(&letter.fence) == Some(letter) {
-                    event.pending.remove(&letter.fence);
-                }
-                None
-            }
+            Step::Unrecord(letter) => event.unrecord(*letter),
+            Step::EndReplay(letter) => event.end_replay(*letter),
+            Step::Forget(letter) => event.forget_pending(*letter),
             Step::Purge(letter, None) => event.purge(*letter, helper),
             Step::Purge(letter, Some(write)) => match event.apply(write, self, real) {
                 Ok(_) => None,
@@ -110,7 +69,72 @@ impl Ledger {
     }
 }
 
+impl World {
+    /// What is to be done about an entry of QStash's dead-letter queue.
+    fn look(&self, helper: &Helper, entry: MessageId, how: How) -> Option<Step> {
+        let record = self.events[helper.event].record.as_ref().filter(|record| !record.is_expired(helper.now));
+        match record {
+            Some(r) if matches!(r.status, Status::Done | Status::Dead | Status::Purged) => Some(Step::Delete(entry)),
+            Some(record) if record.is_leased(helper.now) => None,
+            _ if how == How::Buries || self.left.rounds == 0 => Some(Step::Bury(entry)),
+            _ => Some(Step::Again(entry)),
+        }
+    }
+
+    /// QStash lets an entry be used once.
+    fn again(&mut self, helper: &Helper, entry: MessageId) -> Option<Step> {
+        take(&mut self.left.rounds);
+        if self.events[helper.event].dlq.remove(&entry) {
+            self.queue(helper.event);
+        }
+        None
+    }
+
+    /// QStash remembers a deduplication id for a while only: [`How::Buries`] is when it has forgotten.
+    fn publish(&mut self, helper: &Helper, letter: Letter, how: How) {
+        let is_new = self.events[helper.event].published.insert(letter);
+        if is_new || how == How::Buries {
+            self.queue(helper.event);
+        }
+    }
+}
+
 impl Event {
+    fn bury(&self, entry: MessageId, helper: &Helper) -> Option<Step> {
+        match rules::bury(self.record.as_ref(), &burial(helper)) {
+            Ok(dead) => Some(Step::Buried(entry, Write::Swap(self.record.clone(), strip(dead), Beside::Put))),
+            Err(Refused::Done | Refused::Dead) => Some(Step::Delete(entry)),
+            Err(_) => None,
+        }
+    }
+
+    fn delete(&mut self, entry: MessageId) -> Option<Step> {
+        self.dlq.remove(&entry);
+        None
+    }
+
+    fn unrecord(&mut self, letter: Letter) -> Option<Step> {
+        let id = Some(replay_id(letter));
+        if self.record.as_ref().is_some_and(|record| record.status == Status::Retryable && record.replay == id) {
+            self.record = None;
+        }
+        Some(Step::EndReplay(letter))
+    }
+
+    fn end_replay(&mut self, letter: Letter) -> Option<Step> {
+        if self.letters.get(&letter.fence) == Some(&(letter, true)) {
+            self.letters.remove(&letter.fence);
+        }
+        Some(Step::Forget(letter))
+    }
+
+    fn forget_pending(&mut self, letter: Letter) -> Option<Step> {
+        if self.pending.get(&letter.fence) == Some(&letter) {
+            self.pending.remove(&letter.fence);
+        }
+        None
+    }
+
     fn open(&self, letter: Letter, helper: &Helper) -> Option<Step> {
         let stands = self.letters.get(&letter.fence).is_some_and(|(found, _)| *found == letter);
         let open = rules::replay(self.record.as_ref(), letter.fence, &replay_id(letter), helper.now).ok();

@@ -1,7 +1,7 @@
 //! The ledger's rules, explored by a model checker.
 //!
 //! [`rules`] are the very functions that run in production; [`world`] is what they work on: the table, QStash, workers and
-//! the failure path. [`step`] and [`help`] say what may happen next, a crash or a lost answer between any two steps
+//! the failure path. [`step`], `work` and `help` say what may happen next, a crash or a lost answer between any two steps
 //! included, and [`promises`] what must hold in every state that can be reached. [`scopes`] lists what is explored, and
 //! `cargo run --profile model -p surehook-model` explores it.
 //!
@@ -15,6 +15,7 @@ mod promises;
 pub mod rules;
 pub mod scopes;
 pub mod step;
+mod work;
 pub mod world;
 
 use stateright::{Checker, Model, Property};

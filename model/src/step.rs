@@ -1,15 +1,12 @@
 //! What can happen next, and what it leads to.
 
-use surehook::{
-    Millis,
-    ledger::{Claim, Lease, Record, Refused, Status, rules},
-};
+use surehook::{Millis, ledger::rules};
 
 use crate::{
     Ledger,
     bounds::{APART, Clocks, EPOCH, HANDLER, MARGIN},
     rules::strip,
-    world::{Event, Helper, Letter, MessageId, Phase, Step, Worker, World, Write},
+    world::{Event, Helper, Letter, MessageId, Phase, Step, World},
 };
 
 /// Something that happens.
@@ -62,7 +59,7 @@ pub enum How {
     GivesUp,
     /// It dies.
     Dies,
-    /// Requeuer or sweep buries, although another round would be left.
+    /// Requeuer or sweep buries, although another round would be left; or QStash publishes a replay anew.
     Buries,
 }
 
@@ -72,7 +69,7 @@ impl Ledger {
         1 + Millis::from(epoch) * EPOCH
     }
 
-    fn expires_at(world: &World) -> i64 {
+    pub(crate) fn expires_at(world: &World) -> i64 {
         (Millis::from(world.epoch) + 1) * EPOCH / 1_000
     }
 
@@ -91,7 +88,7 @@ impl Ledger {
         }
     }
 
-    fn lease(&self) -> Millis {
+    pub(crate) fn lease(&self) -> Millis {
         match self.clocks {
             Clocks::Any(_) => APART / 2,
             Clocks::Ahead(_) => 1_000 * Millis::from(HANDLER + MARGIN),
@@ -100,192 +97,30 @@ impl Ledger {
 
     /// Carries an action out.
     pub(crate) fn step(&self, world: &mut World, action: Action) {
-        let left = &mut world.left;
         match action {
             Action::Deliver(event, message, now) => self.deliver(world, event, message, now),
-            Action::Foreign(event, message, takes) => {
-                take(&mut left.deliveries);
-                let event = &mut world.events[event];
-                event.known.effected |= takes;
-                if takes {
-                    event.queued.remove(&message);
-                } else {
-                    event.give_up(message);
-                }
-            }
-            Action::Copy(event) => {
-                take(&mut left.copies);
-                world.queue(event);
-            }
+            Action::Foreign(event, message, takes) => world.deliver_elsewhere(event, message, takes),
+            Action::Copy(event) => world.copy(event),
+            Action::Exhaust(event, message) => world.exhaust(event, message),
+            Action::Forget(event, message) => world.forget(event, message),
             Action::Work(worker, how) => self.work(world, worker, how),
             Action::Help(helper, how) => self.help(world, helper, how),
-            Action::Settle(event, entry, now) => {
-                take(&mut left.settles);
-                world.helpers.push(Helper { event, now, step: Step::Look(entry) });
-            }
-            Action::Replay(event, letter) => {
-                take(&mut left.replays);
-                self.start(world, event, Step::Replay(letter, None));
-            }
-            Action::Resume(event, letter) => {
-                take(&mut left.resumes);
-                let is_replaying = world.events[event].letters.get(&letter.fence) == Some(&(letter, true));
-                self.start(world, event, if is_replaying { Step::Publish(letter) } else { Step::Forget(letter) });
-            }
-            Action::Purge(event, letter) => {
-                take(&mut left.purges);
-                self.start(world, event, Step::Purge(letter, None));
-            }
-            Action::Exhaust(event, message) => {
-                take(&mut left.exhausts);
-                world.events[event].give_up(message);
-            }
-            Action::Forget(event, message) => {
-                take(&mut left.forgets);
-                let event = &mut world.events[event];
-                event.queued.remove(&message);
-                event.dlq.remove(&message);
-                event.known.given_away = true;
-            }
-            Action::Strand(event) => {
-                take(&mut left.strands);
-                let record = &mut world.events[event].record;
-                let stranded = record.as_ref().and_then(|r| rules::strand(r, r.lease_until + 1, 1).ok());
-                *record = stranded.map(strip).or(record.take());
-            }
+            Action::Settle(event, entry, now) => world.settle(event, entry, now),
+            Action::Replay(event, letter) => world.replay(event, letter),
+            Action::Resume(event, letter) => world.resume(event, letter),
+            Action::Purge(event, letter) => world.purge(event, letter),
+            Action::Strand(event) => world.strand(event),
             Action::Ttl(event) => world.events[event].record = None,
-            Action::Arrive(index) => {
-                let (event, write) = world.limbo.remove(index);
-                let _nobody_listens = world.events[event].apply(&write, self, Self::begin(world.epoch));
-            }
-            Action::Epoch => {
-                take(&mut left.epochs);
-                world.epoch += 1;
-            }
-            Action::Second => self.second(world),
+            Action::Arrive(index) => self.arrive(world, index),
+            Action::Epoch => world.expire(),
+            Action::Second => world.second(),
         }
     }
 
-    fn start(&self, world: &mut World, event: usize, step: Step) {
-        world.helpers.push(Helper { event, now: Self::begin(world.epoch), step });
-    }
-
-    /// A second passes; handlers whose time is over are cut off.
-    fn second(&self, world: &mut World) {
-        take(&mut world.left.seconds);
-        world.time += 1;
-        for worker in &mut world.workers {
-            if let Phase::Handle(lease) = &worker.phase
-                && world.time >= worker.started + HANDLER
-            {
-                worker.phase = Phase::Fail(lease.clone(), false);
-            }
-        }
-    }
-
-    fn deliver(&self, world: &mut World, event: usize, message: MessageId, now: Millis) {
-        take(&mut world.left.deliveries);
-        let claim = Claim {
-            owner: format!("w{}", world.next),
-            content: "c".to_owned(),
-            source: String::new(),
-            event_type: None,
-            message_id: String::new(),
-            now,
-            lease_until: now + self.lease(),
-        };
-        world.next += 1;
-        let started = world.time;
-        world.workers.push(Worker { event, message, claim, started, phase: Phase::Claim, unanswered: false });
-    }
-
-    fn work(&self, world: &mut World, index: usize, how: How) {
-        match how {
-            How::Dies => {
-                take(&mut world.left.crashes);
-                world.workers.remove(index);
-            }
-            How::GivesUp => self.give_up(world, index),
-            How::Unanswered => {
-                take(&mut world.left.timeouts);
-                let write = self.write_of(world, index);
-                let worker = &mut world.workers[index];
-                worker.unanswered = true;
-                world.limbo.extend(write.map(|write| (worker.event, write)));
-                world.limbo.sort_by_cached_key(|entry| format!("{entry:?}"));
-            }
-            How::Badly(is_final) => {
-                take(&mut world.left.failures);
-                let worker = &mut world.workers[index];
-                if let Phase::Handle(lease) | Phase::Commit(lease) = worker.phase.clone() {
-                    worker.phase = Phase::Fail(lease, is_final);
-                }
-            }
-            How::Well | How::Buries => self.advance(world, index),
-        }
-    }
-
-    fn write_of(&self, world: &World, index: usize) -> Option<Write> {
-        let worker = &world.workers[index];
-        let now = Self::begin(world.epoch);
-        Some(match &worker.phase {
-            Phase::Claim => Write::Claim(worker.claim.clone()),
-            Phase::Renew(fence, expires_at) => Write::Renew(worker.claim.clone(), *fence, *expires_at),
-            Phase::Commit(lease) => Write::Complete(lease.clone(), now, Self::expires_at(world)),
-            Phase::Fail(lease, _) => Write::Fail(lease.clone(), now),
-            Phase::Handle(_) => return None,
-        })
-    }
-
-    /// A worker whose write has no answer ends. Where the effect happened, it answers 2xx all the same.
-    fn give_up(&self, world: &mut World, index: usize) {
-        let worker = world.workers.remove(index);
-        if matches!(worker.phase, Phase::Commit(_)) && !self.transactional {
-            world.events[worker.event].queued.remove(&worker.message);
-        }
-    }
-
-    /// A worker's step succeeds, or its write is answered.
-    fn advance(&self, world: &mut World, index: usize) {
-        let Some(write) = self.write_of(world, index) else {
-            return self.handled(world, index);
-        };
-        let worker = world.workers[index].clone();
-        let event = &mut world.events[worker.event];
-        let answer = event.apply(&write, self, Self::begin(world.epoch));
-        let next = match (&worker.phase, answer) {
-            (Phase::Claim | Phase::Renew(..), Ok(record)) => Some(Phase::Handle(lease_of(&record))),
-            (Phase::Claim, Err(Refused::Expired { fence, expires_at })) => Some(Phase::Renew(fence, expires_at)),
-            (Phase::Fail(_, true), Ok(_)) => {
-                event.give_up(worker.message);
-                None
-            }
-            (Phase::Fail(_, false), Ok(_)) => None,
-            (_, Ok(_) | Err(Refused::Done | Refused::Dead)) => {
-                event.queued.remove(&worker.message);
-                None
-            }
-            (_, Err(Refused::Changed(Some(Status::Done | Status::Dead | Status::Purged)))) => {
-                event.queued.remove(&worker.message);
-                None
-            }
-            (_, Err(_)) => None,
-        };
-        match next {
-            Some(phase) => {
-                world.workers[index].phase = phase;
-                world.workers[index].unanswered = false;
-            }
-            None => drop(world.workers.remove(index)),
-        }
-    }
-
-    fn handled(&self, world: &mut World, index: usize) {
-        let worker = &mut world.workers[index];
-        if let Phase::Handle(lease) = &worker.phase {
-            world.events[worker.event].known.effected |= !self.transactional;
-            worker.phase = Phase::Commit(lease.clone());
-        }
+    /// Nobody listens to the answer any more.
+    fn arrive(&self, world: &mut World, index: usize) {
+        let (event, write) = world.limbo.remove(index);
+        let _unheard = world.events[event].apply(&write, self, Self::begin(world.epoch));
     }
 }
 
@@ -294,6 +129,85 @@ impl World {
     pub(crate) fn queue(&mut self, event: usize) {
         self.events[event].queued.insert(self.next);
         self.next += 1;
+    }
+
+    fn copy(&mut self, event: usize) {
+        take(&mut self.left.copies);
+        self.queue(event);
+    }
+
+    fn deliver_elsewhere(&mut self, event: usize, message: MessageId, takes: bool) {
+        take(&mut self.left.deliveries);
+        let event = &mut self.events[event];
+        event.known.effected |= takes;
+        if takes {
+            event.queued.remove(&message);
+        } else {
+            event.give_up(message);
+        }
+    }
+
+    fn exhaust(&mut self, event: usize, message: MessageId) {
+        take(&mut self.left.exhausts);
+        self.events[event].give_up(message);
+    }
+
+    fn forget(&mut self, event: usize, message: MessageId) {
+        take(&mut self.left.forgets);
+        let event = &mut self.events[event];
+        event.queued.remove(&message);
+        event.dlq.remove(&message);
+        event.known.given_away = true;
+    }
+
+    fn settle(&mut self, event: usize, entry: MessageId, now: Millis) {
+        take(&mut self.left.settles);
+        self.helpers.push(Helper { event, now, step: Step::Look(entry) });
+    }
+
+    fn replay(&mut self, event: usize, letter: Letter) {
+        take(&mut self.left.replays);
+        self.start(event, Step::Replay(letter, None));
+    }
+
+    fn resume(&mut self, event: usize, letter: Letter) {
+        take(&mut self.left.resumes);
+        let is_replaying = self.events[event].letters.get(&letter.fence) == Some(&(letter, true));
+        self.start(event, if is_replaying { Step::Publish(letter) } else { Step::Forget(letter) });
+    }
+
+    fn purge(&mut self, event: usize, letter: Letter) {
+        take(&mut self.left.purges);
+        self.start(event, Step::Purge(letter, None));
+    }
+
+    fn start(&mut self, event: usize, step: Step) {
+        self.helpers.push(Helper { event, now: Ledger::begin(self.epoch), step });
+    }
+
+    fn strand(&mut self, event: usize) {
+        take(&mut self.left.strands);
+        let record = &mut self.events[event].record;
+        let stranded = record.as_ref().and_then(|record| rules::strand(record, record.lease_until + 1, 1).ok());
+        *record = stranded.map(strip).or(record.take());
+    }
+
+    fn expire(&mut self) {
+        take(&mut self.left.epochs);
+        self.epoch += 1;
+    }
+
+    /// A second passes; handlers whose time is over are cut off.
+    fn second(&mut self) {
+        take(&mut self.left.seconds);
+        self.time += 1;
+        for worker in &mut self.workers {
+            if let Phase::Handle(lease) = &worker.phase
+                && self.time >= worker.started + HANDLER
+            {
+                worker.phase = Phase::Fail(lease.clone(), false);
+            }
+        }
     }
 }
 
@@ -304,10 +218,6 @@ impl Event {
             self.dlq.insert(message);
         }
     }
-}
-
-fn lease_of(record: &Record) -> Lease {
-    Lease { owner: record.owner.clone(), fence: record.fence }
 }
 
 pub(crate) fn take(left: &mut u8) {

@@ -31,18 +31,17 @@ enum Ownership {
 }
 
 impl Processor {
-    /// Sweeps once. What one sweep leaves, the next takes. No step's failure keeps the others from their work, and the
-    /// outbox comes first: QStash's queue may be longer than one sweep.
+    /// Sweeps once. What one sweep leaves, the next takes. No step's failure keeps the others from their work, and none may
+    /// use up the time of those after it: QStash's queue may be longer than one sweep.
     pub async fn sweep(&self, moment: Moment, draw: f64) -> Result<Sweep, ProcessorError> {
         let mut report = Sweep::default();
-        let deadline = moment.give_up_at(LONGEST);
         let outbox = self.publish_outbox(moment, moment.give_up_at(LONGEST / 3), &mut report).await;
         report.check("the outbox", outbox);
         let replays = self.finish_replays(moment, moment.give_up_at(LONGEST / 2), &mut report).await;
         report.check("unfinished replays", replays);
-        let entries = self.sweep_entries(moment, deadline, draw, &mut report).await;
+        let entries = self.sweep_entries(moment, moment.give_up_at(LONGEST * 7 / 8), draw, &mut report).await;
         report.check("QStash's dead-letter queue", entries);
-        let stranded = self.raise_stranded(moment, deadline, &mut report).await;
+        let stranded = self.raise_stranded(moment, moment.give_up_at(LONGEST), &mut report).await;
         report.check("waiting events", stranded);
         self.tell(&report, moment);
         Ok(report)

@@ -193,7 +193,10 @@ pub fn strand(record: &Record, before: Millis, now: Millis) -> Result<Record, Re
     if record.status != Status::Running || record.lease_until >= before {
         return Err(Refused::Changed(Some(record.status)));
     }
-    let failure = Failure { class: "abandoned".to_owned(), text: "its worker ended without a word".to_owned() };
+    let failure = Failure {
+        class: "abandoned".to_owned(),
+        text: "its worker ended without a word; it may have been delivered".to_owned(),
+    };
     Ok(Record {
         status: Status::Retryable,
         fence: record.fence + 1,
