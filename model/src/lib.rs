@@ -2,8 +2,8 @@
 //!
 //! [`rules`] are the very functions that run in production; [`world`] is what they work on: the table, QStash, workers and
 //! the failure path. [`step`], `work` and `help` say what may happen next, a crash or a lost answer between any two steps
-//! included, and [`promises`] what must hold in every state that can be reached. [`scopes`] lists what is explored, and
-//! `cargo run --profile model -p surehook-model` explores it.
+//! included, and `promises` what must hold in every state that can be reached. [`scopes`] lists what is explored, and
+//! `cargo run -p surehook-model` explores it.
 //!
 //! The model is harsher than life where that costs nothing: clocks may show anything, a write whose answer was lost may
 //! take effect at any later time, QStash delivers a message as often as it likes and gives it up while somebody is at it.

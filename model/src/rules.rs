@@ -8,6 +8,8 @@ use surehook::{
     },
 };
 
+use crate::world::Letter;
+
 /// A check that is left out on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hole {
@@ -21,6 +23,10 @@ pub enum Hole {
     Lease,
     /// claim takes an expired record up as it is, instead of renewing it whole.
     Expired,
+    /// renew does not ask whether the record is still as it was read.
+    Renewal,
+    /// Transactions of the failure path compare status and fence only, which begin anew with each life of a record.
+    Life,
 }
 
 /// The rules, with a hole or without.
@@ -46,6 +52,31 @@ impl Rules {
             }
             _ => rules::claim(record, claim),
         }
+    }
+
+    pub(crate) fn renew(
+        self,
+        record: Option<&Record>,
+        claim: &Claim,
+        fence: u64,
+        expires_at: i64,
+    ) -> Result<Record, Refused> {
+        if self.lacks(Hole::Renewal) {
+            Ok(claim.fresh(fence + 1))
+        } else {
+            rules::renew(record, claim, fence, expires_at)
+        }
+    }
+
+    /// Whether a transaction finds the record that it read.
+    pub(crate) fn is_as_read(self, read: Option<&Record>, found: Option<&Record>) -> bool {
+        let version = |record: &Record| (record.status, record.fence);
+        read == found || (self.lacks(Hole::Life) && read.map(version) == found.map(version))
+    }
+
+    /// Whether a transaction finds the letter that it read under this name.
+    pub(crate) fn is_letter(self, read: Letter, found: Letter) -> bool {
+        read == found || self.lacks(Hole::Life)
     }
 
     /// The lease as it is compared: a check that is left out sees what it wants to see.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use surehook::{
     Millis,
-    ledger::{Claim, Lease, Record, Refused, Status, rules},
+    ledger::{Claim, Lease, Record, Refused, Status},
 };
 
 use crate::{
@@ -204,23 +204,26 @@ impl Event {
         let record = self.record.as_ref();
         match write {
             Write::Claim(claim) => rules.claim(record, claim),
-            Write::Renew(claim, fence, expires_at) => match record {
-                Some(record) => rules::renew(record, claim, *fence, *expires_at),
-                None => Err(Refused::Changed(None)),
-            },
+            Write::Renew(claim, fence, expires_at) => rules.renew(record, claim, *fence, *expires_at),
             Write::Complete(lease, now, expires_at) => rules.complete(record, lease, *now, *expires_at),
             Write::Fail(lease, now) => rules.fail(record, lease, *now),
-            Write::Swap(old, new, beside) if old.as_ref() == record && self.allows(*beside) => Ok(new.clone()),
+            Write::Swap(old, new, beside) if rules.is_as_read(old.as_ref(), record) && self.allows(*beside, rules) => {
+                Ok(new.clone())
+            }
             Write::Swap(..) => Err(Refused::Changed(record.map(|record| record.status))),
         }
     }
 
     /// The condition on the letter in the same transaction.
-    fn allows(&self, beside: Beside) -> bool {
+    fn allows(&self, beside: Beside, rules: Rules) -> bool {
         match beside {
             Beside::Put => true,
-            Beside::Mark(letter) => self.letters.get(&letter.fence).is_some_and(|(found, _)| *found == letter),
-            Beside::Remove(letter) => self.letters.get(&letter.fence).is_none_or(|(found, _)| *found == letter),
+            Beside::Mark(letter) => {
+                self.letters.get(&letter.fence).is_some_and(|(found, _)| rules.is_letter(letter, *found))
+            }
+            Beside::Remove(letter) => {
+                self.letters.get(&letter.fence).is_none_or(|(found, _)| rules.is_letter(letter, *found))
+            }
         }
     }
 

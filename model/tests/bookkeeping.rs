@@ -75,7 +75,7 @@ fn verdicts(record: &Record, now: i64) -> Vec<Result<Record, Refused>> {
     vec![
         rules::claim(some, &claim("w0")),
         rules::claim(some, &claim("w1")),
-        rules::renew(record, &claim("w0"), 2, 9),
+        rules::renew(some, &claim("w0"), 2, 9),
         rules::complete(some, &lease, &[], now, 99),
         rules::fail(some, &lease, &nothing, &failure(), now),
         rules::bury(some, &burial),

@@ -10,6 +10,8 @@ use surehook_model::{
 const SECOND_COMMIT: &str = "done is committed once in a life";
 const STALE: &str = "a write without the lease has no effect";
 const EXPIRES: &str = "only what is finished expires";
+const RENEWED: &str = "a new life begins only when the old one has expired";
+const REST: &str = "left in peace, every event ends done or dead, or is shown as stranded";
 const ALONE: &str = "one handler at a time, where clocks differ by less than the margin";
 
 fn with_hole(hole: Hole, ledger: Ledger) -> Ledger {
@@ -56,6 +58,19 @@ fn without_the_lease_two_handlers_run_at_once() {
 fn a_claim_over_an_expired_record_can_be_deleted_under_its_worker() {
     let left = Left { deliveries: 2, copies: 1, epochs: 1, ..BASE.left };
     check(with_hole(Hole::Expired, Ledger { left, ..BASE }), EXPIRES);
+}
+
+#[test]
+fn a_renewal_of_what_it_did_not_read_ends_a_life_too_early() {
+    let left = Left { deliveries: 3, copies: 2, epochs: 1, ..BASE.left };
+    check(with_hole(Hole::Renewal, Ledger { left, ..BASE }), RENEWED);
+}
+
+/// The hole that the model found in the failure path: a late transaction reached into the next life of its record.
+#[test]
+fn without_the_time_of_the_last_write_a_replay_of_an_earlier_life_is_never_finished() {
+    let left = Left { deliveries: 3, timeouts: 1, settles: 2, replays: 2, resumes: 1, ..BASE.left };
+    check(with_hole(Hole::Life, Ledger { ours: false, helpers: 2, left, ..BASE }), REST);
 }
 
 #[test]

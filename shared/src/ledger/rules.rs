@@ -133,12 +133,16 @@ fn refuse_claim(record: &Record, command: &Claim) -> Result<(), Refused> {
     }
 }
 
-/// Begins a new life over an expired record that is still as it was read.
-pub fn renew(record: &Record, command: &Claim, fence: u64, expires_at: i64) -> Result<Record, Refused> {
+/// Begins a new life over an expired record that is still as it was read. Repeating it after a lost answer is a success:
+/// the live lease that it finds is the claim's own.
+pub fn renew(record: Option<&Record>, command: &Claim, fence: u64, expires_at: i64) -> Result<Record, Refused> {
+    let record = record.ok_or(Refused::Changed(None))?;
     if record.fence == fence && record.expires_at == Some(expires_at) && record.is_expired(command.now) {
-        Ok(command.fresh(fence + 1))
-    } else {
-        Err(Refused::Changed(Some(record.status)))
+        return Ok(command.fresh(fence + 1));
+    }
+    match claim(Some(record), command)? {
+        own if own == *record => Ok(own),
+        _not_taken => Err(Refused::Changed(Some(record.status))),
     }
 }
 

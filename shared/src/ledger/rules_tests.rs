@@ -116,9 +116,11 @@ fn what_is_done_is_refused_until_it_expires() {
 fn renewing_begins_a_life_that_remembers_nothing_but_the_fence() {
     let record = done();
     let expiry = record.expires_at.unwrap();
-    let fresh = renew(&record, &command("b", expiry * 1_000), 1, expiry).unwrap();
+    let fresh = renew(Some(&record), &command("b", expiry * 1_000), 1, expiry).unwrap();
     assert_eq!((fresh.fence, fresh.attempts, fresh.delivered.len(), fresh.expires_at), (2, 1, 0, None));
-    assert!(renew(&fresh, &command("c", expiry * 1_000), 1, expiry).is_err(), "only one renews");
+    assert!(renew(Some(&fresh), &command("c", expiry * 1_000), 1, expiry).is_err(), "only one renews");
+    let repeated = renew(Some(&fresh), &command("b", expiry * 1_000), 1, expiry).unwrap();
+    assert_eq!(repeated, fresh, "a lost answer is recognised as one's own");
 }
 
 #[test]

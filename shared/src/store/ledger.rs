@@ -106,16 +106,8 @@ impl Store {
         let fresh = claim.fresh(fence + 1);
         let condition = "fence = :fence AND expires_at = :expires_at";
         let values = [(":fence", number(fence)), (":expires_at", number(expires_at))];
-        // Somebody else wrote it meanwhile. Only a lease that is mine already is a win: nothing was written here.
-        let again = |old: Option<&Record>| match old {
-            Some(record) if record.is_leased(claim.now) && record.owner == claim.owner => Ok(record.clone()),
-            Some(record) => match rules::claim(Some(record), claim) {
-                Err(refused) => Err(refused),
-                Ok(_unwritten) => Err(Refused::Changed(Some(record.status))),
-            },
-            None => Err(Refused::Changed(None)),
-        };
-        self.put_record(key, fresh, condition, values.into(), &[], again).await
+        let rule = |old: Option<&Record>| rules::renew(old, claim, fence, expires_at);
+        self.put_record(key, fresh, condition, values.into(), &[], rule).await
     }
 
     /// Commits an attempt. `expires_at` is in seconds.

@@ -4,7 +4,7 @@
 //!
 //! | module | items |
 //! |---|---|
-//! | [`ledger`], [`commit`] | `sk = ledger`: the record |
+//! | [`ledger`], `commit` | `sk = ledger`: the record |
 //! | [`letters`] | `sk = dead-letter#<fence>`: heads; `…#<ms>#000` and so on: chunks of the body |
 //! | [`routes`] | `pk = config#routes` |
 //! | [`outbox`] | `pk = outbox#<0..7>` |

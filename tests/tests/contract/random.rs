@@ -116,7 +116,7 @@ impl World {
         let answer = self.store.claim(&self.key, &claim).await;
         self.compare(expected.clone(), answer);
         if let Err(Refused::Expired { fence, expires_at }) = expected {
-            let expected = rules::renew(self.record.as_ref().unwrap(), &claim, fence, expires_at);
+            let expected = rules::renew(self.record.as_ref(), &claim, fence, expires_at);
             let answer = self.store.renew(&self.key, &claim, fence, expires_at).await;
             self.compare(expected, answer);
         }
