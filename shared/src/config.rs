@@ -92,14 +92,15 @@ impl<'a> Reader<'a> {
     }
 
     fn span(&mut self, name: &str, default: Duration) -> Duration {
-        match self.optional(name).map(|text| duration::parse(&text)) {
-            None => default,
-            Some(Some(span)) if !span.is_zero() && span <= YEAR => span,
-            Some(_) => {
-                self.problem(name, "must be a span of time above zero and up to a year, such as 8s or 1h");
-                default
-            }
+        self.optional_span(name).unwrap_or(default)
+    }
+
+    fn optional_span(&mut self, name: &str) -> Option<Duration> {
+        let span = duration::parse(&self.optional(name)?).filter(|span| !span.is_zero() && *span <= YEAR);
+        if span.is_none() {
+            self.problem(name, "must be a span of time above zero and up to a year, such as 8s or 1h");
         }
+        span
     }
 
     fn secret(&mut self, name: &str, meaning: &str) -> Option<Secret> {
@@ -260,7 +261,7 @@ impl<'a> Reader<'a> {
         if rounds > MOST_ROUNDS {
             self.problem("RETRY_ROUNDS", format!("is {rounds}, but an event gets {MOST_ROUNDS} rounds at most"));
         }
-        RetryPolicy { schedule, rounds: rounds.min(MOST_ROUNDS), max_age: self.span("RETRY_MAX_AGE", default.max_age) }
+        RetryPolicy { schedule, rounds: rounds.min(MOST_ROUNDS), max_age: self.optional_span("RETRY_MAX_AGE") }
     }
 
     fn schedule(&mut self) -> Schedule {
@@ -346,6 +347,8 @@ mod tests {
         // 1 round of QStash's own 3 h, and 10 days.
         assert_eq!(retention(&[("RETRY_ROUNDS", "0")]), 11);
         assert_eq!(retention(&[("RETRY_LIST", "5d,5d")]), 10 + 11);
+        assert_eq!(retention(&[("RETRY_LIST", "5d,5d"), ("RETRY_MAX_AGE", "7d")]), 7 + 11);
+        assert_eq!(retention(&[("RETRY_MAX_AGE", "7d")]), 7 + 11);
         assert_eq!(retention(&[("QSTASH_DLQ_RETENTION_DAYS", "90")]), 90 + 3 + 4);
         assert_eq!(retention(&[("REPLAY_WINDOW_DAYS", "30")]), 30 + 7 + 4);
         assert_eq!(retention(&[("RETENTION_DAYS", "400")]), 400);

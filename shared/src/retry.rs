@@ -7,7 +7,7 @@ use crate::{Millis, qstash::duration::backoff};
 /// QStash's own retries within one round; every retry from the dead-letter queue asks for them anew.
 pub const RETRIES_PER_ROUND: u32 = 3;
 
-/// The longest `Retry-After` of a destination that our consumer passes on to QStash. A longer wish is granted an hour at a
+/// The longest `Retry-After` that our consumer answers QStash with. A longer wish of a destination is granted an hour at a
 /// time; without a limit, no record could be said to outlive the retries of its event.
 pub const LONGEST_WISH: Duration = Duration::from_secs(3_600);
 
@@ -67,8 +67,9 @@ pub struct RetryPolicy {
     pub schedule: Schedule,
     /// How many rounds an event gets after its first.
     pub rounds: u32,
-    /// How old an event may be, counted from its first failure, to get another round.
-    pub max_age: Duration,
+    /// How old an event may become, counted from its first failure, before its last attempt; `None` is as old as all waits
+    /// make it.
+    pub max_age: Option<Duration>,
 }
 
 impl Default for RetryPolicy {
@@ -80,7 +81,7 @@ impl Default for RetryPolicy {
             cap: Duration::from_secs(86_400),
             jitter: 0.2,
         };
-        Self { schedule, rounds: 6, max_age: Duration::from_secs(7 * 86_400) }
+        Self { schedule, rounds: 6, max_age: None }
     }
 }
 
@@ -131,7 +132,8 @@ impl BuryReason {
 }
 
 impl RetryPolicy {
-    /// Decides. `retry_after` is what the failed answer asked for, `draw` lies in `[0, 1)`; anything else counts as 0.5.
+    /// Decides. `retry_after` is what the failed answer asked for, `draw` lies in `[0, 1)`; anything else counts as 0.5. The
+    /// last attempt comes when the event reaches its greatest age, whoever asked for more.
     pub fn decide(
         &self,
         round: Round,
@@ -146,11 +148,22 @@ impl RetryPolicy {
         if round.number >= self.rounds {
             return Decision::Bury(BuryReason::RoundsUsedUp);
         }
-        if now.saturating_sub(round.since) > millis(self.max_age) {
+        let age = Duration::from_millis(u64::try_from(now.saturating_sub(round.since)).unwrap_or_default());
+        let Some(left) = self.greatest_age().checked_sub(age).filter(|left| !left.is_zero()) else {
             return Decision::Bury(BuryReason::TooOld);
-        }
+        };
         let wait = self.wait(round.number, draw);
-        Decision::Again(retry_after.map_or(wait, |wished| wished.max(wait)))
+        Decision::Again(retry_after.map_or(wait, |wished| wished.max(wait)).min(left))
+    }
+
+    /// How long after its first failure an event may be delivered again. There is always such a limit: otherwise an endpoint
+    /// that asks for a day each time could put off its event for longer than its record lives.
+    fn greatest_age(&self) -> Duration {
+        self.max_age.unwrap_or_else(|| {
+            let longest = 1.0 - f64::EPSILON;
+            let waits: Duration = (0..self.rounds).map(|number| self.wait(number, longest).max(LONGEST_WISH)).sum();
+            waits + longest_round() * self.rounds.saturating_sub(1)
+        })
     }
 
     /// The wait before round `number + 1`.
@@ -170,12 +183,10 @@ impl RetryPolicy {
         }
     }
 
-    /// The longest time from an event's first delivery to its last: all waits at their longest, and QStash's own retries in
-    /// every round. Done records must outlive it.
+    /// The longest time from an event's first delivery to its last: the round before its first failure, its greatest age,
+    /// and the round that begins then. Done records must outlive it.
     pub fn horizon(&self) -> Duration {
-        let longest = 1.0 - f64::EPSILON;
-        let waits: Duration = (0..self.rounds).map(|number| self.wait(number, longest).max(LONGEST_WISH)).sum();
-        waits + longest_round() * (self.rounds + 1)
+        self.greatest_age() + longest_round() * (1 + self.rounds.min(1))
     }
 }
 
@@ -236,7 +247,7 @@ mod tests {
                 jitter: 0.0,
             },
             rounds: 5,
-            max_age: HOUR,
+            max_age: Some(HOUR),
         };
         assert_eq!(again(&policy, 4, 0.0), Decision::Again(Duration::from_secs(16)));
         assert_eq!(again(&policy, 5, 0.0), Decision::Bury(BuryReason::RoundsUsedUp));
@@ -247,7 +258,7 @@ mod tests {
         let policy = RetryPolicy::default();
         let permanent = policy.decide(round(0), FailureClass::Permanent, None, NOW, 0.5);
         assert_eq!(permanent, Decision::Bury(BuryReason::Permanent));
-        let old = Round { number: 1, since: NOW - millis(policy.max_age) - 1 };
+        let old = Round { number: 1, since: NOW - millis(policy.greatest_age()) - 1 };
         let decision = policy.decide(old, FailureClass::Transient, None, NOW, 0.5);
         assert_eq!(decision, Decision::Bury(BuryReason::TooOld));
     }
@@ -274,16 +285,42 @@ mod tests {
             });
         let list =
             proptest::collection::vec((1_u64..200_000).prop_map(Duration::from_secs), 1..8).prop_map(Schedule::List);
-        (prop_oneof![exponential, list], 0_u32..9).prop_map(|(schedule, rounds)| RetryPolicy {
+        let age = proptest::option::of((1_u32..24 * 365).prop_map(|hours| HOUR * hours));
+        (prop_oneof![exponential, list], 0_u32..9, age).prop_map(|(schedule, rounds, max_age)| RetryPolicy {
             schedule,
             rounds,
-            max_age: HOUR * 24 * 365,
+            max_age,
         })
     }
 
     /// What QStash waits within one round when each failed attempt is answered with this `Retry-After`.
     fn round_with(wish: Duration) -> Duration {
         (1..=RETRIES_PER_ROUND).map(|attempt| if wish.is_zero() { backoff(attempt) } else { wish }).sum()
+    }
+
+    #[test]
+    fn an_endpoint_that_asks_for_a_day_each_time_does_not_outlast_the_horizon() {
+        let policy =
+            RetryPolicy { schedule: Schedule::List(vec![Duration::from_secs(60); 6]), ..RetryPolicy::default() };
+        let (day, mut now, mut rounds) = (HOUR * 24, NOW, 0);
+        let decide =
+            |number, now| policy.decide(Round { number, since: NOW }, FailureClass::Transient, Some(day), now, 0.5);
+        while let Decision::Again(wait) = decide(rounds, now) {
+            now += millis(wait + longest_round());
+            rounds += 1;
+        }
+        assert_eq!(decide(rounds, now), Decision::Bury(BuryReason::TooOld));
+        assert_eq!(rounds, 1);
+        assert!(now - NOW <= millis(policy.horizon()), "{} ms", now - NOW);
+    }
+
+    #[test]
+    fn the_last_attempt_comes_at_the_greatest_age() {
+        let policy = RetryPolicy { max_age: Some(HOUR * 2), ..RetryPolicy::default() };
+        let at = |now| policy.decide(Round { number: 1, since: NOW }, FailureClass::Transient, None, now, 0.5);
+        assert_eq!(at(NOW + millis(HOUR)), Decision::Again(HOUR));
+        assert_eq!(at(NOW + millis(HOUR * 2)), Decision::Bury(BuryReason::TooOld));
+        assert_eq!(policy.horizon(), HOUR * 2 + longest_round() * 2);
     }
 
     proptest! {
@@ -298,16 +335,19 @@ mod tests {
         fn no_event_is_delivered_after_the_horizon(
             policy in policies(),
             draws in proptest::collection::vec(0.0_f64..1.0, 9),
-            wishes in proptest::collection::vec(0_u64..=3_600, 10),
+            answers in proptest::collection::vec(0_u64..=3_600, 10),
+            wishes in proptest::collection::vec(0_u64..=86_400, 10),
         ) {
-            let wish = |round: usize| Duration::from_secs(wishes[round]);
-            let mut age = round_with(wish(0));
+            let answer = |round: usize| Duration::from_secs(answers[round]);
+            let first = round_with(answer(0));
+            let mut age = first;
             for number in 0.. {
                 let place = usize::try_from(number).unwrap();
                 let draw = *draws.get(place).unwrap_or(&0.5);
-                let asked = Some(wish(place)).filter(|wish| !wish.is_zero());
-                match policy.decide(round(number), FailureClass::Transient, asked, NOW, draw) {
-                    Decision::Again(wait) => age += wait + round_with(wish(place + 1)),
+                let asked = Some(Duration::from_secs(wishes[place])).filter(|wish| !wish.is_zero());
+                let now = NOW + millis(age.checked_sub(first).unwrap());
+                match policy.decide(round(number), FailureClass::Transient, asked, now, draw) {
+                    Decision::Again(wait) => age += wait + round_with(answer(place + 1)),
                     Decision::Bury(_) => break,
                 }
             }

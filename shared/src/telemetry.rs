@@ -58,7 +58,7 @@ pub enum Metric {
     Stranded,
     /// A worker found that its event is another's.
     LeaseLost,
-    /// The effect happened, `done` could not be written.
+    /// The effect happened, or a part of it, but that could not be written.
     Unconfirmed,
     /// Not signed by QStash for us.
     SignatureRefused,

@@ -99,6 +99,26 @@ async fn permanent_failure_is_the_pair_that_is_never_retried() {
 }
 
 #[tokio::test]
+async fn what_a_destination_said_outlives_that_another_was_not_ready() {
+    let stack = stack().await;
+    let route =
+        |name| format!("[[route]]\nname = \"{name}\"\nsource = \"strapi\"\nurl = \"{}/{name}\"\n", stack.receiver.url);
+    apply(&stack, &(route("strict") + &route("busy"))).await;
+    let body = event("strict and busy");
+    for (status, word, said) in
+        [(503, "transient-failure", "no such field"), (200, "permanent-failure", "earlier attempt")]
+    {
+        stack.receiver.react(move |received| match received.path.as_str() {
+            "/strict" => Reaction::status(422).saying("no such field"),
+            _ => Reaction::status(status),
+        });
+        assert_eq!(deliver(&stack, "/strapi", body.as_bytes()).await.word(), word);
+        let error = record(&stack, &body).await.unwrap().last_error.unwrap();
+        assert!(error.text.contains(said), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn malformed_payloads_and_bodies_over_the_limit_are_the_pair_too() {
     let limit = [("MAX_BODY_BYTES".to_owned(), "1000".to_owned())];
     let stack = stack_with(StackOptions { environment: limit.into(), ..options() }).await;

@@ -189,6 +189,29 @@ async fn what_is_on_our_keys_is_never_sent() {
 /// A handler that hands over some writes, and says what a failed condition means.
 struct Writing(Mutex<Vec<TransactWriteItem>>, bool);
 
+/// A handler that has told a destination, whose writes then fail, and that panics over it.
+struct Telling;
+
+impl Handler for Telling {
+    async fn handle(&self, _: &Event, _: &Attempt) -> Result<Effects, HandlerError> {
+        Ok(Effects { delivered: vec!["d1".into()], ..Effects::writing(vec![impossible()]) })
+    }
+
+    fn condition_failed(&self, _: &surehook::store::ConditionFailed, _: &Attempt) -> HandlerError {
+        panic!("a defect")
+    }
+}
+
+#[tokio::test]
+async fn who_was_told_before_a_condition_failed_is_remembered_even_after_a_panic() {
+    let stack = stack().await;
+    let consumer = with_handler(consumer(&stack, stack.store()).await, Telling);
+    let body = event("told");
+    assert_eq!(consumer.call(incoming(&stack, &body), moment()).await.outcome, Outcome::TransientFailure(None));
+    let record = record(&stack, &body).await.unwrap();
+    assert_eq!((record.status, record.delivered), (Status::Retryable, vec!["d1".to_owned()]));
+}
+
 impl Handler for Writing {
     async fn handle(&self, _: &Event, _: &Attempt) -> Result<Effects, HandlerError> {
         Ok(Effects::writing(self.0.lock().unwrap().clone()))

@@ -1,8 +1,12 @@
 //! The producer: accepted means durable.
 
 use serde_json::json;
-use surehook::ledger::Status;
-use surehook_local::{Stack, qstash::Faults, stack::PRODUCER_TOKEN};
+use surehook::{ledger::Status, store::dynamodb::types::AttributeValue};
+use surehook_local::{
+    Stack,
+    qstash::Faults,
+    stack::{PRODUCER_TOKEN, TABLE},
+};
 
 use crate::support::{Answered, answered, operate, qstash, stack};
 
@@ -149,4 +153,30 @@ async fn an_outbox_row_that_qstash_refuses_for_good_becomes_a_dead_letter() {
     assert_eq!(letters[0]["reason"], "refused-by-qstash");
     let (key, _) = surehook::ledger::DeadLetter::parse_id(letters[0]["id"].as_str().unwrap()).unwrap();
     assert_eq!(stack.store().record(&key).await.unwrap().unwrap().status, Status::Dead);
+}
+
+#[tokio::test]
+async fn rows_that_can_not_be_read_or_share_an_id_do_not_hold_up_the_outbox() {
+    let stack = connected().await;
+    let row = |at, retries: &str, data: u32| surehook::store::outbox::OutboxRow {
+        id: "same".into(),
+        at,
+        topic: "orders".into(),
+        headers: vec![("Upstash-Retries".into(), retries.into())],
+        body: json!({"id": "same", "topic": "orders", "eventType": "a", "data": data}).to_string().into(),
+    };
+    let rows = [row(1, "many", 1), row(2, "many", 2), row(3, "1", 3)];
+    for row in &rows {
+        stack.store().put_outbox(row).await.unwrap();
+    }
+    let text = |text: &str| AttributeValue::S(text.into());
+    for shard in 0..surehook::store::SHARDS {
+        let request = stack.dynamo.client().put_item().table_name(TABLE).item("pk", text(&format!("outbox#{shard}")));
+        request.item("sk", text("0000000000000#broken")).send().await.unwrap();
+    }
+    let swept = operate(&stack, json!({"command": "sweep"})).await;
+    let count = |name: &str| swept["swept"][name].as_u64().unwrap();
+    assert_eq!((count("outboxBuried"), count("published")), (2, 1), "{swept}");
+    assert_eq!((count("failed"), count("outboxLeft")), (8, 8), "the broken ones are told and kept: {swept}");
+    assert_eq!(crate::support::letters(&stack).await.len(), 2);
 }

@@ -1,7 +1,8 @@
 //! What waits although nobody will bring it again is found and shown.
 
 use serde_json::json;
-use surehook::outside;
+use surehook::{outside, store::dynamodb::types::AttributeValue};
+use surehook_local::stack::TABLE;
 
 use crate::support::{deliver, event, key, ledger::claim, operate, stack};
 
@@ -18,4 +19,23 @@ async fn an_event_whose_worker_died_and_that_qstash_forgot_is_listed_as_stranded
     assert_eq!(deep["stranded"][0]["since"], long_ago + 11_000);
     assert_eq!(operate(&stack, json!({"command": "sweep"})).await["swept"]["stranded"], 1);
     assert_eq!(deliver(&stack, "/strapi", body.as_bytes()).await.word(), "conflict", "it is still the same record");
+}
+
+#[tokio::test]
+async fn a_waiting_record_that_can_not_be_read_is_shown_and_hides_no_other() {
+    let stack = stack().await;
+    let long_ago = outside::now() - 30 * 86_400_000;
+    for name in ["sound", "damaged"] {
+        stack.store().claim(&key(&stack, &event(name)), &claim("dead", long_ago)).await.unwrap();
+    }
+    let damaged = key(&stack, &event("damaged"));
+    let request = stack.dynamo.client().update_item().table_name(TABLE).update_expression("REMOVE content_sha256");
+    let request =
+        request.key("pk", AttributeValue::S(format!("e#{damaged}"))).key("sk", AttributeValue::S("ledger".into()));
+    request.send().await.unwrap();
+    let deep = operate(&stack, json!({"command": "stranded", "deep": true})).await;
+    let shown = deep["stranded"].as_array().unwrap();
+    assert_eq!(shown.len(), 2, "{deep}");
+    let broken = shown.iter().find(|shown| shown["event"] == damaged.as_str()).unwrap();
+    assert!(broken["error"].as_str().unwrap().contains("content_sha256"), "{broken}");
 }

@@ -25,12 +25,12 @@ use surehook::{
     web::{Answer, Moment, Outcome},
 };
 use surehook_consumer::{Consumer, deliver::Deliverer, routes::RoutesCache};
-use surehook_local::{Stack, stack::TABLE};
+use surehook_local::{Stack, receiver::Reaction, stack::TABLE};
 use tokio::time::Instant;
 
 use crate::support::{
-    accepted,
-    consumer::{Counting, consumer, consumer_with, incoming, times_counted, with_handler},
+    accepted, apply,
+    consumer::{Counting, consumer, consumer_with, incoming, incoming_at, times_counted, with_handler},
     event,
     proxy::{Proxy, Verdict},
     received, record, stack,
@@ -153,6 +153,28 @@ async fn an_effect_outside_the_table_is_answered_2xx_though_done_could_not_be_wr
     assert_eq!(answer.outcome, Outcome::Processed, "any other answer would repeat the effect");
     assert_eq!(accepted(&stack, &body), 1);
     assert_eq!(record(&stack, &body).await.unwrap().status, Status::Running);
+}
+
+#[tokio::test]
+async fn who_accepted_gets_it_again_under_the_same_id_where_that_could_not_be_written() {
+    let stack = stack().await;
+    let route =
+        |name| format!("[[route]]\nname = \"{name}\"\nsource = \"strapi\"\nurl = \"{}/{name}\"\n", stack.receiver.url);
+    apply(&stack, &(route("ready") + &route("busy"))).await;
+    stack.receiver.react(|received| Reaction::status(if received.path == "/busy" { 503 } else { 200 }));
+    let (_proxy, unlucky) = cut_off_at(&stack, "PutItem", WEATHER[0]).await;
+    let body = event("half delivered");
+    let first = incoming(&stack, &body);
+    assert_eq!(unlucky.call(first, moment().0).await.outcome, Outcome::StoreAway);
+    assert!(record(&stack, &body).await.unwrap().delivered.is_empty());
+    stack.receiver.react(|_| Reaction::status(200));
+    let lucky = consumer(&stack, stack.store()).await;
+    let later = outside::now() + 60_000;
+    let again = Moment { now: later, ..moment().0 };
+    assert_eq!(lucky.call(incoming_at(&stack, &body, later), again).await.outcome, Outcome::Processed);
+    let ids: std::collections::BTreeSet<_> =
+        received(&stack, &body).iter().map(|sent| sent.header("webhook-id").unwrap().to_owned()).collect();
+    assert_eq!((received(&stack, &body).len(), ids.len()), (4, 1));
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! The end of an attempt: `done` or `retryable`, written until it is known to stand.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use surehook::{
     Millis,
@@ -78,15 +81,21 @@ impl<H: Handler> Consumer<H> {
         match until_known(self.commit_deadline(moment), write).await {
             Written::Stands(done) => self.completed(&effects, &done, now),
             Written::Refused(refused) => self.lease_lost(key, &refused, now),
-            Written::Unknown => Outcome::StoreAway,
-            Written::Never(error) => self.fail(ending, self.not_written(error, attempt), trace).await,
+            Written::Unknown => self.unconfirmed(ending, &effects.delivered, now),
+            Written::Never(error) => {
+                let error = self.not_written(error, attempt).having_reached(&effects);
+                self.fail(ending, error, trace).await
+            }
         }
     }
 
     /// What became of the attempt where DynamoDB will not take the handler's writes.
     fn not_written(&self, error: CommitError, attempt: &Attempt) -> HandlerError {
         match error {
-            CommitError::Condition(failed) => self.handler.condition_failed(&failed, attempt),
+            CommitError::Condition(failed) => {
+                let judge = AssertUnwindSafe(|| self.handler.condition_failed(&failed, attempt));
+                catch_unwind(judge).unwrap_or_else(|_panic| HandlerError::panicked(attempt))
+            }
             // A missing table or permission can be mended; a request that is wrong in itself can't.
             CommitError::Store(error) if !error.is_invalid() => HandlerError::transient(&why(&error), attempt),
             CommitError::Store(error) => HandlerError::permanent(&why(&error), attempt),
@@ -110,8 +119,18 @@ impl<H: Handler> Consumer<H> {
             Written::Stands(_) => outcome,
             Written::Refused(refused) => self.lease_lost(key, &refused, now),
             // The lease runs out by itself, and then the event is claimed again.
-            Written::Never(_) | Written::Unknown => Outcome::StoreAway,
+            Written::Never(_) | Written::Unknown => self.unconfirmed(ending, &attempted.delivered, now),
         }
+    }
+
+    /// The attempt could not be ended. Destinations that accepted the event, but are not known to have done so, will get it
+    /// again.
+    fn unconfirmed(&self, ending: Ending<'_>, delivered: &[String], now: Millis) -> Outcome {
+        if delivered.iter().any(|id| !ending.record.delivered.contains(id)) {
+            tracing::error!(event = %ending.key, "destinations accepted the event, but that could not be written");
+            self.telemetry.count(Metric::Unconfirmed, 1, now);
+        }
+        Outcome::StoreAway
     }
 
     /// The present, and when DynamoDB may forget a record that is done now, in seconds.

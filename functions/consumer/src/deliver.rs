@@ -157,9 +157,13 @@ fn sum_up<'a>(
         }
     }
     if !waits.is_empty() {
+        waits.extend(refusals);
         return Err(HandlerError::Transient { reason: waits.join("; "), retry_after: longest, effects });
     }
-    if !effects.refused.is_empty() {
+    if refusals.is_empty() && !effects.refused.is_empty() {
+        refusals.push(format!("refused in an earlier attempt by {}", effects.refused.join(", ")));
+    }
+    if !refusals.is_empty() {
         return Err(HandlerError::Permanent { reason: refusals.join("; "), effects });
     }
     Ok(effects)

@@ -67,6 +67,14 @@ impl Effects {
     pub(crate) fn so_far(delivered: &[String], refused: &[String]) -> Self {
         Self { delivered: delivered.to_vec(), refused: refused.to_vec(), ..Self::default() }
     }
+
+    /// Adds the destinations that others reached.
+    fn join(&mut self, others: &Self) {
+        for (ids, more) in [(&mut self.delivered, &others.delivered), (&mut self.refused, &others.refused)] {
+            let new: Vec<String> = more.iter().filter(|id| !ids.contains(id)).cloned().collect();
+            ids.extend(new);
+        }
+    }
 }
 
 /// Why a handler did not finish. Each keeps what it did reach, so that the next attempt does not repeat it.
@@ -106,17 +114,32 @@ impl HandlerError {
     pub fn permanent(reason: &str, attempt: &Attempt) -> Self {
         Self::Permanent { reason: reason.to_owned(), effects: Effects::so_far(&attempt.delivered, &attempt.refused) }
     }
+
+    /// A panic is a defect of the handler, not a verdict on the event.
+    pub(crate) fn panicked(attempt: &Attempt) -> Self {
+        Self::transient("the handler panicked", attempt)
+    }
+
+    /// The same failure, of an attempt that reached these destinations before it failed.
+    pub(crate) fn having_reached(mut self, reached: &Effects) -> Self {
+        if let Self::Permanent { effects, .. } | Self::Transient { effects, .. } = &mut self {
+            effects.join(reached);
+        }
+        self
+    }
 }
 
 /// The work. Write `async fn handle` in an `impl` of your own and give it to [`crate::run_with`];
 /// `examples/order_counter.rs` is a whole consumer.
 pub trait Handler: Send + Sync + 'static {
-    /// Handles one event. It may be called again for the same event only if it fails, panics, runs out of time, or its
-    /// process dies.
+    /// Handles one event. It may be called again for the same event only if it fails, panics, runs out of time, its process
+    /// dies, or what it reached could not be written: [`Effects::writes`] stand once all the same, other effects need the
+    /// event's key to be told from a repetition.
     fn handle(&self, event: &Event, attempt: &Attempt) -> impl Future<Output = Result<Effects, HandlerError>> + Send;
 
     /// What it means that a condition of the handler's own writes failed: nothing was written, and the attempt ends as said
-    /// here. By default it is tried again, as suits a version that somebody else moved on.
+    /// here. By default it is tried again, as suits a version that somebody else moved on. Destinations that the attempt
+    /// reached are remembered whatever is said here.
     fn condition_failed(&self, failed: &ConditionFailed, attempt: &Attempt) -> HandlerError {
         HandlerError::transient(&format!("the condition of write {} failed", failed.write), attempt)
     }

@@ -211,7 +211,7 @@ impl<H: Handler> Consumer<H> {
         let work = AssertUnwindSafe(self.handler.handle(event, attempt)).catch_unwind();
         let result = match timeout_at(attempt.deadline, work).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_panic)) => Err(HandlerError::transient("the handler panicked", attempt)),
+            Ok(Err(_panic)) => Err(HandlerError::panicked(attempt)),
             Err(_elapsed) => Err(HandlerError::transient("the handler ran out of time", attempt)),
         };
         let took = u64::try_from(moment.at_present() - began).unwrap_or_default();

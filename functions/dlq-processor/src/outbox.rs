@@ -7,7 +7,7 @@ use surehook::{
     ledger::{DeadLetter, Failure, Refused, letter::fingerprint, record::MOST_ERROR_TEXT, rules::Burial},
     qstash::{ClientError, client::Destination},
     retry::BuryReason,
-    store::{LedgerError, SHARDS, outbox::OutboxRow},
+    store::{LedgerError, SHARDS, StoreError, outbox::OutboxRow},
     web::Moment,
 };
 use tokio::time::Instant;
@@ -28,16 +28,13 @@ enum Published {
 }
 
 impl Processor {
-    pub(crate) async fn publish_outbox(
-        &self,
-        moment: Moment,
-        deadline: Instant,
-        report: &mut Sweep,
-    ) -> Result<(), ProcessorError> {
+    /// Publishes what it can. An error on one row or one shard never stops the next.
+    pub(crate) async fn publish_outbox(&self, moment: Moment, deadline: Instant, report: &mut Sweep) {
         for shard in 0..SHARDS {
-            self.publish_shard(shard, moment, deadline, report).await?;
+            if let Err(error) = self.publish_shard(shard, moment, deadline, report).await {
+                report.fail(&format!("part {shard} of the outbox: {error}"));
+            }
         }
-        Ok(())
     }
 
     /// Publishes the rows of a shard until QStash is away or time is up. A row that must wait does not stop those behind it.
@@ -48,28 +45,43 @@ impl Processor {
         deadline: Instant,
         report: &mut Sweep,
     ) -> Result<(), ProcessorError> {
-        let mut after: Option<OutboxRow> = None;
+        let mut from = None;
         loop {
-            let rows = self.path.store.outbox(shard, ROWS, after.as_ref()).await?;
-            for (index, row) in rows.iter().enumerate() {
-                if Instant::now() >= deadline {
-                    report.outbox_left += (rows.len() - index) as u64;
+            let page = self.path.store.outbox(shard, ROWS, from).await?;
+            let count = page.rows.len();
+            for (index, row) in page.rows.into_iter().enumerate() {
+                let is_over = Instant::now() >= deadline;
+                if is_over || matches!(self.settle_row(row, moment.at_present(), report).await, Published::QStashAway) {
+                    report.outbox_left += (count - index) as u64;
                     return Ok(());
                 }
-                match self.publish_row(row, moment.at_present(), report).await? {
-                    Published::Gone => self.path.store.delete_outbox(row).await?,
-                    Published::Waits => report.outbox_left += 1,
-                    Published::QStashAway => {
-                        report.outbox_left += (rows.len() - index) as u64;
-                        return Ok(());
-                    }
-                }
             }
-            after = rows.into_iter().next_back();
-            if after.is_none() {
+            from = page.next;
+            if from.is_none() {
                 return Ok(());
             }
         }
+    }
+
+    async fn settle_row(&self, row: Result<OutboxRow, StoreError>, now: Millis, report: &mut Sweep) -> Published {
+        let result = match row {
+            Ok(row) => self.take_row(&row, now, report).await,
+            Err(error) => Err(error.into()),
+        };
+        let published = result.unwrap_or_else(|error| {
+            report.fail(&format!("an outbox row: {error}"));
+            Published::Waits
+        });
+        report.outbox_left += u64::from(matches!(published, Published::Waits));
+        published
+    }
+
+    async fn take_row(&self, row: &OutboxRow, now: Millis, report: &mut Sweep) -> Result<Published, ProcessorError> {
+        let published = self.publish_row(row, now, report).await?;
+        if matches!(published, Published::Gone) {
+            self.path.store.delete_outbox(row).await?;
+        }
+        Ok(published)
     }
 
     async fn publish_row(&self, row: &OutboxRow, now: Millis, report: &mut Sweep) -> Result<Published, ProcessorError> {
@@ -92,13 +104,25 @@ impl Processor {
         Ok(Published::Gone)
     }
 
+    /// Two events of one id and different bodies, as a sender makes them that posts again after a time-out: the second gets
+    /// a letter of its own.
     async fn bury_row(&self, row: &OutboxRow, error: &ClientError, now: Millis) -> Result<(), ProcessorError> {
         let (burial, letter) = letter_of(row, error, now);
+        let second = DeadLetter { key: letter.key.of_conflict(&burial.content), ..letter.clone() };
         match self.path.store.bury(&burial, letter, &row.body).await {
-            // A crash came between burying and deleting the row.
-            Ok(_) | Err(LedgerError::Refused(Refused::Dead | Refused::Done)) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(LedgerError::Refused(Refused::Conflict)) => {
+                settled(self.path.store.bury(&burial, second, &row.body).await)
+            }
+            other => settled(other),
         }
+    }
+}
+
+/// A row whose letter stands already is one whose deletion was cut short.
+fn settled(buried: Result<DeadLetter, LedgerError>) -> Result<(), ProcessorError> {
+    match buried {
+        Ok(_) | Err(LedgerError::Refused(Refused::Dead | Refused::Done)) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,6 +1,11 @@
 //! Events that wait although nobody will bring them again: the sweep raises them, an operator lists them.
 
-use surehook::{Millis, identity::EventKey, ledger::Record, retry::millis, store::stranded::Segment, web::Moment};
+use surehook::{
+    Millis,
+    retry::millis,
+    store::stranded::{Segment, Waiting},
+    web::Moment,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -18,10 +23,12 @@ impl Processor {
     /// worker died without a word; otherwise the sweeps have found them, each in its part of the table.
     pub async fn stranded(&self, now: Millis, limit: usize, deep: bool) -> Result<Vec<StrandedEvent>, ProcessorError> {
         let before = self.stranded_before(now);
+        let mut unreadable = Vec::new();
         for segment in Segment::all().filter(|_| deep) {
-            self.path.store.strand(segment, before, now, || true).await?;
+            unreadable.extend(self.path.store.strand(segment, before, now, || true).await?.unreadable);
         }
-        Ok(self.path.store.stranded(before, limit).await?.into_iter().map(shown).collect())
+        let waiting = self.path.store.stranded(before, limit).await?;
+        Ok(unreadable.into_iter().chain(waiting).take(limit).map(shown).collect())
     }
 
     /// Looks through one part of the table, then names what waits.
@@ -33,7 +40,13 @@ impl Processor {
     ) -> Result<(), ProcessorError> {
         let now = moment.at_present();
         let in_time = || Instant::now() < deadline;
-        self.path.store.strand(Segment::at(now), self.stranded_before(now), now, in_time).await?;
+        // The part is that of the sweep's beginning: what the sweep did before must not shift its turn.
+        let part = Segment::at(moment.now);
+        let looked = self.path.store.strand(part, self.stranded_before(now), now, in_time).await?;
+        report.cut_short |= looked.cut_short;
+        for event in looked.unreadable.into_iter().map(shown) {
+            report.fail(&format!("event {}: {}", event.event, event.error.unwrap_or_default()));
+        }
         let stranded = self.stranded(now, MOST_COUNTED, false).await?;
         for event in stranded.iter().take(MOST_NAMED) {
             tracing::error!(
@@ -51,12 +64,18 @@ impl Processor {
     }
 }
 
-fn shown((key, record): (EventKey, Record)) -> StrandedEvent {
-    StrandedEvent {
-        event: key.to_string(),
-        source: record.source,
-        since: record.open_since.unwrap_or(record.updated_at),
-        attempts: record.attempts,
-        error: record.last_error.map(|failure| format!("{}: {}", failure.class, failure.text)),
+fn shown(Waiting { key, since, record }: Waiting) -> StrandedEvent {
+    let event = key.to_string();
+    match record {
+        Ok(record) => StrandedEvent {
+            event,
+            source: record.source,
+            since,
+            attempts: record.attempts,
+            error: record.last_error.map(|failure| format!("{}: {}", failure.class, failure.text)),
+        },
+        Err(error) => {
+            StrandedEvent { event, source: String::new(), since, attempts: 0, error: Some(error.to_string()) }
+        }
     }
 }

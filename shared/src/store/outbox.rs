@@ -35,6 +35,19 @@ impl OutboxRow {
     }
 }
 
+/// Where the next page of rows begins.
+#[derive(Debug, Clone)]
+pub struct Position(Item);
+
+/// A page of rows, the oldest first, each as it came: one that can't be read must not hide the others.
+#[derive(Debug)]
+pub struct OutboxPage {
+    /// The rows.
+    pub rows: Vec<Result<OutboxRow, StoreError>>,
+    /// Where the next page begins; `None` where this is the last.
+    pub next: Option<Position>,
+}
+
 impl Store {
     /// Makes an event durable. Repeating it replaces the row by itself.
     pub async fn put_outbox(&self, row: &OutboxRow) -> Result<(), StoreError> {
@@ -50,9 +63,8 @@ impl Store {
         Ok(())
     }
 
-    /// The oldest rows of one shard, those behind `after` where it is given.
-    pub async fn outbox(&self, shard: u8, limit: i32, after: Option<&OutboxRow>) -> Result<Vec<OutboxRow>, StoreError> {
-        let from = after.map(|row| row.keys()).map(|(pk, sk)| Builder::new(pk, sk).build());
+    /// The oldest rows of one shard, or those from a position on.
+    pub async fn outbox(&self, shard: u8, limit: i32, from: Option<Position>) -> Result<OutboxPage, StoreError> {
         let output = self
             .client
             .query()
@@ -60,11 +72,12 @@ impl Store {
             .key_condition_expression("pk = :pk")
             .expression_attribute_values(":pk", text(format!("outbox#{shard}")))
             .consistent_read(true)
-            .set_exclusive_start_key(from)
+            .set_exclusive_start_key(from.map(|position| position.0))
             .limit(limit)
             .send()
             .await?;
-        output.items().iter().map(to_row).collect()
+        let rows = output.items().iter().map(to_row).collect();
+        Ok(OutboxPage { rows, next: output.last_evaluated_key.map(Position) })
     }
 
     /// Removes a row that was published or buried.

@@ -34,9 +34,31 @@ impl Segment {
     }
 }
 
+/// An event that waits. A record that can't be read is shown too: whoever wrote it, its event may be undelivered.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Its key.
+    pub key: EventKey,
+    /// Since when, in milliseconds since the epoch.
+    pub since: Millis,
+    /// Its record.
+    pub record: Result<Record, StoreError>,
+}
+
+/// What a look through one part of the table came to.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Records that were made visible.
+    pub raised: usize,
+    /// Records that can't be read.
+    pub unreadable: Vec<Waiting>,
+    /// Whether time ran out before its end.
+    pub cut_short: bool,
+}
+
 impl Store {
-    /// Records that have waited since before `before`, the oldest first within each shard, at most `limit`.
-    pub async fn stranded(&self, before: Millis, limit: usize) -> Result<Vec<(EventKey, Record)>, StoreError> {
+    /// Events that have waited since before `before`, the oldest first, at most `limit`.
+    pub async fn stranded(&self, before: Millis, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         let mut found = Vec::new();
         for shard in 0..SHARDS {
             let output = self
@@ -51,39 +73,40 @@ impl Store {
                 .limit(i32::try_from(limit).unwrap_or(i32::MAX))
                 .send()
                 .await?;
-            for item in output.items() {
-                let pk = Reading(item).key();
-                let key = pk.strip_prefix("e#").and_then(EventKey::parse);
-                found.extend(key.map(|key| to_record(item).map(|record| (key, record))).transpose()?);
-            }
+            found.extend(output.items().iter().filter_map(|item| waiting(item, "open_since")));
         }
-        found.sort_by_key(|(_, record)| record.open_since);
+        found.sort_by_key(|waiting| waiting.since);
         found.truncate(limit);
         Ok(found)
     }
 
-    /// Makes those records of one part of the table visible whose worker ended without a word before `before`; says how
-    /// many. Only a look at every record finds them: an index of what is `running` would double the writes of every event.
-    /// `go_on` is asked before each page.
+    /// Makes those records of one part of the table visible whose worker ended without a word before `before`. Only
+    /// a look at every record finds them: an index of what is `running` would double the writes of every event. `go_on` is
+    /// asked before each page.
     pub async fn strand(
         &self,
         segment: Segment,
         before: Millis,
         now: Millis,
         go_on: impl Fn() -> bool,
-    ) -> Result<usize, StoreError> {
-        let (mut stranded, mut from) = (0, None);
-        while go_on() {
+    ) -> Result<Looked, StoreError> {
+        let (mut looked, mut from) = (Looked::default(), None);
+        loop {
+            if !go_on() {
+                return Ok(Looked { cut_short: true, ..looked });
+            }
             let (page, next) = self.abandoned(segment, before, from).await?;
-            for item in &page {
-                stranded += usize::from(self.strand_one(item, before, now).await?);
+            for found in page.iter().filter_map(|item| waiting(item, "lease_until")) {
+                match &found.record {
+                    Ok(record) => looked.raised += usize::from(self.strand_one(&found.key, record, before, now).await?),
+                    Err(_unreadable) => looked.unreadable.push(found),
+                }
             }
             from = next;
             if from.is_none() {
-                break;
+                return Ok(looked);
             }
         }
-        Ok(stranded)
     }
 
     async fn abandoned(
@@ -110,20 +133,29 @@ impl Store {
     }
 
     /// `false` where somebody took the record up meanwhile.
-    async fn strand_one(&self, item: &Item, before: Millis, now: Millis) -> Result<bool, StoreError> {
-        let pk = Reading(item).key();
-        let Some(key) = pk.strip_prefix("e#").and_then(EventKey::parse) else {
-            return Ok(false);
-        };
-        let record = to_record(item)?;
-        let Ok(stranded) = rules::strand(&record, before, now) else { return Ok(false) };
+    async fn strand_one(
+        &self,
+        key: &EventKey,
+        record: &Record,
+        before: Millis,
+        now: Millis,
+    ) -> Result<bool, StoreError> {
+        let Ok(stranded) = rules::strand(record, before, now) else { return Ok(false) };
         let refuse = |old: Option<&Record>| Err(rules::Refused::Changed(old.map(|old| old.status)));
-        match self.put_held(&key, stranded, &lease_of(&record), refuse).await {
+        match self.put_held(key, stranded, &lease_of(record), refuse).await {
             Ok(_) => Ok(true),
             Err(LedgerError::Refused(_)) => Ok(false),
             Err(LedgerError::Store(error)) => Err(error),
         }
     }
+}
+
+/// The event of a record's item, which waits since the time of this attribute.
+fn waiting(item: &Item, since: &str) -> Option<Waiting> {
+    let pk = Reading(item).key();
+    let key = pk.strip_prefix("e#").and_then(EventKey::parse)?;
+    let since = Reading(item).optional_number(since).unwrap_or_default();
+    Some(Waiting { key, since, record: to_record(item) })
 }
 
 #[cfg(test)]

@@ -129,14 +129,16 @@ impl Outcome {
     }
 
     /// While the store or QStash is away, QStash's own growing waits are asked for: short ones would use its few retries up
-    /// within an outage of minutes.
+    /// within an outage of minutes. What is asked for on the last attempt is heard by the requeuer alone, which has its own
+    /// waits.
     fn retry_after(&self, retried: u32) -> Option<Duration> {
-        match self {
+        let wish = match self {
             Self::InProgress(rest) => Some(*rest + Duration::from_secs(1)),
-            Self::TransientFailure(wished) => wished.map(|wished| wished.min(LONGEST_WISH)),
+            Self::TransientFailure(wished) => *wished,
             Self::StoreAway | Self::QStashAway => Some(backoff(retried.saturating_add(1))),
             _ => None,
-        }
+        };
+        wish.map(|wish| wish.min(LONGEST_WISH))
     }
 
     /// What the caller should know beyond the word: names from its own request, and what to change.
@@ -309,11 +311,17 @@ mod tests {
 
     #[test]
     fn an_outage_of_minutes_does_not_use_the_retries_up() {
-        let waits = [0, 1, 2].map(|retried| {
+        let waits = [0, 1, 2, 3].map(|retried| {
             let answer = Answer { retried, ..Outcome::StoreAway.into() };
             answer.headers()["retry-after"].to_str().unwrap().to_owned()
         });
-        assert_eq!(waits, ["13", "149", "1809"]);
+        assert_eq!(waits, ["13", "149", "1809", "3600"]);
+    }
+
+    #[test]
+    fn no_answer_asks_for_more_than_the_horizon_reckons_with() {
+        let answer = Answer::from(Outcome::TransientFailure(Some(LONGEST_WISH * 24)));
+        assert_eq!(answer.headers()["retry-after"], "3600");
     }
 
     #[test]

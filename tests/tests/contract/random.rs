@@ -172,7 +172,7 @@ impl World {
         let expected = self.record.as_ref().and_then(|record| rules::strand(record, before, self.now).ok());
         let mut stranded = 0;
         for segment in surehook::store::stranded::Segment::all().filter(|_| expected.is_some()) {
-            stranded += self.store.strand(segment, before, self.now, || true).await.unwrap();
+            stranded += self.store.strand(segment, before, self.now, || true).await.unwrap().raised;
         }
         assert_eq!(stranded > 0, expected.is_some());
         self.record = expected.or(self.record.take());
