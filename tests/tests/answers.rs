@@ -13,7 +13,8 @@ use surehook::{
 use surehook_local::{Stack, StackOptions, receiver::Reaction};
 
 use crate::support::{
-    Answered, apply, deliver, event, key, options, post, received, record, signature, signature_at, stack, stack_with,
+    Answered, apply, apply_paths, deliver, event, key, options, post, received, record, signature, signature_at, stack,
+    stack_with,
 };
 
 #[tokio::test]
@@ -101,9 +102,7 @@ async fn permanent_failure_is_the_pair_that_is_never_retried() {
 #[tokio::test]
 async fn what_a_destination_said_outlives_that_another_was_not_ready() {
     let stack = stack().await;
-    let route =
-        |name| format!("[[route]]\nname = \"{name}\"\nsource = \"strapi\"\nurl = \"{}/{name}\"\n", stack.receiver.url);
-    apply(&stack, &(route("strict") + &route("busy"))).await;
+    apply_paths(&stack, &["strict", "busy"]).await;
     let body = event("strict and busy");
     for (status, word, said) in
         [(503, "transient-failure", "no such field"), (200, "permanent-failure", "earlier attempt")]

@@ -29,7 +29,7 @@ use surehook_local::{Stack, receiver::Reaction, stack::TABLE};
 use tokio::time::Instant;
 
 use crate::support::{
-    accepted, apply,
+    accepted, apply_paths,
     consumer::{Counting, consumer, consumer_with, incoming, incoming_at, times_counted, with_handler},
     event,
     proxy::{Proxy, Verdict},
@@ -158,9 +158,7 @@ async fn an_effect_outside_the_table_is_answered_2xx_though_done_could_not_be_wr
 #[tokio::test]
 async fn who_accepted_gets_it_again_under_the_same_id_where_that_could_not_be_written() {
     let stack = stack().await;
-    let route =
-        |name| format!("[[route]]\nname = \"{name}\"\nsource = \"strapi\"\nurl = \"{}/{name}\"\n", stack.receiver.url);
-    apply(&stack, &(route("ready") + &route("busy"))).await;
+    apply_paths(&stack, &["ready", "busy"]).await;
     stack.receiver.react(|received| Reaction::status(if received.path == "/busy" { 503 } else { 200 }));
     let (_proxy, unlucky) = cut_off_at(&stack, "PutItem", WEATHER[0]).await;
     let body = event("half delivered");

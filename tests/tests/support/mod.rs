@@ -53,6 +53,15 @@ pub(crate) async fn stack_with(options: StackOptions) -> Stack {
     stack
 }
 
+/// Sends Strapi events to these paths of the receiver, and nowhere else.
+pub(crate) async fn apply_paths(stack: &Stack, paths: &[&str]) {
+    let route = |path: &&str| {
+        let url = &stack.receiver.url;
+        format!("[[route]]\nname = \"{path}\"\nsource = \"strapi\"\nurl = \"{url}/{path}\"\n")
+    };
+    apply(stack, &paths.iter().map(route).collect::<String>()).await;
+}
+
 /// Replaces the routes.
 pub(crate) async fn apply(stack: &Stack, document: &str) {
     let store = stack.store();
