@@ -21,7 +21,7 @@ impl Ledger {
         for (index, event) in world.events.iter().enumerate() {
             self.of_qstash(world, index, event, actions);
             self.of_operator(world, index, event, actions);
-            of_time(world, index, event, actions);
+            self.of_time(world, index, event, actions);
         }
         actions.extend((0..world.limbo.len()).map(Action::Arrive));
         let expires = |event: &Event| event.record.as_ref().is_some_and(|record| record.expires_at.is_some());
@@ -94,6 +94,17 @@ impl Ledger {
             actions.extend(event.pending.values().map(|&letter| Action::Resume(index, letter)));
         }
     }
+
+    fn of_time(&self, world: &World, index: usize, event: &Event, actions: &mut Vec<Action>) {
+        let Some(record) = &event.record else { return };
+        if record.is_expired(Self::begin(world.epoch)) {
+            actions.push(Action::Ttl(index));
+        }
+        let can_look = world.left.strands > 0 && world.helpers.len() < self.helpers;
+        if can_look && record.status == Status::Running {
+            actions.push(Action::Strand(index));
+        }
+    }
 }
 
 fn of_helper(world: &World, helper: &Helper) -> Vec<How> {
@@ -115,14 +126,4 @@ fn of_helper(world: &World, helper: &Helper) -> Vec<How> {
     .into_iter()
     .filter_map(|(how, can)| can.then_some(how))
     .collect()
-}
-
-fn of_time(world: &World, index: usize, event: &Event, actions: &mut Vec<Action>) {
-    let Some(record) = &event.record else { return };
-    if record.is_expired(Ledger::begin(world.epoch)) {
-        actions.push(Action::Ttl(index));
-    }
-    if world.left.strands > 0 && record.status == Status::Running {
-        actions.push(Action::Strand(index));
-    }
 }

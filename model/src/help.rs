@@ -7,9 +7,9 @@ use surehook::ledger::{
 
 use crate::{
     Ledger,
-    rules::strip,
+    rules::{Rules, strip},
     step::{How, take},
-    world::{Beside, Event, Helper, Letter, MessageId, Step, World, Write},
+    world::{Beside, Event, Helper, Item, Letter, MessageId, Step, World, Write},
 };
 
 impl Ledger {
@@ -23,7 +23,7 @@ impl Ledger {
             How::Unanswered => {
                 take(&mut world.left.timeouts);
                 let helper = &world.helpers[index];
-                world.limbo.extend(helper.step.write().map(|write| (helper.event, write.clone())));
+                world.limbo.extend(helper.step.write().map(|write| (helper.event, write)));
                 world.limbo.sort_by_cached_key(|entry| format!("{entry:?}"));
             }
             how => {
@@ -42,7 +42,7 @@ impl Ledger {
         match &helper.step {
             Step::Look(entry) => world.look(helper, *entry, how),
             Step::Again(entry) => world.again(helper, *entry),
-            Step::Bury(entry) => event.bury(*entry, helper),
+            Step::Bury(entry) => event.bury(*entry, helper, self.rules),
             Step::Buried(entry, write) => match event.apply(write, self, real) {
                 Ok(_) => Some(Step::Delete(*entry)),
                 Err(_) => Some(Step::Bury(*entry)),
@@ -55,11 +55,24 @@ impl Ledger {
             },
             Step::Publish(letter) => {
                 world.publish(helper, *letter, how);
-                Some(if self.ours { Step::EndReplay(*letter) } else { Step::Unrecord(*letter) })
+                Some(if self.ours { self.rules.ends_replay_with(*letter) } else { Step::Unrecord(*letter) })
             }
-            Step::Unrecord(letter) => event.unrecord(*letter),
-            Step::EndReplay(letter) => event.end_replay(*letter),
-            Step::Forget(letter) => event.forget_pending(*letter),
+            Step::Unrecord(letter) => {
+                event.delete_item(Item::Record, *letter);
+                Some(self.rules.ends_replay_with(*letter))
+            }
+            Step::EndReplay(letter) => {
+                event.delete_item(Item::Letter, *letter);
+                self.rules.then_forgets(*letter)
+            }
+            Step::Forget(letter) => {
+                event.delete_item(Item::Pending, *letter);
+                self.rules.then_ends_replay(*letter)
+            }
+            Step::Strand(write) => {
+                let _taken_up = event.apply(write, self, real);
+                None
+            }
             Step::Purge(letter, None) => event.purge(*letter, helper),
             Step::Purge(letter, Some(write)) => match event.apply(write, self, real) {
                 Ok(_) => None,
@@ -100,8 +113,8 @@ impl World {
 }
 
 impl Event {
-    fn bury(&self, entry: MessageId, helper: &Helper) -> Option<Step> {
-        match rules::bury(self.record.as_ref(), &burial(helper)) {
+    fn bury(&self, entry: MessageId, helper: &Helper, rules: Rules) -> Option<Step> {
+        match rules.bury(self.record.as_ref(), &burial(helper)) {
             Ok(dead) => Some(Step::Buried(entry, Write::Swap(self.record.clone(), strip(dead), Beside::Put))),
             Err(Refused::Done | Refused::Dead) => Some(Step::Delete(entry)),
             Err(_) => None,
@@ -113,38 +126,16 @@ impl Event {
         None
     }
 
-    fn unrecord(&mut self, letter: Letter) -> Option<Step> {
-        let id = Some(replay_id(letter));
-        if self.record.as_ref().is_some_and(|record| record.status == Status::Retryable && record.replay == id) {
-            self.record = None;
-        }
-        Some(Step::EndReplay(letter))
-    }
-
-    fn end_replay(&mut self, letter: Letter) -> Option<Step> {
-        if self.letters.get(&letter.fence) == Some(&(letter, true)) {
-            self.letters.remove(&letter.fence);
-        }
-        Some(Step::Forget(letter))
-    }
-
-    fn forget_pending(&mut self, letter: Letter) -> Option<Step> {
-        if self.pending.get(&letter.fence) == Some(&letter) {
-            self.pending.remove(&letter.fence);
-        }
-        None
-    }
-
     fn open(&self, letter: Letter, helper: &Helper) -> Option<Step> {
         let stands = self.letters.get(&letter.fence).is_some_and(|(found, _)| *found == letter);
-        let open = rules::replay(self.record.as_ref(), letter.fence, &replay_id(letter), helper.now).ok();
+        let open = rules::replay(self.record.as_ref(), letter.fence, &letter.replay_id(), helper.now).ok();
         let write = Write::Swap(self.record.clone(), strip(open.filter(|_| stands)?), Beside::Mark(letter));
         Some(self.unless_it_stands(write, Step::Publish(letter), |write| Step::Replay(letter, Some(write))))
     }
 
     fn purge(&self, letter: Letter, helper: &Helper) -> Option<Step> {
         let expires_at = helper.now / 1_000 + crate::bounds::EPOCH / 1_000;
-        let id = replay_id(letter);
+        let id = letter.replay_id();
         let purged = rules::purge(self.record.as_ref(), letter.fence, &id, helper.now, expires_at).ok()?;
         let write = Write::Swap(self.record.clone(), strip(purged), Beside::Remove(letter));
         Some(self.unless_it_stands(write, Step::Forget(letter), |write| Step::Purge(letter, Some(write))))
@@ -160,16 +151,18 @@ impl Event {
 
 impl Step {
     /// The write to the table that this step sends.
-    pub(crate) fn write(&self) -> Option<&Write> {
-        match self {
-            Self::Buried(_, write) | Self::Replay(_, Some(write)) | Self::Purge(_, Some(write)) => Some(write),
-            _ => None,
-        }
+    pub(crate) fn write(&self) -> Option<Write> {
+        Some(match self {
+            Self::Buried(_, write)
+            | Self::Replay(_, Some(write))
+            | Self::Purge(_, Some(write))
+            | Self::Strand(write) => write.clone(),
+            Self::Unrecord(letter) => Write::Delete(Item::Record, *letter),
+            Self::EndReplay(letter) => Write::Delete(Item::Letter, *letter),
+            Self::Forget(letter) => Write::Delete(Item::Pending, *letter),
+            _ => return None,
+        })
     }
-}
-
-fn replay_id(letter: Letter) -> String {
-    format!("r{}.{}", letter.life, letter.fence)
 }
 
 fn burial(helper: &Helper) -> Burial {

@@ -109,6 +109,12 @@ impl Ledger {
     }
 }
 
+/// What no scope reached: a model in which it never happens proves nothing about it.
+pub fn unreached(explored: &[Explored]) -> Vec<&'static str> {
+    let nowhere = |name: &&str| explored.iter().all(|scope| scope.unreached.contains(name));
+    promises::SOMETIMES.into_iter().map(|(name, _)| name).filter(nowhere).collect()
+}
+
 fn explored(checker: &impl Checker<Ledger>) -> Explored {
     let discoveries = checker.discoveries();
     let path = |name| discoveries.get(name).map(|path| path.clone().into_actions());

@@ -3,7 +3,10 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use surehook_model::scopes::{Size, scopes};
+use surehook_model::{
+    scopes::{Size, scopes},
+    unreached,
+};
 
 fn main() -> ExitCode {
     let size = match std::env::args().nth(1).as_deref() {
@@ -15,7 +18,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (mut failed, mut total) = (false, 0);
+    let (mut failed, mut total, mut all) = (false, 0, Vec::new());
     for scope in scopes(size) {
         let began = Instant::now();
         let ledger = scope.ledger;
@@ -27,10 +30,15 @@ fn main() -> ExitCode {
             failed = true;
             println!("  BROKEN: {promise}\n    {}", path.join("\n    "));
         }
+        all.push(explored);
+    }
+    for never in unreached(&all) {
+        failed = true;
+        println!("  NEVER REACHED: {never}");
     }
     println!(
         "{total} states; {}",
-        if failed { "a promise is broken" } else { "every promise is kept in each of them" }
+        if failed { "a promise is broken, or the model too small" } else { "every promise is kept in each of them" }
     );
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

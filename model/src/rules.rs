@@ -4,11 +4,11 @@ use surehook::{
     Millis,
     ledger::{
         Claim, Failure, Lease, Record, Refused, Status,
-        rules::{self, Attempted},
+        rules::{self, Attempted, Burial},
     },
 };
 
-use crate::world::Letter;
+use crate::world::{Letter, Step};
 
 /// A check that is left out on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +27,10 @@ pub enum Hole {
     Renewal,
     /// Transactions of the failure path compare status and fence only, which begin anew with each life of a record.
     Life,
+    /// bury takes what is done for expired.
+    Burial,
+    /// A replay is forgotten before its letter is removed.
+    Order,
 }
 
 /// The rules, with a hole or without.
@@ -66,6 +70,26 @@ impl Rules {
         } else {
             rules::renew(record, claim, fence, expires_at)
         }
+    }
+
+    pub(crate) fn bury(self, record: Option<&Record>, burial: &Burial) -> Result<Record, Refused> {
+        let expired = record
+            .filter(|record| self.lacks(Hole::Burial) && record.status == Status::Done)
+            .map(|record| Record { expires_at: Some(0), ..record.clone() });
+        rules::bury(expired.as_ref().or(record), burial)
+    }
+
+    /// What is deleted first when a replay ends: a crash in between must leave something that the sweep finds.
+    pub(crate) fn ends_replay_with(self, letter: Letter) -> Step {
+        if self.lacks(Hole::Order) { Step::Forget(letter) } else { Step::EndReplay(letter) }
+    }
+
+    pub(crate) fn then_forgets(self, letter: Letter) -> Option<Step> {
+        (!self.lacks(Hole::Order)).then_some(Step::Forget(letter))
+    }
+
+    pub(crate) fn then_ends_replay(self, letter: Letter) -> Option<Step> {
+        self.lacks(Hole::Order).then_some(Step::EndReplay(letter))
     }
 
     /// Whether a transaction finds the record that it read.

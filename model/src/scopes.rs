@@ -76,6 +76,15 @@ pub fn scopes(size: Size) -> Vec<Scope> {
             },
         ),
         scope(
+            "takeovers in a row: a lease runs out twice",
+            Ledger {
+                clocks: Clocks::Any(3),
+                workers: 2 + usize::from(more),
+                left: Left { deliveries: 3 + most, crashes: more, timeouts: 1 + more, ..BASE.left },
+                ..BASE
+            },
+        ),
+        scope(
             "workers whose effect is outside the table",
             Ledger {
                 transactional: false,
@@ -136,6 +145,23 @@ pub fn scopes(size: Size) -> Vec<Scope> {
                     replays: 1 + most,
                     resumes: 1,
                     purges: 1,
+                    ..BASE.left
+                },
+                ..BASE
+            },
+        ),
+        scope(
+            "what was purged or buried, and expires",
+            Ledger {
+                workers: 1,
+                left: Left {
+                    deliveries: 2 + more,
+                    copies: 1,
+                    timeouts: 1,
+                    exhausts: 1 + most,
+                    settles: 1 + most,
+                    purges: 1,
+                    epochs: 1,
                     ..BASE.left
                 },
                 ..BASE

@@ -1,12 +1,15 @@
 //! What can happen next, and what it leads to.
 
-use surehook::{Millis, ledger::rules};
+use surehook::{
+    Millis,
+    ledger::{Lease, rules},
+};
 
 use crate::{
     Ledger,
     bounds::{APART, Clocks, EPOCH, HANDLER, MARGIN},
     rules::strip,
-    world::{Event, Helper, Letter, MessageId, Phase, Step, World},
+    world::{Event, Helper, Letter, MessageId, Phase, Step, World, Write},
 };
 
 /// Something that happens.
@@ -120,7 +123,7 @@ impl Ledger {
     /// Nobody listens to the answer any more.
     fn arrive(&self, world: &mut World, index: usize) {
         let (event, write) = world.limbo.remove(index);
-        let _unheard = world.events[event].apply(&write, self, Self::begin(world.epoch));
+        world.events[event].arrive(&write, self, Self::begin(world.epoch));
     }
 }
 
@@ -187,9 +190,12 @@ impl World {
 
     fn strand(&mut self, event: usize) {
         take(&mut self.left.strands);
-        let record = &mut self.events[event].record;
-        let stranded = record.as_ref().and_then(|record| rules::strand(record, record.lease_until + 1, 1).ok());
-        *record = stranded.map(strip).or(record.take());
+        // Who looks through the table may see a record as it was a while ago; that is a look that came earlier.
+        let Some(record) = &self.events[event].record else { return };
+        if let Ok(stranded) = rules::strand(record, record.lease_until + 1, 1) {
+            let lease = Lease { owner: record.owner.clone(), fence: record.fence };
+            self.start(event, Step::Strand(Write::Strand(lease, strip(stranded))));
+        }
     }
 
     fn expire(&mut self) {

@@ -152,6 +152,8 @@ pub enum Step {
     Forget(Letter),
     /// Remove a dead event for good.
     Purge(Letter, Option<Write>),
+    /// Show an event that was found abandoned.
+    Strand(Write),
 }
 
 /// A write to the table.
@@ -168,6 +170,21 @@ pub enum Write {
     Fail(Lease, Millis),
     /// A transaction of the failure path: the record from what was read to something new, and its letter.
     Swap(Option<Record>, Record, Beside),
+    /// `strand`: the whole record, where that lease still runs it.
+    Strand(Lease, Record),
+    /// An item is deleted, where it still belongs to this replay.
+    Delete(Item, Letter),
+}
+
+/// What the end of a replay deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Item {
+    /// The record that nobody would complete.
+    Record,
+    /// The letter.
+    Letter,
+    /// The item that says that the replay is under way.
+    Pending,
 }
 
 /// What a transaction does to the letter.
@@ -181,7 +198,22 @@ pub enum Beside {
     Remove(Letter),
 }
 
+impl Letter {
+    /// The id of its replay.
+    pub(crate) fn replay_id(self) -> String {
+        format!("r{}.{}", self.life, self.fence)
+    }
+}
+
 impl Event {
+    /// A write takes effect that nobody listens to any more.
+    pub(crate) fn arrive(&mut self, write: &Write, ledger: &Ledger, real: Millis) {
+        match write {
+            Write::Delete(item, letter) => self.delete_item(*item, *letter),
+            write => drop(self.apply(write, ledger, real)),
+        }
+    }
+
     /// Applies a write as DynamoDB would, notes what must never happen, and answers. `real` is the time at which nothing of
     /// the present epoch has expired.
     pub(crate) fn apply(&mut self, write: &Write, ledger: &Ledger, real: Millis) -> Result<Record, Refused> {
@@ -210,7 +242,27 @@ impl Event {
             Write::Swap(old, new, beside) if rules.is_as_read(old.as_ref(), record) && self.allows(*beside, rules) => {
                 Ok(new.clone())
             }
-            Write::Swap(..) => Err(Refused::Changed(record.map(|record| record.status))),
+            Write::Strand(lease, stranded) if holds(record, lease) => Ok(stranded.clone()),
+            Write::Swap(..) | Write::Strand(..) | Write::Delete(..) => {
+                Err(Refused::Changed(record.map(|record| record.status)))
+            }
+        }
+    }
+
+    /// Deletes an item that is still about this replay, and nothing that a later one put in its place.
+    pub(crate) fn delete_item(&mut self, item: Item, letter: Letter) {
+        let id = Some(letter.replay_id());
+        match item {
+            Item::Record => {
+                self.record.take_if(|record| record.status == Status::Retryable && record.replay == id);
+            }
+            Item::Letter if self.letters.get(&letter.fence) == Some(&(letter, true)) => {
+                self.letters.remove(&letter.fence);
+            }
+            Item::Pending if self.pending.get(&letter.fence) == Some(&letter) => {
+                self.pending.remove(&letter.fence);
+            }
+            Item::Letter | Item::Pending => {}
         }
     }
 
@@ -244,17 +296,21 @@ impl Event {
     /// Looks at a write that takes effect, and at the record that it finds.
     fn watch(&mut self, write: &Write, ledger: &Ledger, real: Millis) {
         let before = self.record.as_ref();
+        // A burial over what is finished finds it expired, and begins a new life too.
+        let is_finished = |record: &Record| matches!(record.status, Status::Done | Status::Purged);
+        let is_alive = |record: &Record| is_finished(record) && !record.is_expired(real);
         let broken = match write {
             Write::Renew(..) if before.is_none_or(|record| !record.is_expired(real)) => Some(Broken::RenewedAlive),
+            Write::Swap(..) if before.is_some_and(is_alive) => Some(Broken::RenewedAlive),
             Write::Claim(_) if before.is_some_and(|record| record.status == Status::Done) => {
                 Some(Broken::StartedAfterDone)
             }
             Write::Complete(..) if self.known.commits > 0 => Some(Broken::SecondCommit),
-            Write::Complete(lease, ..) | Write::Fail(lease, _) if !holds(before, lease) => Some(Broken::StaleWrite),
+            Write::Complete(lease, ..) | Write::Fail(lease, _) | Write::Strand(lease, _) if !holds(before, lease) => {
+                Some(Broken::StaleWrite)
+            }
             _ => None,
         };
-        // A burial over what is finished finds it expired, and begins a new life too.
-        let is_finished = |record: &Record| matches!(record.status, Status::Done | Status::Purged);
         if before.is_none_or(is_finished) {
             self.known.commits = 0;
             self.known.lives += 1;

@@ -74,6 +74,18 @@ fn without_the_time_of_the_last_write_a_replay_of_an_earlier_life_is_never_finis
 }
 
 #[test]
+fn a_burial_of_what_is_done_begins_a_life_too_early() {
+    let left = Left { deliveries: 2, exhausts: 1, settles: 1, ..BASE.left };
+    check(with_hole(Hole::Burial, Ledger { left, ..BASE }), RENEWED);
+}
+
+#[test]
+fn a_replay_that_is_forgotten_before_its_letter_is_removed_may_leave_the_letter_for_ever() {
+    let left = Left { deliveries: 1, crashes: 1, exhausts: 1, settles: 1, replays: 1, ..BASE.left };
+    check(with_hole(Hole::Order, Ledger { left, ..BASE }), REST);
+}
+
+#[test]
 fn with_clocks_further_apart_than_the_margin_two_handlers_run_at_once_and_still_one_commits() {
     let left = Left { deliveries: 2, seconds: 4, ..BASE.left };
     let ledger = Ledger { clocks: Clocks::Ahead(MARGIN + 2), left, ..BASE };
