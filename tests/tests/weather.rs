@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use axum::extract::Request;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use surehook::{
     ledger::Status,
@@ -32,7 +31,7 @@ use crate::support::{
     accepted, apply_paths,
     consumer::{Counting, consumer, consumer_with, incoming, incoming_at, times_counted, with_handler},
     event,
-    proxy::{Proxy, Verdict},
+    proxy::{Proxy, Verdict, calls},
     received, record, stack,
 };
 
@@ -58,10 +57,6 @@ fn store_at(url: &str) -> Store {
         .credentials_provider(Credentials::new("local", "local", None, None, "test"))
         .endpoint_url(url);
     Store::new(Client::from_conf(limited(config).build()), TABLE)
-}
-
-fn calls(request: &Request, operation: &str) -> bool {
-    request.headers().get("x-amz-target").is_some_and(|target| target.to_str().unwrap().ends_with(operation))
 }
 
 /// The time that Lambda gives; far more than the consumer allows itself.

@@ -24,8 +24,8 @@ impl Processor {
     pub async fn stranded(&self, now: Millis, limit: usize, deep: bool) -> Result<Vec<StrandedEvent>, ProcessorError> {
         let before = self.stranded_before(now);
         let mut unreadable = Vec::new();
-        for segment in Segment::all().filter(|_| deep) {
-            unreadable.extend(self.path.store.strand(segment, before, now, || true).await?.unreadable);
+        if deep {
+            unreadable = self.path.store.strand(Segment::WHOLE, before, now, || true).await?.unreadable;
         }
         let waiting = self.path.store.stranded(before, limit).await?;
         Ok(unreadable.into_iter().chain(waiting).take(limit).map(shown).collect())

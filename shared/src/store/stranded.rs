@@ -11,26 +11,26 @@ use crate::{
     ledger::{Record, Status, rules},
 };
 
-/// A part of the table that one sweep looks through.
+/// A part of the table that is looked through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     number: u32,
+    of: u32,
 }
 
-/// How many parts. A prime, so that a sweep at any interval comes to every part: at five minutes, once in 25 hours.
+/// How many parts the sweeps see. A prime, so that a sweep at any interval comes to every part: at five minutes, once in 25 hours.
 const SEGMENTS: u32 = 293;
 /// The interval by which the parts take turns.
 const TURN: Millis = 300_000;
 
 impl Segment {
+    /// The whole table.
+    pub const WHOLE: Self = Self { number: 0, of: 1 };
+
     /// The part whose turn it is.
     pub fn at(now: Millis) -> Self {
-        Self { number: u32::try_from((now / TURN).rem_euclid(Millis::from(SEGMENTS))).unwrap_or_default() }
-    }
-
-    /// All parts.
-    pub fn all() -> impl Iterator<Item = Self> {
-        (0..SEGMENTS).map(|number| Self { number })
+        let number = u32::try_from((now / TURN).rem_euclid(Millis::from(SEGMENTS))).unwrap_or_default();
+        Self { number, of: SEGMENTS }
     }
 }
 
@@ -119,7 +119,7 @@ impl Store {
             .client
             .scan()
             .table_name(&self.table)
-            .total_segments(i32::try_from(SEGMENTS).unwrap_or(1))
+            .total_segments(i32::try_from(segment.of).unwrap_or(1))
             .segment(i32::try_from(segment.number).unwrap_or_default())
             .filter_expression("sk = :ledger AND #status = :running AND lease_until < :before")
             .expression_attribute_names("#status", "status")

@@ -3,6 +3,7 @@
 //! The tests of [`dynamodb_local`] need a running DynamoDB Local; `.ci/contract` fetches one, starts it and runs
 //! them.
 
+mod late;
 mod random;
 
 use std::{collections::HashMap, sync::Arc};
@@ -23,6 +24,10 @@ use surehook_local::{dynamo::Dynamo, stack::TABLE};
 use tokio::net::TcpListener;
 
 use crate::support::ledger::{burial, claim, failure, nothing};
+use late::{
+    a_late_burial_does_not_reach_into_the_next_life, a_late_burial_does_not_reach_over_a_claim,
+    a_late_first_burial_does_not_reach_over_a_claim, a_late_look_does_not_strand_what_was_taken_up,
+};
 
 const START: i64 = 1_790_000_000_000;
 const WORKERS: usize = 64;
@@ -36,14 +41,14 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $name() {
                 let dynamo = super::embedded().await;
-                super::$name(dynamo.store(super::TABLE)).await;
+                super::$name(super::engine(&dynamo)).await;
             })*
 
             #[test]
             fn random_commands_give_the_same_answers_as_the_rules() {
                 let runtime = super::runtime();
                 let dynamo = runtime.block_on(super::embedded());
-                super::random::play(&runtime, &dynamo.store(super::TABLE));
+                super::random::play(&runtime, &super::engine(&dynamo));
             }
         }
 
@@ -58,8 +63,8 @@ macro_rules! contract {
             #[ignore = "needs Amazon's DynamoDB Local; .ci/contract runs it"]
             fn random_commands_give_the_same_answers_as_the_rules() {
                 let runtime = super::runtime();
-                let store = runtime.block_on(super::amazons("random"));
-                super::random::play(&runtime, &store);
+                let engine = runtime.block_on(super::amazons("random"));
+                super::random::play(&runtime, &engine);
             }
         }
     };
@@ -73,7 +78,19 @@ contract!(
     a_burial_of_an_earlier_life_does_not_reach_into_the_next,
     a_commit_with_writes_is_repeated_without_effect,
     the_lost_lease_wins_over_the_handlers_own_condition,
+    the_end_of_a_replay_forgets_only_its_own_record,
+    a_late_burial_does_not_reach_into_the_next_life,
+    a_late_burial_does_not_reach_over_a_claim,
+    a_late_first_burial_does_not_reach_over_a_claim,
+    a_late_look_does_not_strand_what_was_taken_up,
 );
+
+/// A table on one engine.
+struct Engine {
+    store: Store,
+    /// Where the engine listens.
+    url: String,
+}
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -84,16 +101,20 @@ async fn embedded() -> Dynamo {
     Dynamo::start(listener, None, TABLE).await.unwrap()
 }
 
+fn engine(dynamo: &Dynamo) -> Engine {
+    Engine { store: dynamo.store(TABLE), url: dynamo.url.clone() }
+}
+
 /// A table of its own on the DynamoDB Local that `TEST_DYNAMODB_URL` names.
-async fn amazons(test: &str) -> Store {
+async fn amazons(test: &str) -> Engine {
     let url = outside::variable("TEST_DYNAMODB_URL").unwrap_or_else(|| panic!("set TEST_DYNAMODB_URL"));
     let client = surehook_local::dynamo::client_of(&url);
     let table = format!("{test:.40}-{}", outside::new_id());
     create_table(&client, &table).await.unwrap();
-    Store::new(client, table)
+    Engine { store: Store::new(client, table), url }
 }
 
-async fn of_64_workers_one_wins_in_each_round(store: Store) {
+async fn of_64_workers_one_wins_in_each_round(Engine { store, .. }: Engine) {
     let (store, key) = (Arc::new(store), fresh_key());
     let rounds = outside::variable("TEST_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     for round in 1..=rounds {
@@ -113,7 +134,7 @@ async fn of_64_workers_one_wins_in_each_round(store: Store) {
     println!("{WORKERS} workers, {rounds} rounds, one winner in each");
 }
 
-async fn letters_of_any_size_survive(store: Store) {
+async fn letters_of_any_size_survive(Engine { store, .. }: Engine) {
     for (number, size) in [0_usize, 1, 100_000, 3_000_000].into_iter().enumerate() {
         let key = EventKey::parse(&format!("{number:064x}")).unwrap();
         let body = noise(size);
@@ -123,7 +144,7 @@ async fn letters_of_any_size_survive(store: Store) {
     }
 }
 
-async fn a_renewal_that_lost_its_race_is_not_a_win(store: Store) {
+async fn a_renewal_that_lost_its_race_is_not_a_win(Engine { store, .. }: Engine) {
     let key = fresh_key();
     let first = store.claim(&key, &claim("a", START)).await.unwrap();
     let expires_at = START / 1_000 + 1;
@@ -138,7 +159,7 @@ async fn a_renewal_that_lost_its_race_is_not_a_win(store: Store) {
 }
 
 /// Found by the model: a record that was forgotten begins its fences anew, so two burials may have the same name.
-async fn a_letter_that_was_buried_anew_survives_the_end_of_its_replay(store: Store) {
+async fn a_letter_that_was_buried_anew_survives_the_end_of_its_replay(Engine { store, .. }: Engine) {
     let key = fresh_key();
     let first = store.bury(&burial(START), letter(&key, START), b"body").await.unwrap();
     store.begin_replay(&first, START).await.unwrap();
@@ -155,7 +176,7 @@ async fn a_letter_that_was_buried_anew_survives_the_end_of_its_replay(store: Sto
 }
 
 /// Found by the model: status and fence alone do not tell two lives of a record apart.
-async fn a_burial_of_an_earlier_life_does_not_reach_into_the_next(store: Store) {
+async fn a_burial_of_an_earlier_life_does_not_reach_into_the_next(Engine { store, .. }: Engine) {
     let key = fresh_key();
     let first = store.bury(&burial(START), letter(&key, START), b"body").await.unwrap();
     store.begin_replay(&first, START + 1).await.unwrap();
@@ -167,7 +188,7 @@ async fn a_burial_of_an_earlier_life_does_not_reach_into_the_next(store: Store) 
     assert_eq!((record.status, record.fence), (Status::Dead, second.fence));
 }
 
-async fn a_commit_with_writes_is_repeated_without_effect(store: Store) {
+async fn a_commit_with_writes_is_repeated_without_effect(Engine { store, .. }: Engine) {
     let key = fresh_key();
     let held = store.claim(&key, &claim("a", START)).await.unwrap();
     for _ in 0..3 {
@@ -177,7 +198,7 @@ async fn a_commit_with_writes_is_repeated_without_effect(store: Store) {
     }
 }
 
-async fn the_lost_lease_wins_over_the_handlers_own_condition(store: Store) {
+async fn the_lost_lease_wins_over_the_handlers_own_condition(Engine { store, .. }: Engine) {
     let key = fresh_key();
     let held = store.claim(&key, &claim("a", START)).await.unwrap();
     let commit = async || {
@@ -189,6 +210,22 @@ async fn the_lost_lease_wins_over_the_handlers_own_condition(store: Store) {
     store.claim(&key, &claim("b", START + 60_000)).await.unwrap();
     let lost = commit().await;
     assert!(matches!(lost, CommitError::Refused(Refused::Changed(Some(Status::Running)))), "{lost:?}");
+}
+
+async fn the_end_of_a_replay_forgets_only_its_own_record(Engine { store, .. }: Engine) {
+    let key = fresh_key();
+    let first = store.bury(&burial(START), letter(&key, START), b"body").await.unwrap();
+    store.begin_replay(&first, START + 1).await.unwrap();
+    let held = store.claim(&key, &claim("a", START + 2)).await.unwrap();
+    store.forget_replayed(&first).await.unwrap();
+    assert_eq!(store.record(&key).await.unwrap().as_ref(), Some(&held), "a worker has it");
+    store.fail(&key, &held, &nothing(), &failure(), START + 3).await.unwrap();
+    let second = store.bury(&burial(START + 4), letter(&key, START + 4), b"body").await.unwrap();
+    store.forget_replayed(&first).await.unwrap();
+    assert_eq!(store.record(&key).await.unwrap().unwrap().status, Status::Dead, "it was buried again");
+    let open = store.begin_replay(&second, START + 5).await.unwrap();
+    store.forget_replayed(&first).await.unwrap();
+    assert_eq!(store.record(&key).await.unwrap(), Some(open), "it is replayed in its turn");
 }
 
 /// A key that no other run had: a DynamoDB that serves many runs remembers their request tokens.

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use futures::stream;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,32 @@ pub(crate) enum Verdict {
     CutAfter,
     /// It goes nowhere and is never answered.
     Hang,
+    /// It goes through when the proxy's gate is opened for it.
+    Hold,
+}
+
+/// Where requests are held.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    held: Semaphore,
+    opened: Semaphore,
+}
+
+impl Gate {
+    /// Waits until a request is held, and takes note of it.
+    pub(crate) async fn holds_one(&self) {
+        self.held.acquire().await.unwrap().forget();
+    }
+
+    /// Lets one held request go on.
+    pub(crate) fn open(&self) {
+        self.opened.add_permits(1);
+    }
+
+    async fn pass(&self) {
+        self.held.add_permits(1);
+        self.opened.acquire().await.unwrap().forget();
+    }
 }
 
 type Judge = dyn Fn(&Request) -> Verdict + Send + Sync;
@@ -33,6 +59,8 @@ type Judge = dyn Fn(&Request) -> Verdict + Send + Sync;
 pub(crate) struct Proxy {
     /// Where it listens.
     pub(crate) url: String,
+    /// Where it holds requests.
+    pub(crate) gate: Arc<Gate>,
     task: JoinHandle<()>,
 }
 
@@ -40,6 +68,7 @@ pub(crate) struct Proxy {
 struct Way {
     upstream: String,
     judge: Arc<Judge>,
+    gate: Arc<Gate>,
     http: reqwest::Client,
 }
 
@@ -49,12 +78,14 @@ impl Proxy {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let way = Way { upstream: upstream.to_owned(), judge: Arc::new(judge), http: reqwest::Client::new() };
+        let gate = Arc::new(Gate { held: Semaphore::new(0), opened: Semaphore::new(0) });
+        let (judge, http) = (Arc::new(judge), reqwest::Client::new());
+        let way = Way { upstream: upstream.to_owned(), judge, gate: Arc::clone(&gate), http };
         let app = Router::new().fallback(answer).with_state(way);
         let task = tokio::spawn(async move {
             let _ended = axum::serve(TcpListener::from_std(listener).unwrap(), app).await;
         });
-        Self { url, task }
+        Self { url, gate, task }
     }
 }
 
@@ -74,6 +105,10 @@ async fn answer(State(way): State<Way>, request: Request) -> Response {
             cut()
         }
         Verdict::Hang => std::future::pending().await,
+        Verdict::Hold => {
+            way.gate.pass().await;
+            forward(&way, request).await
+        }
     }
 }
 
@@ -95,4 +130,9 @@ async fn forward(way: &Way, request: Request) -> Response {
 fn cut() -> Response {
     let failing = stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("cut")) });
     Response::new(Body::from_stream(failing))
+}
+
+/// Whether a request to DynamoDB is of this operation; an empty name is any.
+pub(crate) fn calls(request: &Request, operation: &str) -> bool {
+    request.headers().get("x-amz-target").is_some_and(|target| target.to_str().unwrap().ends_with(operation))
 }
