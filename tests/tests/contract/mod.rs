@@ -23,7 +23,10 @@ use surehook::{
 use surehook_local::{dynamo::Dynamo, stack::TABLE};
 use tokio::net::TcpListener;
 
-use crate::support::ledger::{burial, claim, failure, nothing};
+use crate::support::{
+    ledger::{burial, claim, failure, nothing},
+    noise,
+};
 use late::{
     a_late_burial_does_not_reach_into_the_next_life, a_late_burial_does_not_reach_over_a_claim,
     a_late_first_burial_does_not_reach_over_a_claim, a_late_look_does_not_strand_what_was_taken_up,
@@ -231,16 +234,6 @@ async fn the_end_of_a_replay_forgets_only_its_own_record(Engine { store, .. }: E
 /// A key that no other run had: a DynamoDB that serves many runs remembers their request tokens.
 fn fresh_key() -> EventKey {
     EventKey::parse(&Sha256::of(outside::new_id().as_bytes()).hex()).unwrap()
-}
-
-/// Bytes that do not compress.
-fn noise(size: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
-    };
-    std::iter::repeat_with(next).take(size).collect()
 }
 
 fn item(pk: &str) -> HashMap<String, AttributeValue> {

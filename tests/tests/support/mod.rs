@@ -220,3 +220,13 @@ where
     };
     assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "{what} did not come to pass");
 }
+
+/// Bytes that do not compress.
+pub(crate) fn noise(size: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    std::iter::repeat_with(next).take(size).collect()
+}
