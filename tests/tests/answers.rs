@@ -1,7 +1,5 @@
 //! Every row of the table of answers, through the real process.
 
-use std::time::Duration;
-
 use serde_json::json;
 use surehook::{
     ledger::{
@@ -13,8 +11,9 @@ use surehook::{
 use surehook_local::{Stack, StackOptions, receiver::Reaction};
 
 use crate::support::{
-    Answered, apply, apply_paths, deliver, event, key, options, post, received, record, signature, signature_at, stack,
-    stack_with,
+    Answered, apply, apply_paths, deliver, event, key, options, post,
+    proxy::{Proxy, Verdict},
+    received, record, signature, signature_at, stack, stack_with,
 };
 
 #[tokio::test]
@@ -74,11 +73,13 @@ async fn unsigned_forged_expired_and_foreign_deliveries_never_reach_the_handler(
 #[tokio::test]
 async fn in_progress_while_another_worker_holds_the_event() {
     let stack = stack().await;
-    stack.receiver.react(|_| Reaction::status(200).after(Duration::from_millis(800)));
+    let proxy = holding(&stack).await;
     let body = event("held");
     let (first, second) = tokio::join!(deliver(&stack, "/strapi", body.as_bytes()), async {
-        wait_for_receiver(&stack, &body).await;
-        deliver(&stack, "/strapi", body.as_bytes()).await
+        proxy.gate.holds_one().await;
+        let second = deliver(&stack, "/strapi", body.as_bytes()).await;
+        proxy.gate.open();
+        second
     });
     assert_eq!(first.status, 200);
     assert_eq!((second.status, second.word()), (409, "in-progress"));
@@ -195,7 +196,7 @@ async fn the_dead_are_answered_200_because_they_are_kept() {
 #[tokio::test]
 async fn a_lost_lease_answers_what_the_record_now_says() {
     let stack = stack().await;
-    stack.receiver.react(|_| Reaction::status(200).after(Duration::from_millis(500)));
+    let proxy = holding(&stack).await;
     for (now, status, word) in [
         (Status::Running, 409, "in-progress"),
         (Status::Done, 200, "duplicate"),
@@ -203,7 +204,11 @@ async fn a_lost_lease_answers_what_the_record_now_says() {
         (Status::Dead, 200, "dead"),
     ] {
         let body = event(now.word());
-        let (answer, ()) = tokio::join!(deliver(&stack, "/strapi", body.as_bytes()), take_over(&stack, &body, now));
+        let (answer, ()) = tokio::join!(deliver(&stack, "/strapi", body.as_bytes()), async {
+            proxy.gate.holds_one().await;
+            take_over(&stack, &body, now).await;
+            proxy.gate.open();
+        });
         assert_eq!((answer.status, answer.word()), (status, word));
         assert_eq!(record(&stack, &body).await.unwrap().status, now, "the old worker wrote nothing");
     }
@@ -211,7 +216,6 @@ async fn a_lost_lease_answers_what_the_record_now_says() {
 
 /// Another worker takes the event while its first worker is still at it, as it may once the lease has run out.
 async fn take_over(stack: &Stack, body: &str, target: Status) {
-    wait_for_receiver(stack, body).await;
     let (store, key) = (stack.store(), key(stack, body));
     let old = store.record(&key).await.unwrap().unwrap();
     let now = old.lease_until + 1;
@@ -257,8 +261,11 @@ async fn bury_at(stack: &Stack, body: &str, now: i64) {
     store.bury(&burial, letter, body.as_bytes()).await.unwrap();
 }
 
-async fn wait_for_receiver(stack: &Stack, body: &str) {
-    crate::support::until("the first delivery", || async { !received(stack, body).is_empty() }).await;
+/// A destination that answers when it is told to.
+async fn holding(stack: &Stack) -> Proxy {
+    let proxy = Proxy::start(&stack.receiver.url, |_| Verdict::Hold);
+    apply(stack, &format!("[[route]]\nname = \"slow\"\nsource = \"strapi\"\nurl = \"{}/\"\n", proxy.url)).await;
+    proxy
 }
 
 #[tokio::test]

@@ -70,6 +70,7 @@ async fn a_counter_is_exact_after_kills() {
             })
             .await;
         waiting = again.into_inner().unwrap();
+        assert!(answered.load(Ordering::SeqCst) < 50 * ORDERS * DELIVERIES, "{waiting:?} are never taken");
     }
     let (counted, cents) = total(&stack).await;
     println!("{counted} orders counted, {} deliveries, {} kills", answered.into_inner(), killed.load(Ordering::SeqCst));

@@ -130,7 +130,7 @@ macro_rules! at_every_step {
                     let name = format!("{fault:?} {step}");
                     let body: String = $prepare(&stack, &name).await;
                     fuse.arm(step, fault);
-                    $path(&stack, &fuse).await;
+                    fuse.run($path(&stack, &fuse)).await;
                     let hit = fuse.disarm();
                     $check(&stack, &body, &name).await;
                     match hit {

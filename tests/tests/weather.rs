@@ -17,7 +17,7 @@ use surehook::{
         Store,
         dynamodb::{
             Client, Config,
-            config::{BehaviorVersion, Credentials, Region},
+            config::{BehaviorVersion, Builder, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
         },
         limited,
     },
@@ -51,12 +51,25 @@ const WEATHER: [Verdict; 7] = [
 
 /// A store with the limits of production, behind a proxy.
 fn store_at(url: &str) -> Store {
-    let config = Config::builder()
+    Store::new(Client::from_conf(limited(config_at(url)).build()), TABLE)
+}
+
+/// A store that would wait for minutes: what ends its calls in time is the consumer.
+fn patient_store_at(url: &str) -> Store {
+    let time_outs = TimeoutConfig::builder()
+        .operation_attempt_timeout(Duration::from_secs(60))
+        .operation_timeout(Duration::from_secs(120))
+        .build();
+    let config = config_at(url).timeout_config(time_outs).retry_config(RetryConfig::standard().with_max_attempts(100));
+    Store::new(Client::from_conf(config.build()), TABLE)
+}
+
+fn config_at(url: &str) -> Builder {
+    Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("local", "local", None, None, "test"))
-        .endpoint_url(url);
-    Store::new(Client::from_conf(limited(config).build()), TABLE)
+        .endpoint_url(url)
 }
 
 /// The time that Lambda gives; far more than the consumer allows itself.
@@ -66,8 +79,8 @@ fn moment() -> (Moment, Instant) {
 }
 
 /// The handler may take this long, and what comes before it as well.
-fn hasty<H>(consumer: Consumer<H>) -> Consumer<H> {
-    Consumer { handler_timeout: Duration::from_millis(500), ..consumer }
+fn hasty<H>(handler_timeout: Duration, consumer: Consumer<H>) -> Consumer<H> {
+    Consumer { handler_timeout, ..consumer }
 }
 
 fn retry_after(answer: Answer) -> Option<String> {
@@ -88,9 +101,9 @@ async fn whatever_ails_dynamodb_the_answer_is_503_with_retry_after_and_in_time()
                         if calls(request, operation) { weather } else { Verdict::Pass }
                     },
                 );
-            let store = store_at(&proxy.url);
+            let store = patient_store_at(&proxy.url);
             let routes = Arc::new(RoutesCache::new(store.clone()));
-            let consumer = hasty(consumer_with(&stack, store, routes));
+            let consumer = hasty(Duration::from_millis(500), consumer_with(&stack, store, routes));
             let body = event(&format!("weather {number} {operation}"));
             let (moment, limit) = moment();
             let answer = consumer.call(incoming(&stack, &body), moment).await;
@@ -136,7 +149,7 @@ async fn cut_off_at(stack: &Stack, operation: &'static str, weather: Verdict) ->
     let proxy =
         Proxy::start(&stack.dynamo.url, move |request| if calls(request, operation) { weather } else { Verdict::Pass });
     let store = store_at(&proxy.url);
-    (proxy, hasty(consumer(stack, store).await))
+    (proxy, hasty(Duration::from_secs(3), consumer(stack, store).await))
 }
 
 #[tokio::test]

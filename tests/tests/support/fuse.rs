@@ -10,8 +10,10 @@ use aws_sdk_dynamodb::{
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
 };
 use axum::extract::Request;
+use futures::FutureExt;
 use surehook::{failure::FailurePath, retry::RetryPolicy, store::Store};
 use surehook_local::{Stack, stack::TABLE};
+use tokio::sync::Notify;
 
 use super::{
     proxy::{Proxy, Verdict},
@@ -27,7 +29,7 @@ pub(crate) enum Fault {
     CutBefore,
     /// It takes effect, and then its connection is cut.
     CutAfter,
-    /// The process is killed before it. Before the next step is after this one, so counting covers both.
+    /// The process is killed before it: nothing of it runs any more. Before the next step is after this one, so counting covers both.
     Killed,
 }
 
@@ -48,6 +50,7 @@ struct Armed {
 #[derive(Debug)]
 pub(crate) struct Fuse {
     armed: Arc<Mutex<Armed>>,
+    killed: Arc<Notify>,
     dynamo: Proxy,
     qstash: Proxy,
     receiver: Proxy,
@@ -55,11 +58,20 @@ pub(crate) struct Fuse {
 
 impl Fuse {
     pub(crate) fn new(stack: &Stack) -> Self {
-        let armed = Arc::default();
-        let dynamo = proxy(&armed, &stack.dynamo.url);
-        let qstash = proxy(&armed, &stack.qstash.url);
-        let receiver = proxy(&armed, &stack.receiver.url);
-        Self { armed, dynamo, qstash, receiver }
+        let (armed, killed) = (Arc::default(), Arc::default());
+        let proxy = |upstream| proxy(&armed, &killed, upstream);
+        let (dynamo, qstash) = (proxy(&stack.dynamo.url), proxy(&stack.qstash.url));
+        let receiver = proxy(&stack.receiver.url);
+        Self { armed, killed, dynamo, qstash, receiver }
+    }
+
+    /// Runs a process until it ends or is killed at its step; `None` if it was killed.
+    pub(crate) async fn run<T>(&self, process: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.killed.notified() => None,
+            result = process => Some(result),
+        }
     }
 
     /// The receiver behind the fuse.
@@ -69,6 +81,8 @@ impl Fuse {
 
     /// Lets the step of this number fail, counted from 0 and from now.
     pub(crate) fn arm(&self, step: usize, fault: Fault) {
+        // A process that was killed had perhaps more requests on their way.
+        let _earlier = self.killed.notified().now_or_never();
         *self.armed.lock().unwrap() = Armed { at: Some((step, fault)), ..Armed::default() };
     }
 
@@ -100,12 +114,16 @@ impl Fuse {
     }
 }
 
-fn proxy(shared: &Arc<Mutex<Armed>>, upstream: &str) -> Proxy {
-    let armed = Arc::clone(shared);
+fn proxy(shared: &Arc<Mutex<Armed>>, killed: &Arc<Notify>, upstream: &str) -> Proxy {
+    let (armed, killed) = (Arc::clone(shared), Arc::clone(killed));
     Proxy::start(upstream, move |request| match next_step(&mut armed.lock().unwrap(), request) {
         None => Verdict::Pass,
         Some(Fault::Error) => Verdict::Answer(500, r#"{"__type":"InternalServerError"}"#),
-        Some(Fault::CutBefore | Fault::Killed) => Verdict::CutBefore,
+        Some(Fault::CutBefore) => Verdict::CutBefore,
+        Some(Fault::Killed) => {
+            killed.notify_one();
+            Verdict::Hang
+        }
         Some(Fault::CutAfter) => Verdict::CutAfter,
     })
 }
