@@ -18,7 +18,8 @@ pub struct Segment {
     of: u32,
 }
 
-/// How many parts the sweeps see. A prime, so that a sweep at any interval comes to every part: at five minutes, once in 25 hours.
+/// How many parts the sweeps see. A prime, so that a sweep at any interval comes to every part: at five minutes, once in 25
+/// hours.
 const SEGMENTS: u32 = 293;
 /// The interval by which the parts take turns.
 const TURN: Millis = 300_000;
