@@ -132,8 +132,9 @@ impl World {
             let answer = self.store.renew(&self.key, &claim, fence, expires_at).await;
             self.compare(expected, answer);
         }
-        if self.record.as_ref().is_some_and(|record| record.owner == claim.owner) {
-            self.held = self.record.clone();
+        let won = |record: &&Record| record.status == Status::Running && record.owner == claim.owner;
+        if let Some(record) = self.record.as_ref().filter(won) {
+            self.held = Some(record.clone());
         }
     }
 
