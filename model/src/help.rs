@@ -23,8 +23,7 @@ impl Ledger {
             How::Unanswered => {
                 take(&mut world.left.timeouts);
                 let helper = &world.helpers[index];
-                world.limbo.extend(helper.step.write().map(|write| (helper.event, write)));
-                world.limbo.sort_by_cached_key(|entry| format!("{entry:?}"));
+                world.lose(helper.event, helper.step.write());
             }
             how => {
                 let helper = world.helpers[index].clone();

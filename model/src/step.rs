@@ -134,6 +134,12 @@ impl World {
         self.next += 1;
     }
 
+    /// A write is sent, and nobody hears what became of it. In one order, so that the same writes are the same world.
+    pub(crate) fn lose(&mut self, event: usize, write: Option<Write>) {
+        self.limbo.extend(write.map(|write| (event, write)));
+        self.limbo.sort_by_cached_key(|entry| format!("{entry:?}"));
+    }
+
     fn copy(&mut self, event: usize) {
         take(&mut self.left.copies);
         self.queue(event);

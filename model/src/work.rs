@@ -40,10 +40,8 @@ impl Ledger {
             How::Unanswered => {
                 take(&mut world.left.timeouts);
                 let write = self.write_of(world, index);
-                let worker = &mut world.workers[index];
-                worker.unanswered = true;
-                world.limbo.extend(write.map(|write| (worker.event, write)));
-                world.limbo.sort_by_cached_key(|entry| format!("{entry:?}"));
+                world.workers[index].unanswered = true;
+                world.lose(world.workers[index].event, write);
             }
             How::Badly(is_final) => {
                 take(&mut world.left.failures);

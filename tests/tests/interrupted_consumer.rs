@@ -17,7 +17,7 @@ use crate::support::{
     consumer::{Counting, consumer_with, incoming_at, times_counted, with_handler},
     event,
     fuse::{Fault, Fuse},
-    received, record, stack,
+    record, stack, webhook_ids,
 };
 
 /// More than the steps of any path.
@@ -97,9 +97,7 @@ async fn an_effect_at_a_destination_happens_at_least_once_and_under_one_id_whate
         for step in 0..MOST_STEPS {
             let (body, hit, answered) = play(&stack, &fuse, (step, fault), |consumer| consumer).await;
             let times = accepted(&stack, &body);
-            let ids: std::collections::BTreeSet<_> =
-                received(&stack, &body).iter().map(|sent| sent.header("webhook-id").unwrap().to_owned()).collect();
-            assert_eq!(ids.len(), 1, "{fault:?} {step}: {hit:?}");
+            assert_eq!(webhook_ids(&stack, &body).len(), 1, "{fault:?} {step}: {hit:?}");
             // Who answered 2xx is never followed by a second delivery. Otherwise the destination may have accepted without
             // our knowing, which HTTP cannot tell.
             assert!(times == 1 || (times == 2 && !answered), "{fault:?} {step}: {times} times, {hit:?}");

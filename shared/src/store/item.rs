@@ -95,6 +95,11 @@ impl Reading<'_> {
         self.optional_text(name).ok_or_else(|| StoreError::unreadable(&self.key(), name))
     }
 
+    /// The event whose item this is, as [`partition`] names it.
+    pub(super) fn event_key(&self) -> Option<EventKey> {
+        self.key().strip_prefix("e#").and_then(EventKey::parse)
+    }
+
     pub(super) fn optional_number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.0.get(name).and_then(|value| value.as_n().ok()).and_then(|digits| digits.parse().ok())
     }

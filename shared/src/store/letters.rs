@@ -137,8 +137,7 @@ impl Store {
                 .send()
                 .await?;
             for item in output.items() {
-                let pk = Reading(item).key();
-                let key = pk.strip_prefix("e#").and_then(EventKey::parse);
+                let key = Reading(item).event_key();
                 letters.extend(key.map(|key| to_letter(&key, item)).transpose()?);
             }
             from = output.last_evaluated_key;

@@ -153,10 +153,9 @@ impl Store {
 
 /// The event of a record's item, which waits since the time of this attribute.
 fn waiting(item: &Item, since: &str) -> Option<Waiting> {
-    let pk = Reading(item).key();
-    let key = pk.strip_prefix("e#").and_then(EventKey::parse)?;
-    let since = Reading(item).optional_number(since).unwrap_or_default();
-    Some(Waiting { key, since, record: to_record(item) })
+    let reading = Reading(item);
+    let since = reading.optional_number(since).unwrap_or_default();
+    Some(Waiting { key: reading.event_key()?, since, record: to_record(item) })
 }
 
 #[cfg(test)]

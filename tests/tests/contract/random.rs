@@ -73,20 +73,20 @@ pub(super) fn play(runtime: &tokio::runtime::Runtime, engine: &Engine) {
     // Keys of this run alone: a DynamoDB that serves many runs remembers their request tokens.
     let run = Sha256::of(outside::new_id().as_bytes()).hex();
     let number = std::cell::Cell::new(0_u64);
+    let client = surehook_local::dynamo::client_of(&engine.url);
     runner
         .run(&commands(), |commands| {
             number.set(number.get() + 1);
             let key = EventKey::parse(&format!("{}{:016x}", &run[..48], number.get())).unwrap();
-            runtime.block_on(World::new(engine, key).play(&commands));
+            runtime.block_on(World::new(engine.store.clone(), client.clone(), key).play(&commands));
             Ok(())
         })
         .unwrap();
 }
 
 impl World {
-    fn new(engine: &Engine, key: EventKey) -> Self {
+    fn new(store: Store, client: Client, key: EventKey) -> Self {
         let (letters, committed) = (Vec::new(), Vec::new());
-        let (store, client) = (engine.store.clone(), surehook_local::dynamo::client_of(&engine.url));
         Self { store, client, key, record: None, held: None, letters, committed, lives: 1, now: START }
     }
 

@@ -29,7 +29,8 @@ pub(crate) enum Fault {
     CutBefore,
     /// It takes effect, and then its connection is cut.
     CutAfter,
-    /// The process is killed before it: nothing of it runs any more. Before the next step is after this one, so counting covers both.
+    /// The process is killed before it: nothing of it runs any more. Before the next step is after this one, so counting
+    /// covers both.
     Killed,
 }
 

@@ -5,7 +5,7 @@ pub(crate) mod fuse;
 pub(crate) mod ledger;
 pub(crate) mod proxy;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -151,6 +151,11 @@ pub(crate) async fn record(stack: &Stack, body: &str) -> Option<Record> {
 /// What the receiver got with this body.
 pub(crate) fn received(stack: &Stack, body: &str) -> Vec<Received> {
     stack.receiver.received().into_iter().filter(|received| received.body == body).collect()
+}
+
+/// The different ids under which an event was sent.
+pub(crate) fn webhook_ids(stack: &Stack, body: &str) -> BTreeSet<String> {
+    received(stack, body).iter().map(|sent| sent.header("webhook-id").unwrap().to_owned()).collect()
 }
 
 /// How often the receiver accepted this body.
