@@ -133,8 +133,9 @@ curl -X POST {qstash}/v2/publish/{TOPIC} -H 'Authorization: Bearer {TOKEN}' -H '
 2. A sender that can't speak QStash:
 curl -X POST {producer}/orders -H 'Authorization: Bearer {PRODUCER_TOKEN}' -H 'Content-Type: application/json' -H 'Idempotency-Key: order-1' -d '{{\"eventType\":\"order.created\",\"data\":{{\"id\":1}}}}'
 
-3. What was given up:
-{me} --env-file {env} dead-letters list
+3. What was given up, and the story of one event (EVENT is the webhook-id that the receiver shows):
+{me} --env-file {env} dead-letters
+{me} --env-file {env} why EVENT
 
 Ctrl-C stops everything.
 ",

@@ -4,7 +4,7 @@
 mod demo;
 mod dev;
 mod environment;
-mod letters;
+mod operator;
 mod routes;
 mod text;
 mod topics;
@@ -12,6 +12,7 @@ mod topics;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use operator::{OperatorArguments, letters, stranded, why};
 
 /// Why a command failed: a sentence for its user.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -39,17 +40,14 @@ enum Command {
     /// QStash topics
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
-    /// Events that were given up
-    #[command(subcommand)]
-    DeadLetters(letters::LettersCommand),
+    /// Events that were given up: by cause, one by one, and what to do with them
+    DeadLetters(Box<letters::LettersArguments>),
     /// Events that have waited longer than every retry can take
-    Stranded {
-        /// Read the whole table first; sweeps do that too, a part at a time, in about a day
-        #[arg(long)]
-        deep: bool,
-    },
-    /// Sweep now instead of waiting for the schedule
-    Sweep,
+    Stranded(stranded::StrandedArguments),
+    /// The story of one event: what happened, what happens next, what a replay would do
+    Why(why::WhyArguments),
+    /// Sweep now instead of waiting for the schedule; says what it did, and what it left alone and why
+    Sweep(OperatorArguments),
     /// Be a function's process; the development stack starts these
     #[command(hide = true)]
     Function {
@@ -86,9 +84,10 @@ async fn run(command: Command) -> ExitCode {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Routes(command) => routes::run(command).await,
         Command::Topics(command) => topics::run(command).await,
-        Command::DeadLetters(command) => letters::run(command).await,
-        Command::Stranded { deep } => letters::stranded(deep).await,
-        Command::Sweep => letters::sweep().await,
+        Command::DeadLetters(arguments) => letters::run(*arguments).await,
+        Command::Stranded(arguments) => stranded::run(arguments).await,
+        Command::Why(arguments) => why::run(arguments).await,
+        Command::Sweep(arguments) => operator::sweep(arguments).await,
     };
     match result {
         Ok(code) => code,

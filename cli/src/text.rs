@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use surehook::Millis;
+
 /// An error and what caused it, in one line.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -16,9 +18,30 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Text from outside, safe for a terminal: control characters, escapes above all, are shown and not obeyed.
+/// Text from outside, safe for a terminal: control characters, escapes above all, are shown and not obeyed, and so are the
+/// invisible ones that turn text around or hide it.
 pub(crate) fn harmless(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars().flat_map(|c| if is_harmful(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
+}
+
+/// Control characters, and those of Unicode that change the direction of text or take no room (UAX #9, Unicode category Cf).
+fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// JSON, printed so that no terminal obeys what stands in its strings.
+pub(crate) fn harmless_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c != '\n' && is_harmful(c) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 /// A body as it may be printed: line breaks and tabs stay.
@@ -46,9 +69,26 @@ pub(crate) fn span(span: Duration) -> String {
 }
 
 /// Milliseconds since the epoch as a date that sorts.
-pub(crate) fn date(at: surehook::Millis) -> String {
-    let since = Duration::from_millis(u64::try_from(at).unwrap_or_default());
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since).to_string()
+pub(crate) fn date(at: Millis) -> String {
+    humantime::format_rfc3339_seconds(time_of(at)).to_string()
+}
+
+/// The same to the millisecond, as a filter takes it.
+pub(crate) fn exact_date(at: Millis) -> String {
+    humantime::format_rfc3339_millis(time_of(at)).to_string()
+}
+
+fn time_of(at: Millis) -> std::time::SystemTime {
+    // The last moment that can be written with four digits for the year.
+    const LAST: u64 = 253_402_300_799_999;
+    std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(at).unwrap_or_default().min(LAST))
+}
+
+/// A date and how far it is from now: `2026-11-23T10:00:00Z, 3h 12m ago`.
+pub(crate) fn date_and_distance(at: Millis, now: Millis) -> String {
+    let distance = span(Duration::from_millis(at.abs_diff(now)));
+    let distance = if at > now { format!("in {distance}") } else { format!("{distance} ago") };
+    format!("{}, {distance}", date(at))
 }
 
 #[cfg(test)]
@@ -59,6 +99,15 @@ mod tests {
     fn terminal_escapes_are_shown_and_not_obeyed() {
         assert_eq!(harmless("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(harmless_lines("a\tb\n\u{7}"), "a\tb\n\\u{7}");
+        assert_eq!(harmless("a\u{202e}b\u{9b}1m"), "a\\u{202e}b\\u{9b}1m");
+    }
+
+    #[test]
+    fn json_stays_the_same_json() {
+        let value = serde_json::json!({"a": "\u{1b}[2J\u{9b}1m\u{202e}\n", "b": [1]});
+        let printed = harmless_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(printed.chars().all(|c| c == '\n' || !is_harmful(c)), "{printed}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
     }
 
     #[test]

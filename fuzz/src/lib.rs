@@ -114,7 +114,7 @@ pub fn entries(data: &[u8]) {
 
 fn look_at(entry: &DlqEntry) {
     let _hidden = entry.body();
-    let _seen = (entry.status(), entry.response_text(), entry.first_message_id().len(), entry.header("content-type"));
+    let _seen = (entry.status(), entry.response_body(), entry.first_message_id().len(), entry.header("content-type"));
 }
 
 /// A body is named whatever it is, the same bytes by the same name and others by another, and what we read of it stands in

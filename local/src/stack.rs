@@ -38,6 +38,8 @@ pub struct StackOptions {
     pub data: Option<PathBuf>,
     /// How much faster QStash waits.
     pub speed: f64,
+    /// Deliveries that QStash makes at the same time; 100 is QStash's limit on pay as you go.
+    pub parallelism: usize,
     /// Lambda's time limit.
     pub time_limit: Duration,
     /// Execution environments per function.
@@ -56,6 +58,7 @@ impl Default for StackOptions {
             receiver_port: 0,
             data: None,
             speed: 1.0,
+            parallelism: 100,
             time_limit: Duration::from_secs(30),
             concurrency: 4,
             environment: Vec::new(),
@@ -112,7 +115,7 @@ impl Stack {
             std::fs::create_dir_all(folder).map_err(|error| StackError::Data(folder.clone(), error))?;
         }
         let dynamo = Dynamo::start(dynamo, file.as_deref(), TABLE).await?;
-        let qstash = QStash::start(qstash, options.speed);
+        let qstash = QStash::start(qstash, options.speed, options.parallelism);
         let receiver = Receiver::start(receiver);
         let elsewhere = format!("http://127.0.0.1:{}", options.functions_port);
         let functions_url = format!("{}/lambda-url", gateway.as_ref().map_or(elsewhere, crate::url_of));
@@ -150,6 +153,8 @@ fn environment(dynamo: &str, qstash: &QStash, functions: &str) -> Vec<(String, S
     let (current, next) = qstash.keys();
     [
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamo),
+        // For `--function`, which invokes functions as on AWS.
+        ("AWS_ENDPOINT_URL_LAMBDA", functions.trim_end_matches("/lambda-url")),
         ("AWS_ACCESS_KEY_ID", "local"),
         ("AWS_SECRET_ACCESS_KEY", "local"),
         ("AWS_REGION", "us-east-1"),

@@ -143,6 +143,8 @@ pub fn strip(record: Record) -> Record {
         last_error: None,
         history: Vec::new(),
         open_since: record.open_since.map(|_| 0),
+        round: 0,
+        next_at: None,
         ..record
     }
 }

@@ -45,6 +45,8 @@ fn records() -> impl Strategy<Value = Record> {
             history: vec![History { at: 1, fence: 1, class: "c".into() }; failures],
             open_since: open_since.filter(|_| status == Status::Retryable),
             replay: replay.map(|replay| format!("r{replay}")),
+            round: u32::try_from(attempts).unwrap_or_default(),
+            next_at: open_since,
             expires_at: expires,
         },
     )

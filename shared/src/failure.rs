@@ -10,9 +10,7 @@ use crate::{
     Millis,
     digest::Sha256,
     identity::{Delivered, Endpoint, EventKey, Identified, cut, identify_foreign},
-    ledger::{
-        DeadLetter, Failure, Record, Refused, Status, letter::fingerprint, record::MOST_ERROR_TEXT, rules::Burial,
-    },
+    ledger::{Cause, DeadLetter, Failure, Record, Refused, Response, Status, record::MOST_ERROR_TEXT, rules::Burial},
     qstash::{Client, ClientError, DlqEntry, client::EVENT_HEADER, duration, lenient},
     retry::{self, BuryReason, Decision, FailureClass, RetryPolicy, Round},
     routes::Routes,
@@ -34,12 +32,14 @@ pub struct FailurePath {
 }
 
 /// One entry and what is known about its event's past.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Case<'a> {
     /// The entry.
     pub entry: &'a DlqEntry,
     /// How often and since when the event fails.
     pub round: Round,
+    /// The event's first message, which names it where its source says nothing better.
+    pub first_message: String,
     /// The requeuer's URL, which hears of the next failure.
     pub requeuer: &'a EndpointUrl,
     /// Sources as configured.
@@ -73,17 +73,38 @@ pub enum FailureError {
     Contended(Refused),
 }
 
+impl<'a> Case<'a> {
+    /// The case of an entry whose failure callback is `callback`: its query carries what must survive from round to round,
+    /// because QStash may show headers as digests only.
+    pub fn new(
+        entry: &'a DlqEntry,
+        callback: &EndpointUrl,
+        requeuer: &'a EndpointUrl,
+        routes: &'a Routes,
+        now: Millis,
+    ) -> Self {
+        let first = callback.parameter(FIRST).filter(|id| !id.is_empty());
+        let first_message = first.unwrap_or_else(|| entry.first_message_id().to_owned());
+        Self { entry, round: Round::from_url(callback, now), first_message, requeuer, routes }
+    }
+
+    /// The requeuer's URL for the next failure. The signature covers its query, so nobody else can choose the round.
+    fn next_callback(&self) -> EndpointUrl {
+        let first = url::form_urlencoded::byte_serialize(self.first_message.as_bytes()).collect::<String>();
+        let Round { number, since } = self.round;
+        self.requeuer.with_query(&format!("round={}&since={since}&{FIRST}={first}", number + 1))
+    }
+}
+
+/// The parameter of a callback's URL that carries the event's first message.
+const FIRST: &str = "first";
+
 impl Round {
     /// The round that a failure callback's URL names; the sender's own message carries none.
     pub fn from_url(url: &EndpointUrl, now: Millis) -> Self {
         let number = url.parameter("round").and_then(|text| text.parse().ok()).unwrap_or(0);
         let since = url.parameter("since").and_then(|text| text.parse().ok()).unwrap_or(now);
         Self { number, since }
-    }
-
-    /// The requeuer's URL for the next failure. The signature covers its query, so nobody else can choose the round.
-    fn next_url(self, requeuer: &EndpointUrl) -> EndpointUrl {
-        requeuer.with_query(&format!("round={}&since={}", self.number + 1, self.since))
     }
 }
 
@@ -98,7 +119,7 @@ struct Event {
 
 impl FailurePath {
     /// Settles one entry.
-    pub async fn settle(&self, case: Case<'_>, now: Millis, draw: f64) -> Result<Settled, FailureError> {
+    pub async fn settle(&self, case: &Case<'_>, now: Millis, draw: f64) -> Result<Settled, FailureError> {
         let (event, record) = self.look_up(case, now).await?;
         if let Some(record) = &record {
             if matches!(record.status, Status::Done | Status::Dead | Status::Purged) {
@@ -109,7 +130,7 @@ impl FailurePath {
             }
         }
         match self.decide(case, &event, now, draw) {
-            Decision::Again(wait) => match self.again(case, wait).await {
+            Decision::Again(wait) => match self.again(case, &event, record.as_ref(), wait, now).await {
                 // A delay or a number of retries above the plan's quota: asking again changes nothing.
                 Err(FailureError::QStash(ClientError::Refused { status, text })) => {
                     let text = format!("QStash refused the retry with {status}: {text}");
@@ -125,7 +146,7 @@ impl FailurePath {
         }
     }
 
-    async fn look_up(&self, case: Case<'_>, now: Millis) -> Result<(Event, Option<Record>), StoreError> {
+    async fn look_up(&self, case: &Case<'_>, now: Millis) -> Result<(Event, Option<Record>), StoreError> {
         let mut event = self.name_event(case);
         let record = self.living_record(&event.identified.key, now).await?;
         if record.as_ref().is_none_or(|record| record.content == event.identified.content) {
@@ -142,27 +163,35 @@ impl FailurePath {
         Ok(self.store.record(key).await?.filter(|record| !record.is_expired(now)))
     }
 
+    /// The event that a message brings, or brought.
+    pub fn key_of(&self, message: &DlqEntry, routes: &Routes) -> EventKey {
+        self.name(message, message.first_message_id(), routes).identified.key
+    }
+
+    fn name_event(&self, case: &Case<'_>) -> Event {
+        self.name(case.entry, &case.first_message, case.routes)
+    }
+
     /// A redacted body can't name its event, so its message does.
-    fn name_event(&self, case: Case<'_>) -> Event {
-        let entry = case.entry;
-        let endpoint = match EndpointUrl::parse(&entry.url) {
+    fn name(&self, message: &DlqEntry, first_message: &str, routes: &Routes) -> Event {
+        let endpoint = match EndpointUrl::parse(&message.url) {
             Ok(url) => Endpoint::of(&url, &self.bases),
-            Err(_) => Endpoint::Foreign(entry.url.clone()),
+            Err(_) => Endpoint::Foreign(message.url.clone()),
         };
-        let (body, redacted) = match entry.body() {
+        let (body, redacted) = match message.body() {
             Ok(body) => (body, false),
             Err(_hidden) => (Vec::new(), true),
         };
-        let delivered = Delivered { body: &body, message: entry.first_message_id() };
+        let delivered = Delivered { body: &body, message: first_message };
         let identified = match endpoint.source() {
-            Some(_) if !redacted => case.routes.identify(&endpoint, delivered),
+            Some(_) if !redacted => routes.identify(&endpoint, delivered),
             _ => None,
         };
         let identified = identified.unwrap_or_else(|| identify_foreign(&endpoint, delivered));
         Event { endpoint, identified, body, redacted, conflict: false }
     }
 
-    fn decide(&self, case: Case<'_>, event: &Event, now: Millis, draw: f64) -> Decision {
+    fn decide(&self, case: &Case<'_>, event: &Event, now: Millis, draw: f64) -> Decision {
         if event.redacted {
             return Decision::Bury(BuryReason::Redacted);
         }
@@ -174,22 +203,55 @@ impl FailurePath {
     }
 
     /// Has QStash deliver the entry again: bytes, headers and endpoint stay as they were.
-    async fn again(&self, case: Case<'_>, wait: Duration) -> Result<Settled, FailureError> {
-        let callback = case.round.next_url(case.requeuer);
+    async fn again(
+        &self,
+        case: &Case<'_>,
+        event: &Event,
+        record: Option<&Record>,
+        wait: Duration,
+        now: Millis,
+    ) -> Result<Settled, FailureError> {
         let headers = [
             ("Upstash-Delay".to_owned(), duration::write(wait)),
             ("Upstash-Retries".to_owned(), retry::RETRIES_PER_ROUND.to_string()),
-            ("Upstash-Failure-Callback".to_owned(), callback.to_string()),
-            (format!("Upstash-Forward-{EVENT_HEADER}"), case.entry.first_message_id().to_owned()),
+            ("Upstash-Failure-Callback".to_owned(), case.next_callback().to_string()),
+            (format!("Upstash-Forward-{EVENT_HEADER}"), case.first_message.clone()),
         ];
         match self.qstash.dlq_retry(&case.entry.dlq_id, &headers).await {
-            Ok(()) => Ok(Settled::Requeued(wait)),
+            Ok(message) => {
+                self.note_round(case, event, record, now + retry::millis(wait), message).await;
+                Ok(Settled::Requeued(wait))
+            }
             Err(ClientError::NotFound) => Ok(Settled::Nothing),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn bury(&self, case: Case<'_>, event: Event, failure: Failure, now: Millis) -> Result<Settled, FailureError> {
+    /// Tells the record what comes next, for whoever asks why an event is not done. Nothing depends on it, so a failure is
+    /// no failure.
+    async fn note_round(
+        &self,
+        case: &Case<'_>,
+        event: &Event,
+        record: Option<&Record>,
+        next_at: Millis,
+        message: Option<String>,
+    ) {
+        let Some(record) = record else { return };
+        let message = message.unwrap_or_else(|| record.message_id.clone());
+        let noted = self.store.note_round(&event.identified.key, record, case.round.number + 1, next_at, &message);
+        if let Err(error) = noted.await {
+            tracing::warn!(error = %error, "the next round could not be noted in the record");
+        }
+    }
+
+    async fn bury(
+        &self,
+        case: &Case<'_>,
+        event: Event,
+        failure: Failure,
+        now: Millis,
+    ) -> Result<Settled, FailureError> {
         let letter = letter(case, &event, &failure, now);
         let burial = burial(case.entry, &event, failure, now);
         match self.store.bury(&burial, letter, &event.body).await {
@@ -228,7 +290,7 @@ fn last_failure(entry: &DlqEntry, record: Option<&Record>, reason: BuryReason) -
     let recorded = record.and_then(|record| record.last_error.as_ref()).map(|failure| failure.text.clone());
     let text = recorded.unwrap_or_else(|| match entry.status() {
         0 => "no answer".to_owned(),
-        status => format!("{status} {}", said(&entry.response_text())),
+        status => format!("{status} {}", said(&String::from_utf8_lossy(&entry.response_body()))),
     });
     Failure { class: reason.word().to_owned(), text: cut(text, MOST_ERROR_TEXT) }
 }
@@ -251,20 +313,26 @@ fn burial(entry: &DlqEntry, event: &Event, failure: Failure, now: Millis) -> Bur
     }
 }
 
-fn letter(case: Case<'_>, event: &Event, failure: &Failure, now: Millis) -> DeadLetter {
+fn letter(case: &Case<'_>, event: &Event, failure: &Failure, now: Millis) -> DeadLetter {
     let entry = case.entry;
     let source = event.endpoint.source().unwrap_or_default().to_owned();
     let event_type = event.identified.event_type.clone();
-    let error = failure.text.clone();
-    let kind = event_type.as_deref().unwrap_or_default();
+    let cause = Cause {
+        error: &failure.text,
+        status: entry.status(),
+        source: &source,
+        event_type: event_type.as_deref().unwrap_or_default(),
+        endpoint: event.endpoint.name(),
+    };
     DeadLetter {
         key: event.identified.key.clone(),
         fence: 0,
         at: now,
+        first_failed: case.round.since,
         reason: failure.class.clone(),
         status: entry.status(),
-        fingerprint: fingerprint(&error, entry.status(), &source, kind, event.endpoint.name()),
-        error,
+        fingerprint: cause.fingerprint(),
+        error: failure.text.clone(),
         url: entry.url.clone(),
         path: event.endpoint.source().map(|_| event.endpoint.name().to_owned()),
         source,
@@ -272,13 +340,14 @@ fn letter(case: Case<'_>, event: &Event, failure: &Failure, now: Millis) -> Dead
         method: entry.method.clone().unwrap_or_else(|| "POST".to_owned()),
         headers: entry.header.clone(),
         message_id: entry.message_id.clone(),
-        first_message_id: entry.first_message_id().to_owned(),
+        first_message_id: case.first_message.clone(),
         rounds: case.round.number,
         size: event.body.len() as u64,
         body_sha256: Sha256::of(&event.body).hex(),
         redacted: event.redacted,
         dlq_id: entry.dlq_id.clone(),
         replaying: None,
+        response: Response::new(entry.response_header.clone(), &entry.response_body()),
     }
 }
 
@@ -286,13 +355,21 @@ fn letter(case: Case<'_>, event: &Event, failure: &Failure, now: Millis) -> Dead
 mod tests {
     use super::*;
 
+    fn entry() -> DlqEntry {
+        let json = r#"{"messageId":"msg_2","header":{"Surehook-Event":["REDACTED:abc"]}}"#;
+        serde_json::from_str(json).unwrap()
+    }
+
     #[test]
-    fn rounds_travel_in_the_callback_url() {
+    fn rounds_and_the_first_message_travel_in_the_callback_url() {
         let requeuer = EndpointUrl::parse("https://r.example/").unwrap();
-        let first = Round::from_url(&requeuer, 1_000);
-        assert_eq!(first, Round { number: 0, since: 1_000 });
-        let next = Round::from_url(&first.next_url(&requeuer), 9_000);
-        assert_eq!(next, Round { number: 1, since: 1_000 });
+        let (routes, entry) = (Routes::default(), entry());
+        let first = Case::new(&entry, &requeuer, &requeuer, &routes, 1_000);
+        assert_eq!(first.round, Round { number: 0, since: 1_000 });
+        let named = Case { first_message: "msg_1 &=".into(), ..first };
+        let next = Case::new(&entry, &named.next_callback(), &requeuer, &routes, 9_000);
+        assert_eq!(next.round, Round { number: 1, since: 1_000 });
+        assert_eq!(next.first_message, "msg_1 &=", "although the header that carries it is redacted");
     }
 
     #[test]

@@ -201,9 +201,9 @@ async fn letters_of_one_cause_share_a_fingerprint() {
         publish(&stack, "cause", &event(name)).await;
     }
     stack.qstash.idle().await;
-    let stats = operate(&stack, json!({"command": "stats"})).await;
-    assert_eq!(stats["counted"]["letters"], 3);
-    assert_eq!(stats["counted"]["byFingerprint"].as_object().unwrap().len(), 1);
+    let counted = operate(&stack, json!({"command": "causes"})).await;
+    assert_eq!(counted["caused"]["letters"], 3);
+    assert_eq!(counted["caused"]["causes"].as_object().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -367,7 +367,7 @@ pub(crate) async fn lose_notice(stack: &Stack) {
 
 /// The callback that QStash would send for the oldest entry.
 pub(crate) async fn callback(stack: &Stack) -> Value {
-    let entry = qstash(stack).dlq_page(None, 1).await.unwrap().entries().next().unwrap().unwrap();
+    let entry = qstash(stack).dlq_page(None, 1, usize::MAX).await.unwrap().entries().next().unwrap().unwrap();
     json!({"dlqId": entry.dlq_id, "sourceMessageId": entry.message_id, "url": entry.url, "status": entry.status()})
 }
 

@@ -17,7 +17,7 @@ use surehook::{
     telemetry::Telemetry,
     web::{Incoming, Moment},
 };
-use surehook_dlq_processor::{Command, Processor, Selection};
+use surehook_dlq_processor::{Command, Processor};
 use surehook_local::{Stack, qstash::Faults, receiver::Reaction};
 use surehook_requeuer::Requeuer;
 use tokio::time::Instant;
@@ -44,6 +44,7 @@ fn processor(stack: &Stack, fuse: &Fuse) -> Processor {
         path: fuse.failure_path(stack),
         requeuer: url(&stack.function_url("requeuer")),
         retention: Duration::from_secs(14 * 86_400),
+        stack: "test".into(),
         telemetry: Telemetry::new("test", "dlq-processor", false),
     }
 }
@@ -146,11 +147,11 @@ macro_rules! at_every_step {
     };
 }
 
-at_every_step!(requeue_interrupted: 4 steps, prepare_refused, requeue, check_arrives_once);
+at_every_step!(requeue_interrupted: 5 steps, prepare_refused, requeue, check_arrives_once);
 at_every_step!(bury_interrupted: 8 steps, prepare_rejected, requeue, check_one_letter);
 at_every_step!(replay_interrupted: 18 steps, prepare_buried, replay_all, check_replayed_once);
-at_every_step!(sweep_interrupted: 38 steps, prepare_mess, sweep, check_mess_is_gone);
-at_every_step!(resumption_interrupted: 41 steps, prepare_leftovers, sweep, check_leftovers_are_gone);
+at_every_step!(sweep_interrupted: 40 steps, prepare_mess, sweep, check_mess_is_gone);
+at_every_step!(resumption_interrupted: 42 steps, prepare_leftovers, sweep, check_leftovers_are_gone);
 at_every_step!(stranding_interrupted: 10 steps, prepare_abandoned, look_deep, check_is_shown);
 
 async fn prepare_refused(stack: &Stack, name: &str) -> String {
@@ -169,8 +170,8 @@ async fn prepare_buried(stack: &Stack, name: &str) -> String {
 }
 
 async fn replay_all(stack: &Stack, fuse: &Fuse) {
-    let selection = Selection { all: true, ..Selection::default() };
-    let _cut_short = processor(stack, fuse).call(Command::Replay { selection, dry_run: false }, moment(), 0.5).await;
+    let command = serde_json::from_value(json!({"command": "replay", "selection": {"all": true}})).unwrap();
+    let _cut_short = processor(stack, fuse).call(command, moment(), 0.5).await;
 }
 
 async fn sweep(stack: &Stack, fuse: &Fuse) {
@@ -262,7 +263,7 @@ async fn assert_replayed(stack: &Stack, body: &str, point: &str) {
     assert_eq!(accepted(stack, body), 1, "{point}");
     assert_eq!(record(stack, body).await.unwrap().status, Status::Done, "{point}");
     assert_eq!(stack.qstash.dlq_len(), 0, "{point}");
-    assert!(stack.store().pending_replays().await.unwrap().is_empty(), "{point}");
+    assert!(stack.store().pending_replays(10).await.unwrap().is_empty(), "{point}");
 }
 
 async fn check_leftovers_are_gone(stack: &Stack, body: &str, point: &str) {

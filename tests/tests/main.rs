@@ -22,6 +22,7 @@ mod answers;
 mod committed_together;
 mod contract;
 mod failure_path;
+mod fast_day;
 mod interrupted;
 mod interrupted_consumer;
 mod once;

@@ -134,12 +134,12 @@ async fn entries_can_be_listed_read_used_once_and_deleted() {
         stack.qstash.idle().await;
     }
     let client = qstash(&stack);
-    let page = client.dlq_page(None, 2).await.unwrap();
-    let rest = client.dlq_page(page.cursor.as_deref(), 2).await.unwrap();
+    let page = client.dlq_page(None, 2, usize::MAX).await.unwrap();
+    let rest = client.dlq_page(page.cursor.as_deref(), 2, usize::MAX).await.unwrap();
     assert_eq!((page.messages.len(), rest.messages.len(), rest.cursor), (2, 1, None));
     let listed: Vec<_> = page.entries().map(Result::unwrap).collect();
     let entry = client.dlq_entry(&listed[0].dlq_id).await.unwrap();
-    assert_eq!((entry.status(), entry.response_text().as_str(), entry.header("x")), (500, "why", Some("a")));
+    assert_eq!((entry.status(), entry.response_body().as_slice(), entry.header("x")), (500, &b"why"[..], Some("a")));
     assert_eq!(entry.body().unwrap(), event("a").as_bytes());
 
     let over = [("Upstash-Forward-Y".to_owned(), "2".to_owned())];

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use surehook::{
     identity::{Delivered, Endpoint, Recipe, identify},
     ledger::Status,
+    store::shelves::{Order, Walk},
     web::EndpointUrl,
 };
 use surehook_local::{Stack, strapi::Capture};
@@ -142,12 +143,10 @@ async fn status(stack: &Stack, capture: &Capture) -> Result<Option<Status>, Fail
 }
 
 async fn letters(stack: &Stack) -> Result<usize, Failure> {
-    let store = stack.store();
-    let mut count = 0;
-    for day in store.letter_days().await? {
-        for shard in 0..surehook::store::SHARDS {
-            count += store.letters_of(day, shard).await?.len();
-        }
+    let (store, mut count) = (stack.store(), 0);
+    let mut shelves = store.shelves(Walk::all(Order::OldestFirst)).await?;
+    while shelves.next().await?.is_some() {
+        count += 1;
     }
     Ok(count)
 }

@@ -1,9 +1,16 @@
-//! What the processor can be told, and what it answers: the JSON of a direct invocation.
+//! What the processor can be told: the JSON of a direct invocation. [`crate::reply`] is what it answers.
+//!
+//! No command takes longer than a function may run, and no answer is larger than a function may give: whoever wants more
+//! asks again behind the `next` of the answer before.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use surehook::{Millis, ledger::DeadLetter};
+use surehook::{
+    Millis,
+    ledger::DeadLetter,
+    store::shelves::{Order, Place, Walk},
+};
 
 /// One command, as in `{"command": "list", "filter": {"source": "strapi"}}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,11 +26,20 @@ pub enum Command {
         /// How many; 50 unless told.
         #[serde(default = "fifty")]
         limit: usize,
-        /// Go on after the page that ended with this `next`.
+        /// Go on behind the page that ended with this `next`.
         #[serde(default)]
-        after: Option<String>,
+        after: Option<Cursor>,
     },
-    /// One dead letter, whole.
+    /// Dead letters grouped by their fingerprint.
+    Causes {
+        /// Which.
+        #[serde(default)]
+        filter: Filter,
+        /// Go on behind the letters that were counted up to this `next`.
+        #[serde(default)]
+        after: Option<Cursor>,
+    },
+    /// One dead letter with its request, its last answer and its history.
     Show {
         /// Its id.
         id: String,
@@ -31,13 +47,35 @@ pub enum Command {
         #[serde(default)]
         reveal: bool,
     },
-    /// Send dead letters again.
+    /// A part of a dead letter's body, in base64.
+    Body {
+        /// The letter's id.
+        id: String,
+        /// The first byte of the part.
+        #[serde(default)]
+        offset: usize,
+    },
+    /// Send dead letters again, the oldest first.
     Replay {
         /// Which.
         selection: Selection,
         /// Only say which.
         #[serde(default)]
         dry_run: bool,
+        /// How many at most; 1,000 unless told.
+        #[serde(default = "thousand")]
+        limit: usize,
+        /// Go on behind those that were replayed up to this `next`.
+        #[serde(default)]
+        after: Option<Cursor>,
+        /// How fast QStash delivers them.
+        #[serde(default)]
+        rate: Option<Rate>,
+    },
+    /// What became of letters that were replayed.
+    Outcomes {
+        /// Their ids.
+        ids: Vec<String>,
     },
     /// Remove dead letters for good.
     Purge {
@@ -46,9 +84,13 @@ pub enum Command {
         /// Only say which.
         #[serde(default)]
         dry_run: bool,
+        /// How many at most; 1,000 unless told.
+        #[serde(default = "thousand")]
+        limit: usize,
+        /// Go on behind those that were removed up to this `next`.
+        #[serde(default)]
+        after: Option<Cursor>,
     },
-    /// How many letters there are, by reason, source and fingerprint.
-    Stats,
     /// Events that have waited longer than every retry can take.
     Stranded {
         /// How many at most; 50 unless told.
@@ -58,10 +100,116 @@ pub enum Command {
         #[serde(default)]
         deep: bool,
     },
+    /// End stranded events that somebody has seen to elsewhere.
+    Dismiss {
+        /// Their keys.
+        events: Vec<String>,
+    },
+    /// The story of one event.
+    Why {
+        /// An event key, a QStash message id, or a dead letter's id.
+        subject: String,
+        /// Look through the whole table for a message that QStash knows no more.
+        #[serde(default)]
+        deep: bool,
+    },
 }
 
 fn fifty() -> usize {
     50
+}
+
+fn thousand() -> usize {
+    1_000
+}
+
+/// Where a page ended, as text: `<ms>/<letter id>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cursor(pub Place);
+
+/// A text that is no cursor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not the end of a page: take `next` as an earlier answer gave it")]
+pub struct NotACursor(String);
+
+impl TryFrom<String> for Cursor {
+    type Error = NotACursor;
+
+    fn try_from(text: String) -> Result<Self, NotACursor> {
+        let parts =
+            text.split_once('/').and_then(|(at, id)| Some((at.parse().ok()?, DeadLetter::parse_id(id).map(|_| id)?)));
+        let (at, id) = parts.ok_or_else(|| NotACursor(text.clone()))?;
+        Ok(Self(Place { at, id: id.to_owned() }))
+    }
+}
+
+impl From<Cursor> for String {
+    fn from(cursor: Cursor) -> Self {
+        cursor.to_string()
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.0.at, self.0.id)
+    }
+}
+
+/// How fast QStash delivers what is replayed: `50/s`, `300/m`, `1000/h`; a bare number is per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Rate {
+    /// Deliveries.
+    pub count: u32,
+    /// In this many seconds.
+    pub seconds: u32,
+}
+
+/// A text that is no rate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a rate: write deliveries per second, minute or hour, such as 50/s, 300/m or 1000/h")]
+pub struct NotARate(String);
+
+impl std::str::FromStr for Rate {
+    type Err = NotARate;
+
+    fn from_str(text: &str) -> Result<Self, NotARate> {
+        let (count, unit) = text.split_once('/').unwrap_or((text, "s"));
+        let seconds = match unit.trim() {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            _ => 0,
+        };
+        let count: u32 = count.trim().parse().unwrap_or_default();
+        if count == 0 || seconds == 0 { Err(NotARate(text.to_owned())) } else { Ok(Self { count, seconds }) }
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = NotARate;
+
+    fn try_from(text: String) -> Result<Self, NotARate> {
+        text.parse()
+    }
+}
+
+impl From<Rate> for String {
+    fn from(rate: Rate) -> Self {
+        rate.to_string()
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.seconds {
+            60 => "m",
+            3_600 => "h",
+            _ => "s",
+        };
+        write!(formatter, "{}/{unit}", self.count)
+    }
 }
 
 /// Letters for which everything that is given holds.
@@ -92,6 +240,17 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// The walk through all letters that may be meant.
+    pub fn walk(&self, order: Order, after: Option<Cursor>) -> Walk {
+        let all = Walk::all(order);
+        Walk {
+            since: self.since.unwrap_or(all.since),
+            until: self.until.unwrap_or(all.until),
+            after: after.map(|cursor| cursor.0),
+            ..all
+        }
+    }
+
     /// Whether a letter is meant.
     pub fn takes(&self, letter: &DeadLetter) -> bool {
         let equal = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
@@ -122,168 +281,6 @@ pub struct Selection {
     pub all: bool,
 }
 
-/// What was done.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Reply {
-    /// Of a sweep.
-    Swept(Sweep),
-    /// Of a list.
-    Listed(Page),
-    /// Of a show.
-    Shown(Box<Shown>),
-    /// Of a replay.
-    Replayed(Done),
-    /// Of a purge.
-    Purged(Done),
-    /// Of stats.
-    Counted(Stats),
-    /// Of stranded.
-    Stranded(Vec<StrandedEvent>),
-}
-
-/// What a sweep found and did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Sweep {
-    /// Entries of QStash's dead-letter queue that were looked at.
-    pub entries: u64,
-    /// Those that are delivered again.
-    pub requeued: u64,
-    /// Those that became dead letters.
-    pub buried: u64,
-    /// Those that needed nothing.
-    pub settled: u64,
-    /// Those that a worker is handling.
-    pub busy: u64,
-    /// Those that belong to somebody else of the account.
-    pub not_ours: u64,
-    /// Those that could not be settled now.
-    pub failed: u64,
-    /// Replays that were cut short and are finished.
-    pub replays_finished: u64,
-    /// Outbox rows that were published.
-    pub published: u64,
-    /// Outbox rows that QStash refuses for good.
-    pub outbox_buried: u64,
-    /// Outbox rows that still wait.
-    pub outbox_left: u64,
-    /// Events that have waited longer than every retry can take.
-    pub stranded: u64,
-    /// Whether time ran out; the next sweep goes on.
-    pub cut_short: bool,
-}
-
-/// A head as lists show it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Head {
-    /// Its id.
-    pub id: String,
-    /// When it was buried, in milliseconds since the epoch.
-    pub at: Millis,
-    /// Why.
-    pub reason: String,
-    /// The last status; 0 where there was no answer.
-    pub status: u16,
-    /// What was said last.
-    pub error: String,
-    /// Its cause.
-    pub fingerprint: String,
-    /// Its source.
-    pub source: String,
-    /// Its type.
-    pub event_type: Option<String>,
-    /// Its URL.
-    pub url: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Whether a replay is under way.
-    pub replaying: bool,
-}
-
-/// A page of heads.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Page {
-    /// The heads, the newest first.
-    pub letters: Vec<Head>,
-    /// Where the next page begins.
-    pub next: Option<String>,
-}
-
-/// A whole letter.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Shown {
-    /// Its head.
-    pub head: Head,
-    /// The event's key.
-    pub event: String,
-    /// The HTTP method.
-    pub method: String,
-    /// The headers, secret ones hidden unless asked for.
-    pub headers: BTreeMap<String, Vec<String>>,
-    /// The last message.
-    pub message_id: String,
-    /// Rounds that it had.
-    pub rounds: u32,
-    /// SHA-256 of the body.
-    pub body_sha256: String,
-    /// The body, where it is text.
-    pub body: Option<String>,
-    /// The body in base64, where it is not.
-    pub body_base64: Option<String>,
-    /// Destinations that accepted the event.
-    pub delivered: Vec<String>,
-    /// The record's failed attempts: time, fence, class.
-    pub history: Vec<(Millis, u64, String)>,
-}
-
-/// What happened to chosen letters.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Done {
-    /// Those that it happened to, or would.
-    pub ids: Vec<String>,
-    /// Those that it did not happen to, and why.
-    pub refused: Vec<(String, String)>,
-    /// Those that there was no time for: ask again.
-    pub left: u64,
-    /// Whether it was only asked.
-    pub dry_run: bool,
-}
-
-/// Counts of letters.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Stats {
-    /// All.
-    pub letters: u64,
-    /// By reason.
-    pub by_reason: BTreeMap<String, u64>,
-    /// By source.
-    pub by_source: BTreeMap<String, u64>,
-    /// By cause.
-    pub by_fingerprint: BTreeMap<String, u64>,
-}
-
-/// An event that waits too long.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StrandedEvent {
-    /// Its key.
-    pub event: String,
-    /// Its source.
-    pub source: String,
-    /// Since when it waits.
-    pub since: Millis,
-    /// Attempts so far.
-    pub attempts: u64,
-    /// Its last error.
-    pub error: Option<String>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,7 +294,9 @@ mod tests {
             r#"{"command":"show","id":"x"}"#,
             r#"{"command":"replay","selection":{"ids":["x"]},"dryRun":true}"#,
             r#"{"command":"purge","selection":{"all":true}}"#,
-            r#"{"command":"stats"}"#,
+            r#"{"command":"causes","filter":{"since":1}}"#,
+            r#"{"command":"replay","selection":{"all":true},"rate":"50/s","limit":9}"#,
+            r#"{"command":"why","subject":"msg_1"}"#,
         ] {
             assert!(serde_json::from_str::<Command>(json).is_ok(), "{json}");
         }
@@ -309,5 +308,26 @@ mod tests {
             serde_json::from_str::<Command>(r#"{"command":"purge","selection":{"filter":{"sorce":"x"}}}"#).is_err()
         );
         assert!(serde_json::from_str::<Command>(r#"{"command":"purge"}"#).is_err());
+    }
+
+    #[test]
+    fn rates_are_read_and_written_alike() {
+        for text in ["50/s", "300/m", "1000/h"] {
+            assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
+        }
+        assert_eq!("7".parse::<Rate>().unwrap(), Rate { count: 7, seconds: 1 });
+        for bad in ["", "0/s", "-1", "5/d", "x/s", "5/"] {
+            assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_is_none_is_refused_instead_of_beginning_anew() {
+        let id = format!("{}-7", "a".repeat(64));
+        let cursor = Cursor::try_from(format!("12/{id}")).unwrap();
+        assert_eq!((cursor.0.at, cursor.to_string()), (12, format!("12/{id}")));
+        for bad in ["", "12", "x/y", "12/y", "/"] {
+            assert!(Cursor::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
     }
 }

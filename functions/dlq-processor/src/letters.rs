@@ -1,86 +1,114 @@
-//! Looking at dead letters: list, show, stats; and purge.
+//! Looking at dead letters: list, causes, show, body.
 
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use futures::future::try_join_all;
-use surehook::{Millis, ledger::DeadLetter, retry::millis, store::SHARDS, web::Moment};
-
+use surehook::{
+    ledger::{DeadLetter, Record, letter::shown_headers},
+    store::shelves::{Order, Place},
+    web::Moment,
+};
 use tokio::time::Instant;
 
 use crate::{
-    Processor, ProcessorError,
-    command::{Done, Filter, Head, Page, Selection, Shown, Stats},
+    Cursor, Processor, ProcessorError,
+    command::Filter,
+    reply::{Answered, CauseCount, Causes, FailedAttempt, Head, Page, Part, Shown},
 };
 
-const DAY: Millis = 86_400_000;
-/// How long a function goes on with chosen letters before it answers what is left; the command line takes its time.
-const LONGEST: Duration = Duration::from_secs(240);
-
-/// What can be done with a letter.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Act {
-    Replay,
-    Purge,
-}
+/// How long a function goes on with many letters before it answers where the rest begins.
+pub(crate) const LONGEST: Duration = Duration::from_secs(240);
+/// Letters that one answer lists at most: with the longest heads it stays below the 6 MB that a function may answer.
+const MOST_LISTED: usize = 1_000;
+/// Bytes of a body that `show` answers, and of one part: in base64, and escaped as JSON, they stay below 6 MB.
+const MOST_SHOWN: usize = 512 * 1_024;
+const PART: usize = 3 * 1_024 * 1_024;
 
 impl Processor {
     /// Heads that a filter takes, the newest first, a page at a time.
-    pub async fn list(&self, filter: &Filter, limit: usize, after: Option<&str>) -> Result<Page, ProcessorError> {
-        let after = after.and_then(parse_cursor);
-        let mut letters = Vec::new();
-        for day in self.days(filter).await? {
-            let of_day = self.day(day).await?.into_iter();
-            letters.extend(of_day.filter(|letter| filter.takes(letter) && comes_after(letter, after.as_ref())));
-            if letters.len() > limit {
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        limit: usize,
+        after: Option<Cursor>,
+        moment: Moment,
+    ) -> Result<Page, ProcessorError> {
+        let (deadline, limit) = (moment.give_up_at(LONGEST), limit.clamp(1, MOST_LISTED));
+        let mut shelves = self.path.store.shelves(filter.walk(Order::NewestFirst, after)).await?;
+        let mut page = Page::default();
+        while let Some(letter) = shelves.next().await? {
+            let place = Place::behind(&letter);
+            if filter.takes(&letter) {
+                page.letters.push(head(&letter));
+            }
+            if page.letters.len() == limit || Instant::now() >= deadline {
+                page.next = shelves.next().await?.map(|_more| Cursor(place));
                 break;
             }
         }
-        let more = letters.len() > limit;
-        letters.truncate(limit);
-        let next = letters.last().filter(|_| more).map(|last| format!("{}/{}", last.at, last.id()));
-        Ok(Page { letters: letters.iter().map(head).collect(), next })
+        page.unreadable = shelves.unreadable;
+        Ok(page)
     }
 
-    /// The days that may hold what a filter takes, the newest first.
-    async fn days(&self, filter: &Filter) -> Result<Vec<i64>, ProcessorError> {
-        let days = self.path.store.letter_days().await?;
-        let inside = |day: &i64| {
-            filter.since.is_none_or(|since| *day >= since / DAY) && filter.until.is_none_or(|until| *day <= until / DAY)
-        };
-        Ok(days.into_iter().filter(inside).collect())
+    /// Counts letters by what they died of.
+    pub async fn causes(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        moment: Moment,
+    ) -> Result<Causes, ProcessorError> {
+        let deadline = moment.give_up_at(LONGEST);
+        let mut shelves = self.path.store.shelves(filter.walk(Order::NewestFirst, after)).await?;
+        let mut causes = Causes::default();
+        while let Some(letter) = shelves.next().await? {
+            if filter.takes(&letter) {
+                causes.count(&letter);
+            }
+            if Instant::now() >= deadline {
+                causes.next = Some(Cursor(Place::behind(&letter)));
+                break;
+            }
+        }
+        causes.unreadable = shelves.unreadable;
+        Ok(causes)
     }
 
-    /// One day's heads, the newest first.
-    async fn day(&self, day: i64) -> Result<Vec<DeadLetter>, ProcessorError> {
-        let shards = try_join_all((0..SHARDS).map(|shard| self.path.store.letters_of(day, shard))).await?;
-        let mut letters: Vec<DeadLetter> = shards.into_iter().flatten().collect();
-        letters.sort_by_key(|letter| std::cmp::Reverse(order(letter)));
-        Ok(letters)
-    }
-
-    /// One letter, whole.
+    /// One letter, whole but for the rest of a large body.
     pub async fn show(&self, id: &str, reveal: bool) -> Result<Shown, ProcessorError> {
-        let (letter, body) = self.find(id).await?;
+        let (letter, mut body) = self.find(id).await?;
         let record = self.path.store.record(&letter.key).await?;
-        let (text, base64) = match String::from_utf8(body) {
-            Ok(text) => (Some(text), None),
-            Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
-        };
-        let history = record.iter().flat_map(|record| &record.history);
+        let body_is_whole = body.len() <= MOST_SHOWN;
+        body.truncate(body.len().min(MOST_SHOWN));
+        let (text, base64) = start_of(body, body_is_whole);
         Ok(Shown {
             event: letter.key.to_string(),
+            first_failed: letter.first_failed,
             method: letter.method.clone(),
-            headers: letter.shown_headers(reveal),
+            headers: shown_headers(&letter.headers, reveal),
             message_id: letter.message_id.clone(),
+            first_message_id: letter.first_message_id.clone(),
             rounds: letter.rounds,
             body_sha256: letter.body_sha256.clone(),
             body: text,
             body_base64: base64,
+            body_is_whole,
+            response: Answered {
+                status: letter.status,
+                headers: shown_headers(&letter.response.headers, reveal),
+                body: letter.response.body.clone(),
+                size: letter.response.size,
+            },
             delivered: record.as_ref().map(|record| record.delivered.clone()).unwrap_or_default(),
-            history: history.map(|entry| (entry.at, entry.fence, entry.class.clone())).collect(),
+            history: record.as_ref().map(failed_attempts).unwrap_or_default(),
             head: head(&letter),
         })
+    }
+
+    /// A part of a letter's body: answers have an end, bodies may be larger.
+    pub async fn body(&self, id: &str, offset: usize) -> Result<Part, ProcessorError> {
+        let (_, body) = self.find(id).await?;
+        let (begin, end) = (offset.min(body.len()), offset.saturating_add(PART).min(body.len()));
+        Ok(Part { base64: STANDARD.encode(&body[begin..end]), next: (end < body.len()).then_some(end) })
     }
 
     /// Reads a letter by its id.
@@ -89,94 +117,64 @@ impl Processor {
         let (key, fence) = DeadLetter::parse_id(id).ok_or_else(missing)?;
         self.path.store.letter(&key, fence).await?.ok_or_else(missing)
     }
+}
 
-    /// The ids that a selection means.
-    pub(crate) async fn chosen(&self, selection: &Selection) -> Result<Vec<String>, ProcessorError> {
-        if !selection.ids.is_empty() {
-            return Ok(selection.ids.clone());
-        }
-        if selection.filter.is_empty() && !selection.all {
-            return Err(ProcessorError::NothingChosen);
-        }
-        let page = self.list(&selection.filter, usize::MAX, None).await?;
-        Ok(page.letters.into_iter().map(|head| head.id).collect())
+impl Causes {
+    fn count(&mut self, letter: &DeadLetter) {
+        self.letters += 1;
+        // Letters come the newest first: the first of a cause is the newest, the last the oldest.
+        let new = || CauseCount { example: head(letter), ..CauseCount::default() };
+        let cause = self.causes.entry(letter.fingerprint.clone()).or_insert_with(new);
+        cause.letters += 1;
+        cause.replaying += u64::from(letter.replaying.is_some());
+        cause.first = letter.at;
+        cause.reasons.insert(letter.reason.clone());
     }
 
-    /// Does something with every chosen letter, one after the other; one that refuses does not stop the next.
-    pub(crate) async fn each(
-        &self,
-        selection: &Selection,
-        dry_run: bool,
-        act: Act,
-        moment: Moment,
-    ) -> Result<Done, ProcessorError> {
-        let mut done = Done { dry_run, ..Done::default() };
-        let deadline = moment.deadline.map(|_| moment.give_up_at(LONGEST));
-        for id in self.chosen(selection).await? {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                done.left += 1;
-                continue;
-            }
-            let result = match act {
-                _ if dry_run => Ok(()),
-                Act::Replay => self.replay_one(&id, moment).await,
-                Act::Purge => self.purge_one(&id, moment).await,
-            };
-            match result {
-                Ok(()) => done.ids.push(id),
-                Err(error) => done.refused.push((id, error.to_string())),
+    /// Adds the counts of the letters behind these.
+    pub fn add(&mut self, older: Self) {
+        self.letters += older.letters;
+        self.unreadable.extend(older.unreadable);
+        self.next = older.next;
+        for (fingerprint, more) in older.causes {
+            match self.causes.entry(fingerprint) {
+                std::collections::btree_map::Entry::Vacant(vacant) => {
+                    vacant.insert(more);
+                }
+                std::collections::btree_map::Entry::Occupied(mut known) => {
+                    let known = known.get_mut();
+                    known.letters += more.letters;
+                    known.replaying += more.replaying;
+                    known.first = more.first;
+                    known.reasons.extend(more.reasons);
+                }
             }
         }
-        Ok(done)
-    }
-
-    /// Removes a letter for good. Its record stays, so that late deliveries find it.
-    async fn purge_one(&self, id: &str, moment: Moment) -> Result<(), ProcessorError> {
-        let store = &self.path.store;
-        match self.find(id).await {
-            Ok((letter, _)) => {
-                let expires_at = (moment.now + millis(self.retention)) / 1_000;
-                Ok(store.purge(&letter, moment.now, expires_at).await?)
-            }
-            Err(ProcessorError::NoSuchLetter(id)) => {
-                // A purge that was cut short has left chunks and no head.
-                let (key, fence) = DeadLetter::parse_id(&id).ok_or(ProcessorError::NoSuchLetter(id.clone()))?;
-                let released = store.release_all_chunks(&key, fence, moment.now).await?;
-                if released > 0 { Ok(()) } else { Err(ProcessorError::NoSuchLetter(id)) }
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Counts letters by what they have in common.
-    pub async fn stats(&self) -> Result<Stats, ProcessorError> {
-        let mut stats = Stats::default();
-        for day in self.path.store.letter_days().await? {
-            for letter in self.day(day).await? {
-                stats.letters += 1;
-                *stats.by_reason.entry(letter.reason).or_default() += 1;
-                *stats.by_source.entry(letter.source).or_default() += 1;
-                *stats.by_fingerprint.entry(letter.fingerprint).or_default() += 1;
-            }
-        }
-        Ok(stats)
     }
 }
 
-fn order(letter: &DeadLetter) -> (Millis, String) {
-    (letter.at, letter.id())
+/// A body as text, or in base64. A character that was cut through at the end does not make text binary.
+fn start_of(body: Vec<u8>, is_whole: bool) -> (Option<String>, Option<String>) {
+    match String::from_utf8(body) {
+        Ok(text) => (Some(text), None),
+        Err(error) if !is_whole && error.utf8_error().error_len().is_none() => {
+            let end = error.utf8_error().valid_up_to();
+            (Some(String::from_utf8_lossy(&error.as_bytes()[..end]).into_owned()), None)
+        }
+        Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
+    }
 }
 
-fn parse_cursor(text: &str) -> Option<(Millis, String)> {
-    let (at, id) = text.split_once('/')?;
-    Some((at.parse().ok()?, id.to_owned()))
+fn failed_attempts(record: &Record) -> Vec<FailedAttempt> {
+    let shown = |entry: &surehook::ledger::History| FailedAttempt {
+        at: entry.at,
+        fence: entry.fence,
+        class: entry.class.clone(),
+    };
+    record.history.iter().map(shown).collect()
 }
 
-fn comes_after(letter: &DeadLetter, cursor: Option<&(Millis, String)>) -> bool {
-    cursor.is_none_or(|cursor| order(letter) < *cursor)
-}
-
-fn head(letter: &DeadLetter) -> Head {
+pub(crate) fn head(letter: &DeadLetter) -> Head {
     Head {
         id: letter.id(),
         at: letter.at,
@@ -189,5 +187,18 @@ fn head(letter: &DeadLetter) -> Head {
         url: letter.url.clone(),
         size: letter.size,
         replaying: letter.replaying.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_was_cut_through_a_character_is_still_text() {
+        let cut = "aä".as_bytes()[..2].to_vec();
+        assert_eq!(start_of(cut.clone(), false), (Some("a".into()), None));
+        assert_eq!(start_of(cut, true), (None, Some("YcM=".into())));
+        assert_eq!(start_of(vec![0xff, b'a'], false), (None, Some("/2E=".into())));
     }
 }

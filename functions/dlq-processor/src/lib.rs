@@ -3,13 +3,16 @@
 //! It runs on a schedule (`sweep`) and by direct invocation of an operator; the command line calls the same
 //! [`Processor::call`]. Everything it does may be repeated and may run twice at once.
 
+mod bulk;
 pub mod command;
 pub mod config;
 pub mod letters;
 mod outbox;
 pub mod replay;
+pub mod reply;
 pub mod stranded;
 pub mod sweep;
+pub mod why;
 mod wire;
 
 use std::time::Duration;
@@ -23,8 +26,9 @@ use surehook::{
     web::{EndpointUrl, Moment},
 };
 
-pub use command::{Command, Filter, Reply, Selection};
-use letters::Act;
+use bulk::{Act, Bulk};
+pub use command::{Command, Cursor, Filter, Rate, Selection};
+pub use reply::Reply;
 pub use wire::{connect, run};
 
 /// What the processor needs, built once in Lambda's init phase.
@@ -36,6 +40,8 @@ pub struct Processor {
     pub requeuer: EndpointUrl,
     /// How long a purged record is kept.
     pub retention: Duration,
+    /// Names this deployment in QStash's flow-control keys, which are shared by the whole account.
+    pub stack: String,
     /// The metrics of a sweep.
     pub telemetry: Telemetry,
 }
@@ -58,15 +64,30 @@ pub enum ProcessorError {
     /// The record moved on since the letter was written.
     #[error("the event has moved on since: {0:?}")]
     Moved(Refused),
-    /// The body of this letter is only in QStash.
-    #[error("the body of this letter is redacted: retry entry {0} in the QStash console")]
-    Redacted(String),
+    /// The body of this letter was in QStash alone, and is not there any more.
+    #[error(
+        "the body of this letter is redacted, and its entry {0} is gone from QStash: it was retried by hand, or QStash's \
+         retention ended. Only the sender can send it again; `purge` the letter when you have seen to it"
+    )]
+    EntryGone(String),
     /// The topic of this letter has no endpoints, so nobody would get it.
     #[error("{0} has no endpoints at QStash: add one, then replay again")]
     NoEndpoints(String),
     /// A command without a choice must not mean everything.
     #[error("choose letters by ids or a filter, or say all")]
     NothingChosen,
+    /// The function's time is over.
+    #[error("there was no time left for it: ask again")]
+    NoTime,
+    /// What was asked about is not known here.
+    #[error(
+        "nothing is known of \"{0}\": it is no event key or dead letter of this table, and QStash has it neither waiting, nor in \
+         its dead-letter queue, nor in its log. `--deep` looks through the whole table for a message id"
+    )]
+    Unknown(String),
+    /// A text that is no event key.
+    #[error("\"{0}\" is not an event key: it has 64 hexadecimal digits")]
+    NotAKey(String),
 }
 
 impl From<LedgerError> for ProcessorError {
@@ -83,18 +104,24 @@ impl Processor {
     pub async fn call(&self, command: Command, moment: Moment, draw: f64) -> Result<Reply, ProcessorError> {
         match command {
             Command::Sweep => Box::pin(self.sweep(moment, draw)).await.map(Reply::Swept),
-            Command::List { filter, limit, after } => {
-                self.list(&filter, limit, after.as_deref()).await.map(Reply::Listed)
-            }
+            Command::List { filter, limit, after } => self.list(&filter, limit, after, moment).await.map(Reply::Listed),
+            Command::Causes { filter, after } => self.causes(&filter, after, moment).await.map(Reply::Caused),
             Command::Show { id, reveal } => self.show(&id, reveal).await.map(|shown| Reply::Shown(Box::new(shown))),
-            Command::Replay { selection, dry_run } => {
-                self.each(&selection, dry_run, Act::Replay, moment).await.map(Reply::Replayed)
+            Command::Body { id, offset } => self.body(&id, offset).await.map(Reply::Part),
+            Command::Replay { selection, dry_run, limit, after, rate } => {
+                let bulk = Bulk { selection, dry_run, limit, after };
+                Box::pin(self.each(bulk, Act::Replay(rate), moment)).await.map(Reply::Replayed)
             }
-            Command::Purge { selection, dry_run } => {
-                self.each(&selection, dry_run, Act::Purge, moment).await.map(Reply::Purged)
+            Command::Outcomes { ids } => self.outcomes(ids).await.map(Reply::Outcomes),
+            Command::Purge { selection, dry_run, limit, after } => {
+                let bulk = Bulk { selection, dry_run, limit, after };
+                Box::pin(self.each(bulk, Act::Purge, moment)).await.map(Reply::Purged)
             }
-            Command::Stats => self.stats().await.map(Reply::Counted),
             Command::Stranded { limit, deep } => self.stranded(moment.now, limit, deep).await.map(Reply::Stranded),
+            Command::Dismiss { events } => Ok(Reply::Dismissed(self.dismiss(events, moment).await)),
+            Command::Why { subject, deep } => {
+                Box::pin(self.why(&subject, deep, moment)).await.map(|story| Reply::Story(Box::new(story)))
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use surehook::{
     Millis,
     digest::Sha256,
     identity::{Delivered, Endpoint, cut, identify_foreign},
-    ledger::{DeadLetter, Failure, Refused, letter::fingerprint, record::MOST_ERROR_TEXT, rules::Burial},
+    ledger::{Cause, DeadLetter, Failure, Refused, Response, record::MOST_ERROR_TEXT, rules::Burial},
     qstash::{ClientError, client::Destination},
     retry::BuryReason,
     store::{LedgerError, SHARDS, StoreError, outbox::OutboxRow},
@@ -12,7 +12,7 @@ use surehook::{
 };
 use tokio::time::Instant;
 
-use crate::{Processor, ProcessorError, command::Sweep, replay::TOPIC_SCHEME};
+use crate::{Processor, ProcessorError, replay::TOPIC_SCHEME, reply::Sweep};
 
 /// Rows read at a time.
 const ROWS: i32 = 25;
@@ -32,7 +32,7 @@ impl Processor {
     pub(crate) async fn publish_outbox(&self, moment: Moment, deadline: Instant, report: &mut Sweep) {
         for shard in 0..SHARDS {
             if let Err(error) = self.publish_shard(shard, moment, deadline, report).await {
-                report.fail(&format!("part {shard} of the outbox: {error}"));
+                report.fail(format!("part {shard} of the outbox: {error}"));
             }
         }
     }
@@ -69,7 +69,7 @@ impl Processor {
             Err(error) => Err(error.into()),
         };
         let published = result.unwrap_or_else(|error| {
-            report.fail(&format!("an outbox row: {error}"));
+            report.fail(format!("an outbox row: {error}"));
             Published::Waits
         });
         report.outbox_left += u64::from(matches!(published, Published::Waits));
@@ -94,10 +94,12 @@ impl Processor {
             }
             Ok(_) | Err(ClientError::NotFound) => {
                 tracing::error!(topic = row.topic, "the topic has no endpoints; its outbox rows wait");
+                report.leave(format!("outbox row {}: its topic {} has no endpoints", row.id, row.topic));
                 return Ok(Published::Waits);
             }
             Err(error) => {
                 tracing::warn!(error = %error, "an outbox row could not be published now");
+                report.leave(format!("outbox row {}: {error}", row.id));
                 return Ok(Published::QStashAway);
             }
         }
@@ -133,15 +135,17 @@ fn letter_of(row: &OutboxRow, error: &ClientError, now: Millis) -> (Burial, Dead
     let reason = BuryReason::RefusedByQStash.word().to_owned();
     let status = if let ClientError::Refused { status, .. } = error { *status } else { 0 };
     let text = cut(error.to_string(), MOST_ERROR_TEXT);
+    let cause = Cause { error: &text, status, source: "", event_type: "", endpoint: &url };
     let letter = DeadLetter {
         key: named.key,
         fence: 0,
         at: now,
+        first_failed: now,
         reason: reason.clone(),
         status,
-        fingerprint: fingerprint(&text, status, "", "", &url),
+        fingerprint: cause.fingerprint(),
         error: text.clone(),
-        url,
+        url: url.clone(),
         path: None,
         source: String::new(),
         event_type: None,
@@ -155,6 +159,7 @@ fn letter_of(row: &OutboxRow, error: &ClientError, now: Millis) -> (Burial, Dead
         redacted: false,
         dlq_id: String::new(),
         replaying: None,
+        response: Response::default(),
     };
     let burial = Burial {
         content: named.content,

@@ -2,7 +2,8 @@
 //!
 //! (1) one transaction opens the record, marks the letter and notes that a replay is under way; (2) the letter is
 //! published, with a deduplication id that follows from it; (3) the letter is removed. Whoever is cut short is finished by
-//! the sweep, and every step may be repeated.
+//! the sweep, and every step may be repeated. A letter whose body is redacted has it in QStash alone, which is asked to
+//! deliver its own entry again instead of (2).
 
 use surehook::{
     identity::{Delivered, Endpoint},
@@ -16,13 +17,11 @@ use surehook::{
     web::{EndpointUrl, Moment},
 };
 
-use crate::{Processor, ProcessorError};
+use crate::{Processor, ProcessorError, Rate};
 
 /// The URL of a letter that was never sent to one, because QStash refused it for its topic.
 pub(crate) const TOPIC_SCHEME: &str = "topic:";
 
-/// Replays share one flow-control key, so that a receiver that was just mended is not flooded.
-const FLOW_KEY: &str = "surehook-replay";
 /// Replayed events that QStash delivers at the same time.
 const MOST_AT_ONCE: u32 = 10;
 
@@ -31,28 +30,48 @@ const NOT_REPLAYED: [&str; 6] =
     ["host", "content-length", "connection", "user-agent", "transfer-encoding", "accept-encoding"];
 
 impl Processor {
-    /// Replays one letter, or finishes its replay.
-    pub(crate) async fn replay_one(&self, id: &str, moment: Moment) -> Result<(), ProcessorError> {
+    /// Replays one letter, or finishes its replay. A rate paces all replays of this deployment, which share a flow-control key.
+    pub(crate) async fn replay_one(&self, id: &str, rate: Option<Rate>, moment: Moment) -> Result<(), ProcessorError> {
         let (letter, body) = self.find(id).await?;
-        if letter.redacted {
-            return Err(ProcessorError::Redacted(letter.dlq_id));
-        }
         let store = &self.path.store;
         if letter.replaying.is_none() {
+            self.check_entry(&letter).await?;
             store.begin_replay(&letter, moment.at_present()).await?;
         }
         let claimed = self.is_claimed_under_its_key(&letter, &body).await?;
-        self.publish(&letter, body).await?;
+        let published =
+            if letter.redacted { self.retry(&letter).await } else { self.publish(&letter, body, rate).await };
+        published?;
         if !claimed {
             store.forget_replayed(&letter).await?;
         }
         Ok(store.end_replay(&letter, moment.at_present()).await?)
     }
 
+    /// Only QStash has the body of a redacted letter, in the entry that it was made from.
+    async fn check_entry(&self, letter: &DeadLetter) -> Result<(), ProcessorError> {
+        if !letter.redacted {
+            return Ok(());
+        }
+        match self.path.qstash.dlq_entry(&letter.dlq_id).await {
+            Err(ClientError::NotFound) => Err(ProcessorError::EntryGone(letter.dlq_id.clone())),
+            other => Ok(other.map(drop)?),
+        }
+    }
+
+    /// Has QStash deliver a redacted letter's entry again, as it is. An entry that is gone was retried by whoever was cut short.
+    async fn retry(&self, letter: &DeadLetter) -> Result<(), ProcessorError> {
+        match self.path.qstash.dlq_retry(&letter.dlq_id, &self.retry_headers(letter)).await {
+            Ok(_) | Err(ClientError::NotFound) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Publishes a letter. What QStash refuses for good is not tried again by the sweep: the operator hears of it, and may
     /// replay or purge the letter.
-    async fn publish(&self, letter: &DeadLetter, body: Vec<u8>) -> Result<(), ProcessorError> {
-        match self.path.qstash.publish(&self.destination(letter), &self.headers(letter), body.into()).await {
+    async fn publish(&self, letter: &DeadLetter, body: Vec<u8>, rate: Option<Rate>) -> Result<(), ProcessorError> {
+        let headers = self.headers(letter, rate);
+        match self.path.qstash.publish(&self.destination(letter), &headers, body.into()).await {
             Ok(ids) if !ids.is_empty() => Ok(()),
             Ok(_) | Err(ClientError::NotFound) => Err(ProcessorError::NoEndpoints(letter.url.clone())),
             Err(error @ ClientError::Refused { .. }) => {
@@ -66,7 +85,11 @@ impl Processor {
 
     /// Whether the consumer will complete this letter's own record. It will not for an endpoint that is not ours, for a
     /// conflict, and for an event that was buried before its source was configured.
-    async fn is_claimed_under_its_key(&self, letter: &DeadLetter, body: &[u8]) -> Result<bool, ProcessorError> {
+    pub(crate) async fn is_claimed_under_its_key(
+        &self,
+        letter: &DeadLetter,
+        body: &[u8],
+    ) -> Result<bool, ProcessorError> {
         let Some(path) = &letter.path else { return Ok(false) };
         let endpoint = Endpoint::Ours { source: letter.source.clone(), path: path.clone() };
         let routes = self.path.store.routes(true).await?;
@@ -75,7 +98,7 @@ impl Processor {
     }
 
     /// Our own endpoints are found below the base of today, others where they were.
-    fn destination(&self, letter: &DeadLetter) -> Destination {
+    pub(crate) fn destination(&self, letter: &DeadLetter) -> Destination {
         if let Some(topic) = letter.url.strip_prefix(TOPIC_SCHEME) {
             return Destination::Topic(topic.to_owned());
         }
@@ -84,19 +107,34 @@ impl Processor {
         Destination::Url(current.unwrap_or_else(|| letter.url.clone()))
     }
 
-    fn headers(&self, letter: &DeadLetter) -> Vec<(String, String)> {
+    fn headers(&self, letter: &DeadLetter, rate: Option<Rate>) -> Vec<(String, String)> {
         let mut headers: Vec<(String, String)> =
             letter.headers.iter().filter_map(|(name, values)| forwarded(name, values)).collect();
+        headers.extend(self.retry_headers(letter));
         headers.extend([
             ("Upstash-Method".to_owned(), letter.method.clone()),
             ("Upstash-Deduplication-Id".to_owned(), letter.replay_id()),
-            ("Upstash-Retries".to_owned(), RETRIES_PER_ROUND.to_string()),
-            ("Upstash-Failure-Callback".to_owned(), self.requeuer.to_string()),
-            ("Upstash-Flow-Control-Key".to_owned(), FLOW_KEY.to_owned()),
-            ("Upstash-Flow-Control-Value".to_owned(), format!("parallelism={MOST_AT_ONCE}")),
-            (format!("Upstash-Forward-{EVENT_HEADER}"), letter.first_message_id.clone()),
+            ("Upstash-Flow-Control-Key".to_owned(), format!("surehook-replay-{}", self.stack)),
+            ("Upstash-Flow-Control-Value".to_owned(), flow(rate)),
         ]);
         headers
+    }
+
+    fn retry_headers(&self, letter: &DeadLetter) -> [(String, String); 3] {
+        [
+            ("Upstash-Retries".to_owned(), RETRIES_PER_ROUND.to_string()),
+            ("Upstash-Failure-Callback".to_owned(), self.requeuer.to_string()),
+            (format!("Upstash-Forward-{EVENT_HEADER}"), letter.first_message_id.clone()),
+        ]
+    }
+}
+
+/// How fast QStash delivers replays: never many at once, so that a receiver that was just mended is not flooded.
+fn flow(rate: Option<Rate>) -> String {
+    let parallelism = format!("parallelism={MOST_AT_ONCE}");
+    match rate {
+        Some(Rate { count, seconds }) => format!("{parallelism}, rate={count}, period={seconds}s"),
+        None => parallelism,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use surehook::{
     Millis,
+    identity::EventKey,
     retry::millis,
     store::stranded::{Segment, Waiting},
     web::Moment,
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     Processor, ProcessorError,
-    command::{StrandedEvent, Sweep},
+    reply::{Done, StrandedEvent, Sweep},
 };
 
 /// Stranded events that one sweep names in its log.
@@ -31,6 +32,24 @@ impl Processor {
         Ok(unreadable.into_iter().chain(waiting).take(limit).map(shown).collect())
     }
 
+    /// Ends events that an operator has seen to elsewhere.
+    pub(crate) async fn dismiss(&self, events: Vec<String>, moment: Moment) -> Done {
+        let mut done = Done::default();
+        for event in events {
+            match self.dismiss_one(&event, moment).await {
+                Ok(()) => done.ids.push(event),
+                Err(error) => done.refused.push((event, error.to_string())),
+            }
+        }
+        done
+    }
+
+    async fn dismiss_one(&self, event: &str, moment: Moment) -> Result<(), ProcessorError> {
+        let key = EventKey::parse(event).ok_or_else(|| ProcessorError::NotAKey(event.to_owned()))?;
+        let (before, forgotten) = (self.stranded_before(moment.now), self.forgotten_at(moment));
+        Ok(self.path.store.dismiss(&key, before, moment.now, forgotten).await?)
+    }
+
     /// Looks through one part of the table, then names what waits.
     pub(crate) async fn raise_stranded(
         &self,
@@ -45,7 +64,7 @@ impl Processor {
         let looked = self.path.store.strand(part, self.stranded_before(now), now, in_time).await?;
         report.cut_short |= looked.cut_short;
         for event in looked.unreadable.into_iter().map(shown) {
-            report.fail(&format!("event {}: {}", event.event, event.error.unwrap_or_default()));
+            report.fail(format!("event {}: {}", event.event, event.error.unwrap_or_default()));
         }
         let stranded = self.stranded(now, MOST_COUNTED, false).await?;
         for event in stranded.iter().take(MOST_NAMED) {
@@ -59,7 +78,7 @@ impl Processor {
         Ok(())
     }
 
-    fn stranded_before(&self, now: Millis) -> Millis {
+    pub(crate) fn stranded_before(&self, now: Millis) -> Millis {
         now - millis(self.path.policy.horizon())
     }
 }

@@ -8,18 +8,23 @@ use std::time::Duration;
 
 use surehook::{
     failure::{Case, Settled},
-    qstash::{ClientError, DlqEntry, FailureCallback},
-    retry::Round,
+    qstash::{ClientError, DlqEntry, FailureCallback, entry::DlqPage},
     routes::Routes,
     telemetry::Metric,
     web::{EndpointUrl, Moment},
 };
 use tokio::time::Instant;
 
-use crate::{Processor, ProcessorError, command::Sweep};
+use crate::{Processor, ProcessorError, reply::Sweep};
 
-/// Entries per page; halved while QStash can't answer a page of that size.
+/// Entries per page; halved while QStash can't answer a page of that size, or it takes too much memory.
 const PAGE: usize = 10;
+/// The largest page that is read into memory, in bytes; a single entry may be larger.
+const MOST_BYTES: usize = 32 * 1_024 * 1_024;
+/// Replays that one sweep finishes.
+const MOST_REPLAYS: usize = 1_000;
+/// What a report names of all that was left alone.
+const MOST_NAMED: usize = 50;
 /// The longest a sweep runs; Lambda's limit, where it is shorter, wins.
 const LONGEST: Duration = Duration::from_secs(240);
 
@@ -46,6 +51,7 @@ impl Processor {
         Ok(report)
     }
 
+    /// Goes through the queue from where the last sweep was cut short, else from its beginning.
     async fn sweep_entries(
         &self,
         moment: Moment,
@@ -53,33 +59,49 @@ impl Processor {
         draw: f64,
         report: &mut Sweep,
     ) -> Result<(), ProcessorError> {
-        let routes = self.path.store.routes(true).await?;
-        let mut cursor: Option<String> = None;
+        let store = &self.path.store;
+        let routes = store.routes(true).await?;
+        let began_at = store.sweep_place().await?;
+        let mut place = began_at.clone();
         loop {
-            let page = self.page(cursor.as_deref()).await?;
+            let page = match self.page(place.as_deref()).await {
+                // QStash may forget where we were.
+                Err(ClientError::Refused { .. } | ClientError::NotFound) if place.is_some() && place == began_at => {
+                    place = None;
+                    self.page(None).await?
+                }
+                other => other?,
+            };
             for entry in page.entries() {
                 if Instant::now() >= deadline {
                     report.cut_short = true;
-                    return Ok(());
+                    return Ok(store.put_sweep_place(place.as_deref()).await?);
                 }
                 report.entries += 1;
                 match entry {
-                    Ok(entry) => self.sweep_entry(&entry, &routes, moment, draw, report).await,
-                    Err(error) => report.fail(&format!("an entry that can't be read: {error}")),
+                    Ok(entry) => {
+                        let draw = spread(draw, report.entries);
+                        self.sweep_entry(&entry, &routes, moment, draw, report).await;
+                    }
+                    Err(error) => report.fail(format!("an entry that can't be read: {error}")),
                 }
             }
-            cursor = page.cursor;
-            if cursor.is_none() {
-                return Ok(());
+            place = page.cursor;
+            if place.is_none() {
+                break;
             }
         }
+        if began_at.is_some() {
+            store.put_sweep_place(None).await?;
+        }
+        Ok(())
     }
 
-    /// A page, in the largest size that QStash can answer.
-    async fn page(&self, cursor: Option<&str>) -> Result<surehook::qstash::entry::DlqPage, ClientError> {
+    /// A page, in the largest size that QStash can answer and we can hold.
+    async fn page(&self, cursor: Option<&str>) -> Result<DlqPage, ClientError> {
         let mut count = PAGE;
         loop {
-            match self.path.qstash.dlq_page(cursor, count).await {
+            match self.path.qstash.dlq_page(cursor, count, MOST_BYTES).await {
                 Err(error) if error.is_away() && count > 1 => count /= 2,
                 other => return other,
             }
@@ -90,14 +112,15 @@ impl Processor {
         let result = match self.ownership(entry) {
             Ownership::Foreign => {
                 report.not_ours += 1;
+                report.leave(format!("entry {} belongs to somebody else of the account: {}", entry.dlq_id, entry.url));
                 return;
             }
             Ownership::Ours(callback) => self.settle(entry, &callback, routes, moment, draw).await,
             Ownership::LostNotice(callback) => self.settle_notice(entry, &callback, routes, moment, draw).await,
         };
         match result {
-            Ok(settled) => report.note(&settled),
-            Err(error) => report.fail(&format!("entry {}: {error}", entry.dlq_id)),
+            Ok(settled) => report.note(entry, &settled),
+            Err(error) => report.fail(format!("entry {}: {error}", entry.dlq_id)),
         }
     }
 
@@ -127,9 +150,8 @@ impl Processor {
         draw: f64,
     ) -> Result<Settled, ProcessorError> {
         let now = moment.at_present();
-        let round = Round::from_url(callback, now);
-        let case = Case { entry, round, requeuer: &self.requeuer, routes };
-        Ok(self.path.settle(case, now, draw).await?)
+        let case = Case::new(entry, callback, &self.requeuer, routes, now);
+        Ok(self.path.settle(&case, now, draw).await?)
     }
 
     /// A failure callback that failed itself: settle the entry that it names, then delete the notice.
@@ -163,7 +185,7 @@ impl Processor {
         deadline: Instant,
         report: &mut Sweep,
     ) -> Result<(), ProcessorError> {
-        for pending in self.path.store.pending_replays().await? {
+        for pending in self.path.store.pending_replays(MOST_REPLAYS).await? {
             let id = &pending.letter;
             if Instant::now() >= deadline {
                 report.cut_short = true;
@@ -171,7 +193,7 @@ impl Processor {
             }
             let result = match self.find(id).await {
                 Ok((letter, _)) if letter.replaying.as_ref() == Some(&pending.replay) => {
-                    self.replay_one(id, moment).await.map(|()| true)
+                    self.replay_one(id, None, moment).await.map(|()| true)
                 }
                 Ok(_) | Err(ProcessorError::NoSuchLetter(_)) => {
                     self.path.store.forget_pending(&pending).await?;
@@ -181,7 +203,7 @@ impl Processor {
             };
             match result {
                 Ok(finished) => report.replays_finished += u64::from(finished),
-                Err(error) => report.fail(&format!("the replay of letter {id}: {error}")),
+                Err(error) => report.fail(format!("the replay of letter {id}: {error}")),
             }
         }
         Ok(())
@@ -201,26 +223,47 @@ impl Processor {
     }
 }
 
+/// The draw of each of a sweep's entries. Hundreds that failed together must not come back together; multiples of the golden
+/// ratio lie evenly in `[0, 1)` however many there are.
+fn spread(draw: f64, number: u64) -> f64 {
+    (draw + f64::from(u32::try_from(number).unwrap_or(u32::MAX)) * 0.618_033_988_749_895).fract()
+}
+
 impl Sweep {
     /// Counts a step that failed; the others go on.
     fn check(&mut self, what: &str, result: Result<(), ProcessorError>) {
         if let Err(error) = result {
-            self.fail(&format!("{what}: {error}"));
+            self.fail(format!("{what}: {error}"));
             self.cut_short = true;
         }
     }
 
-    pub(crate) fn fail(&mut self, what: &str) {
+    pub(crate) fn fail(&mut self, what: String) {
         tracing::error!(what, "the sweep could not do this now");
         self.failed += 1;
+        self.leave(what);
     }
 
-    fn note(&mut self, settled: &Settled) {
+    /// Names something that was left alone, and why. Counts tell of those that there is no room for.
+    pub(crate) fn leave(&mut self, what: String) {
+        if self.left.len() < MOST_NAMED {
+            self.left.push(what);
+        }
+    }
+
+    fn note(&mut self, entry: &DlqEntry, settled: &Settled) {
         match settled {
             Settled::Requeued(_) => self.requeued += 1,
             Settled::Buried(_) => self.buried += 1,
             Settled::Nothing => self.settled += 1,
-            Settled::Busy(_) => self.busy += 1,
+            Settled::Busy(rest) => {
+                self.busy += 1;
+                self.leave(format!(
+                    "entry {}: a worker holds its event for {} more ms",
+                    entry.dlq_id,
+                    rest.as_millis()
+                ));
+            }
         }
     }
 }

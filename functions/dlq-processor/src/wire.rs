@@ -32,6 +32,7 @@ pub async fn connect(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Process
         path,
         requeuer: config.requeuer.ok_or("REQUEUER_URL is required")?,
         retention: config.lifetimes.retention,
+        stack: config.stack.clone(),
         telemetry: Telemetry::new(config.stack, "dlq-processor", telemetry::on_lambda()),
     })
 }

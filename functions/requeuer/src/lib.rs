@@ -11,7 +11,6 @@ use std::{sync::Arc, time::Duration};
 use surehook::{
     failure::{Case, FailureError, FailurePath, Settled},
     qstash::{ClientError, DlqEntry, FailureCallback, SigningKeys, Verified},
-    retry::Round,
     telemetry::{Line, Metric, Telemetry},
     web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
 };
@@ -66,10 +65,9 @@ impl Requeuer {
             return Ok(Outcome::Settled);
         };
         let routes = self.path.store.routes(true).await.map_err(|error| failed(&error.into()))?;
-        let round = Round::from_url(verified.url(), moment.now);
         let requeuer = self.own_url(&verified);
-        let case = Case { entry: &entry, round, requeuer: &requeuer, routes: &routes };
-        let settled = self.path.settle(case, moment.now, draw).await.map_err(|error| failed(&error))?;
+        let case = Case::new(&entry, verified.url(), &requeuer, &routes, moment.now);
+        let settled = self.path.settle(&case, moment.now, draw).await.map_err(|error| failed(&error))?;
         Ok(self.report(settled, moment))
     }
 

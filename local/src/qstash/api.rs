@@ -22,6 +22,8 @@ use super::{
     views,
 };
 
+/// Entries of the log in one answer.
+const MOST_LOGS: usize = 100;
 /// A page of the dead-letter queue holds at most so many entries.
 const MOST_ENTRIES: usize = 100;
 
@@ -106,6 +108,7 @@ impl Server {
             ["keys", ..] => self.keys(&parts.method, &segments),
             ["topics", ..] => self.topics(&parts.method, &segments[1..], &body),
             ["dlq", ..] => self.dlq(parts, &segments[1..]),
+            ["logs" | "events"] => self.logs(parts.uri.query().unwrap_or_default()),
             ["messages", id] => self.message(&parts.method, id),
             _ => Reply::not_found("endpoint"),
         }
@@ -273,15 +276,24 @@ impl Server {
         }
     }
 
+    /// The log of one message, the newest entry first.
+    fn logs(&self, query: &str) -> Reply {
+        let wanted = parameter(query, "messageId");
+        let book = self.book();
+        let of_message = |logged: &&super::Logged| wanted.as_ref().is_none_or(|id| logged.message.id == *id);
+        let entries: Vec<Value> =
+            book.logs.iter().rev().filter(of_message).take(MOST_LOGS).map(views::logged).collect();
+        Reply::Ok(json!({ "logs": entries, "events": entries }))
+    }
+
     fn dlq_page(&self, query: &str) -> Reply {
-        let get = |name: &str| {
-            let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-        };
+        let get = |name: &str| parameter(query, name);
+        let wanted = get("messageId");
+        let is_wanted = |dead: &super::Dead| wanted.as_ref().is_none_or(|id| dead.message.id == *id);
         let count = get("count").and_then(|text| text.parse().ok()).unwrap_or(MOST_ENTRIES).clamp(1, MOST_ENTRIES);
         let after = get("cursor").unwrap_or_default();
         let book = self.book();
-        let mut rest = book.dlq.iter().filter(|(id, _)| **id > after);
+        let mut rest = book.dlq.iter().filter(|(id, dead)| **id > after && is_wanted(dead));
         let page: Vec<_> = rest.by_ref().take(count).collect();
         let mut reply = json!({ "messages": page.iter().map(|(id, dead)| views::entry(id, dead)).collect::<Vec<_>>() });
         if let (Some((last, _)), Some(_)) = (page.last(), rest.next()) {
@@ -321,6 +333,11 @@ fn is_authorized(parts: &Parts) -> bool {
     let mut pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
     bearer.and_then(|value| value.strip_prefix("Bearer ")) == Some(TOKEN)
         || pairs.any(|(name, value)| name == "qstash_token" && value == TOKEN)
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// The destination with the call's query, but without the options that may stand in it.

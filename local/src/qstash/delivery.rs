@@ -66,7 +66,20 @@ impl Server {
         }
     }
 
-    async fn attempt(&self, message: &Message, retried: u32) -> Answer {
+    /// One attempt, when flow control and parallelism let it go.
+    async fn attempt(self: &Arc<Self>, message: &Message, retried: u32) -> Answer {
+        let _pass = match &message.options.flow {
+            Some(control) => self.flows.enter(control, self.speed).await,
+            None => None,
+        };
+        let _place = self.places.acquire().await;
+        if self.book().faults.repeat_deliveries {
+            return futures::join!(self.send(message, retried), self.send(message, retried)).0;
+        }
+        self.send(message, retried).await
+    }
+
+    async fn send(&self, message: &Message, retried: u32) -> Answer {
         let cut = self.book().faults.cut_deliveries;
         let Some(key) = self.signing_key().filter(|_| !cut) else {
             return Answer::default();

@@ -1,16 +1,17 @@
 //! A QStash server, written from QStash's documentation.
 //!
 //! [`api`] is its HTTP front, [`options`] reads what a publish call asks for, [`delivery`] carries messages out, [`views`]
-//! shows them as QStash does. Waiting is divided by the server's speed; tokens, time-outs and `Retry-After` are not,
+//! shows them as QStash does, [`flow`] holds them back. Waiting is divided by the server's speed; tokens, time-outs and `Retry-After` are not,
 //! because whoever made or reads those lives in real time.
 
 mod api;
 mod delivery;
+mod flow;
 mod options;
 mod views;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -20,18 +21,23 @@ use std::{
 
 use bytes::Bytes;
 use serde::Serialize;
-use surehook::{Millis, outside, secret::Secret};
+use surehook::{Millis, outside, retry::millis, secret::Secret};
 use tokio::{
     net::TcpListener,
-    sync::{broadcast, watch},
+    sync::{Semaphore, broadcast, watch},
     task::JoinHandle,
 };
 
 use crate::url_of;
+use flow::Flows;
 use options::Options;
 
 /// The token of the first user of QStash's own development server.
 pub const TOKEN: &str = "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0=";
+/// Entries that the log remembers.
+const MOST_LOGGED: usize = 5_000;
+/// Bodies up to this size stand in the log.
+const MOST_LOGGED_BODY: usize = 64 * 1_024;
 /// How long a deduplication id is remembered: 10 minutes.
 const DEDUPLICATION: Millis = 600_000;
 
@@ -46,6 +52,8 @@ pub struct Faults {
     pub away: bool,
     /// No delivery gets through.
     pub cut_deliveries: bool,
+    /// Every attempt is made twice at the same time.
+    pub repeat_deliveries: bool,
 }
 
 /// What happens to messages, as it happens.
@@ -140,12 +148,24 @@ struct Endpoint {
     url: String,
 }
 
+/// Something that happened to a message.
+#[derive(Debug, Clone)]
+struct Logged {
+    at: Millis,
+    /// Without its body, where that is large.
+    message: Message,
+    state: State,
+    /// When it is tried again.
+    next: Option<Millis>,
+}
+
 #[derive(Debug)]
 struct Book {
     topics: BTreeMap<String, Topic>,
     pending: BTreeMap<String, Message>,
     dlq: BTreeMap<String, Dead>,
     seen: BTreeMap<String, (Vec<String>, Millis)>,
+    logs: VecDeque<Logged>,
     keys: (String, String),
     faults: Faults,
 }
@@ -156,6 +176,9 @@ struct Server {
     sequence: AtomicU64,
     http: reqwest::Client,
     speed: f64,
+    /// Deliveries that may be made at the same time.
+    places: Semaphore,
+    flows: Flows,
     news: broadcast::Sender<News>,
     busy: watch::Sender<usize>,
 }
@@ -170,8 +193,8 @@ pub struct QStash {
 }
 
 impl QStash {
-    /// Starts one whose waiting runs `speed` times faster.
-    pub fn start(listener: TcpListener, speed: f64) -> Self {
+    /// Starts one whose waiting runs `speed` times faster, and that makes at most `parallelism` deliveries at the same time.
+    pub fn start(listener: TcpListener, speed: f64, parallelism: usize) -> Self {
         let url = url_of(&listener);
         let keys = surehook::qstash::DEVELOPMENT_KEYS;
         let book = Book {
@@ -179,6 +202,7 @@ impl QStash {
             pending: BTreeMap::new(),
             dlq: BTreeMap::new(),
             seen: BTreeMap::new(),
+            logs: VecDeque::new(),
             keys: (keys[0].to_owned(), keys[1].to_owned()),
             faults: Faults::default(),
         };
@@ -187,6 +211,8 @@ impl QStash {
             sequence: AtomicU64::new(0),
             http: http_client(),
             speed: if speed > 0.0 { speed } else { 1.0 },
+            places: Semaphore::new(parallelism.max(1)),
+            flows: Flows::default(),
             news: broadcast::channel(16_384).0,
             busy: watch::channel(0).0,
         });
@@ -255,11 +281,29 @@ impl Server {
         format!("msg_{}{:06}", outside::new_id().replace('-', ""), self.next_number())
     }
 
+    fn log(&self, message: &Message, state: State) {
+        let at = outside::now();
+        let next = match state {
+            State::Created { delay: wait } | State::Retry { wait, .. } => Some(at + millis(wait.div_f64(self.speed))),
+            State::Delivered { .. } | State::Failed { .. } => None,
+        };
+        let mut message = message.clone();
+        if message.body.len() > MOST_LOGGED_BODY {
+            message.body = Bytes::new();
+        }
+        let mut book = self.book();
+        if book.logs.len() == MOST_LOGGED {
+            book.logs.pop_front();
+        }
+        book.logs.push_back(Logged { at, message, state, next });
+    }
+
     fn signing_key(&self) -> Option<Secret> {
         Secret::new(self.book().keys.0.clone())
     }
 
     fn tell(&self, message: &Message, state: State) {
+        self.log(message, state);
         let _nobody_listens = self.news.send(News {
             message_id: message.id.clone(),
             url: message.url.clone(),

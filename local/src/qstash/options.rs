@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use http::HeaderMap;
 use surehook::qstash::duration;
 
+use super::flow::FlowControl;
+
 /// Retries where the call does not say: QStash's default.
 const DEFAULT_RETRIES: u32 = 3;
 /// How long a delivery may take where the call does not say: 15 minutes, as on QStash's free plan.
@@ -22,9 +24,37 @@ pub(super) struct Options {
     pub(super) failure_retries: Option<u32>,
     pub(super) deduplication: Option<String>,
     pub(super) content_deduplication: bool,
+    pub(super) flow: Option<FlowControl>,
+    pub(super) redacted: Redacted,
     /// Headers of the delivery, their prefix removed.
     pub(super) headers: BTreeMap<String, String>,
     pub(super) caller_ip: String,
+}
+
+/// What the API shows as digests only; deliveries have it whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Redacted {
+    pub(super) body: bool,
+    pub(super) all_headers: bool,
+    /// These headers, in lower case.
+    pub(super) headers: Vec<String>,
+}
+
+impl Redacted {
+    /// `body`, `header` or `headers`, `header[Name]`, separated by commas.
+    fn read(text: &str) -> Option<Self> {
+        let mut redacted = Self::default();
+        for field in text.split(',').map(str::trim) {
+            let named = field.strip_prefix("header[").and_then(|rest| rest.strip_suffix(']'));
+            match (field, named) {
+                ("body", _) => redacted.body = true,
+                ("header" | "headers", _) => redacted.all_headers = true,
+                (_, Some(name)) => redacted.headers.push(name.to_ascii_lowercase()),
+                _ => return None,
+            }
+        }
+        Some(redacted)
+    }
 }
 
 /// A value that can't be read, by the name of its header.
@@ -71,6 +101,13 @@ impl Options {
         self.timeout = span("upstash-timeout")?.unwrap_or(self.timeout);
         self.failure_callback = get("upstash-failure-callback").or(self.failure_callback);
         self.failure_retries = number("upstash-failure-callback-retries")?.or(self.failure_retries);
+        self.redacted =
+            read("upstash-redact-fields", get("upstash-redact-fields"), Redacted::read)?.unwrap_or(self.redacted);
+        if let Some(key) = get("upstash-flow-control-key") {
+            let value = get("upstash-flow-control-value").unwrap_or_default();
+            let control = |text: &str| FlowControl::read(&key, text, duration::parse);
+            self.flow = read("upstash-flow-control-value", Some(value), control)?;
+        }
         self.deduplication = get("upstash-deduplication-id");
         self.content_deduplication =
             get("upstash-content-based-deduplication").is_some_and(|value| value.eq_ignore_ascii_case("true"));

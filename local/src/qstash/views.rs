@@ -2,13 +2,18 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use surehook::qstash::lenient::Headers;
+use surehook::{digest::Sha256, qstash::lenient::Headers};
 
-use super::{Dead, Message};
+use super::{Dead, Logged, Message, State};
 
 pub(super) fn message(message: &Message) -> Value {
+    let redacted = &message.options.redacted;
+    let shown = |name: &String, value: &String| match redacted.all_headers || redacted.headers.contains(name) {
+        true => digest_of(value.as_bytes()),
+        false => value.clone(),
+    };
     let header: Headers =
-        message.options.headers.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect();
+        message.options.headers.iter().map(|(name, value)| (name.clone(), vec![shown(name, value)])).collect();
     let mut view = json!({
         "messageId": message.id,
         "url": message.url,
@@ -19,7 +24,10 @@ pub(super) fn message(message: &Message) -> Value {
         "createdAt": message.created_at,
         "callerIP": message.options.caller_ip,
     });
-    put_body(&mut view, "body", &message.body);
+    match redacted.body {
+        true => view["body"] = Value::String(digest_of(&message.body)),
+        false => put_body(&mut view, "body", &message.body),
+    }
     for (name, value) in [("topicName", &message.topic), ("failureCallback", &message.options.failure_callback)] {
         if let Some(value) = value {
             view[name] = Value::String(value.clone());
@@ -35,6 +43,39 @@ pub(super) fn entry(id: &str, dead: &Dead) -> Value {
         view["responseStatus"] = dead.answer.status.into();
         view["responseHeader"] = json!(dead.answer.headers);
         put_body(&mut view, "responseBody", &dead.answer.body);
+    }
+    view
+}
+
+/// What stands for something redacted.
+fn digest_of(bytes: &[u8]) -> String {
+    format!("REDACTED:{}", Sha256::of(bytes).hex())
+}
+
+/// An entry of the log.
+pub(super) fn logged(logged: &Logged) -> Value {
+    let message = &logged.message;
+    let (state, status) = match logged.state {
+        State::Created { .. } => ("CREATED", 0),
+        State::Retry { status, .. } => ("RETRY", status),
+        State::Delivered { .. } => ("DELIVERED", 200),
+        State::Failed { status } => ("FAILED", status),
+    };
+    let body = if message.options.redacted.body { digest_of(&message.body) } else { STANDARD.encode(&message.body) };
+    let body = (!message.body.is_empty()).then_some(body);
+    let mut view = json!({
+        "time": logged.at,
+        "messageId": message.id,
+        "state": state,
+        "url": message.url,
+        "body": body,
+        "maxRetries": message.options.retries,
+    });
+    if status != 0 {
+        view["responseStatus"] = status.into();
+    }
+    if let Some(next) = logged.next {
+        view["nextDeliveryTime"] = next.into();
     }
     view
 }

@@ -1,6 +1,13 @@
 //! Dead letters: what is kept of an event that was given up, so that a person can see why, mend it and replay it.
 
-use crate::{Millis, digest::Sha256, identity::EventKey, qstash::lenient::Headers};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Millis,
+    digest::Sha256,
+    identity::{EventKey, cut},
+    qstash::lenient::Headers,
+};
 
 /// The head of a dead letter. Its body is stored beside it, compressed, in as many chunks as it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +18,8 @@ pub struct DeadLetter {
     pub fence: u64,
     /// When it was buried.
     pub at: Millis,
+    /// When it failed first, as far as is known: when its first round had ended.
+    pub first_failed: Millis,
     /// Why: the word of a bury reason.
     pub reason: String,
     /// The last answer's status; 0 where there was none.
@@ -47,11 +56,48 @@ pub struct DeadLetter {
     pub dlq_id: String,
     /// The replay that is sending it again.
     pub replaying: Option<String>,
+    /// The answer that it was given up with.
+    pub response: Response,
+}
+
+/// The last answer to an event that was given up, as QStash kept it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// Its headers.
+    pub headers: Headers,
+    /// The start of its body, as far as it is text: at most [`MOST_RESPONSE`] bytes.
+    pub body: String,
+    /// The size of the whole body in bytes.
+    pub size: u64,
+}
+
+/// Bytes of an answer's body that a letter keeps, and of its headers.
+pub const MOST_RESPONSE: usize = 8 * 1_024;
+
+impl Response {
+    /// An answer as a letter keeps it.
+    pub fn new(headers: Headers, body: &[u8]) -> Self {
+        let mut room = MOST_RESPONSE;
+        let mut fits = |name: &String, values: &Vec<String>| {
+            let size = name.len() + values.iter().map(String::len).sum::<usize>();
+            room.checked_sub(size).inspect(|left| room = *left).is_some()
+        };
+        let headers = headers.into_iter().filter(|(name, values)| fits(name, values)).collect();
+        let start = &body[..body.len().min(MOST_RESPONSE)];
+        Self { headers, body: cut(String::from_utf8_lossy(start).into_owned(), MOST_RESPONSE), size: body.len() as u64 }
+    }
 }
 
 /// Headers that carry secrets: kept for replay, shown only on demand.
-const SECRET_HEADERS: [&str; 6] =
-    ["authorization", "cookie", "proxy-authorization", "x-api-key", "upstash-signature", "webhook-signature"];
+const SECRET_HEADERS: [&str; 7] = [
+    "authorization",
+    "cookie",
+    "set-cookie",
+    "proxy-authorization",
+    "x-api-key",
+    "upstash-signature",
+    "webhook-signature",
+];
 
 /// Whether a header's value is hidden unless somebody asks for it.
 pub fn is_secret_header(name: &str) -> bool {
@@ -78,23 +124,15 @@ impl DeadLetter {
         let parts = [b"replay", self.key.as_str().as_bytes(), &self.fence.to_be_bytes(), &self.at.to_be_bytes()];
         Sha256::of_parts(&parts).hex()
     }
-
-    /// The headers as they may be shown.
-    pub fn shown_headers(&self, reveal: bool) -> Headers {
-        let hide = |name: &String| !reveal && is_secret_header(name);
-        self.headers
-            .iter()
-            .map(|(name, values)| (name.clone(), if hide(name) { vec!["(hidden)".into()] } else { values.clone() }))
-            .collect()
-    }
 }
 
-/// One fingerprint for one cause: digits and long hexadecimal runs are left out of the error, because ids and times differ.
-pub fn fingerprint(error: &str, status: u16, source: &str, event_type: &str, endpoint: &str) -> String {
-    let normal: String = error.chars().filter(|c| !c.is_ascii_digit()).take(120).collect();
-    let parts =
-        [normal.as_bytes(), &status.to_be_bytes(), source.as_bytes(), event_type.as_bytes(), endpoint.as_bytes()];
-    Sha256::of_parts(&parts).hex()[..12].to_owned()
+/// Headers as they may be shown: secret ones only where somebody asks to reveal them.
+pub fn shown_headers(headers: &Headers, reveal: bool) -> Headers {
+    let hide = |name: &String| !reveal && is_secret_header(name);
+    headers
+        .iter()
+        .map(|(name, values)| (name.clone(), if hide(name) { vec!["(hidden)".into()] } else { values.clone() }))
+        .collect()
 }
 
 #[cfg(test)]
@@ -102,10 +140,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_cause_has_one_fingerprint() {
-        let print = |error, status| fingerprint(error, status, "strapi", "entry.create", "/strapi");
-        assert_eq!(print("order 17 unknown", 422), print("order 18 unknown", 422));
-        assert_ne!(print("order 17 unknown", 422), print("order 17 unknown", 410));
+    fn of_a_large_answer_the_start_is_kept() {
+        let headers =
+            Headers::from([("a".to_owned(), vec!["x".repeat(9_000)]), ("b".to_owned(), vec!["y".to_owned()])]);
+        let response = Response::new(headers, "ä".repeat(5_000).as_bytes());
+        assert_eq!(response.headers.keys().collect::<Vec<_>>(), ["b"]);
+        assert!(response.body.len() <= MOST_RESPONSE && response.body.starts_with("ää"));
+        assert_eq!(response.size, 10_000);
     }
 
     #[test]

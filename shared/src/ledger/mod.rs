@@ -11,16 +11,18 @@
 //! ```
 //!
 //! A record that is `running` long after its lease, because its worker died and QStash forgot the message, is *stranded*: it
-//! becomes `retryable`, so that it is listed.
+//! becomes `retryable`, so that it is listed; an operator who has seen to it *dismisses* it, and it is `purged`.
 //!
 //! [`rules`] goes from a record, a command and `now` to a new record or a refusal, and does no I/O. The DynamoDB adapter
 //! ([`crate::store`]) turns each rule into one conditional write. Correctness rests on status, owner and fence; clocks
 //! only decide when a lease may be taken over.
 
+pub mod fingerprint;
 pub mod letter;
 pub mod record;
 pub mod rules;
 
-pub use letter::DeadLetter;
+pub use fingerprint::Cause;
+pub use letter::{DeadLetter, Response};
 pub use record::{Failure, History, Record, Status};
 pub use rules::{Claim, Lease, Refused};

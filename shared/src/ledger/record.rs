@@ -106,6 +106,10 @@ pub struct Record {
     pub open_since: Option<Millis>,
     /// The replay that is sending it again.
     pub replay: Option<String>,
+    /// Rounds that the failure path has given it since its first, or since its last replay. It tells a story and decides nothing.
+    pub round: u32,
+    /// When the last of these rounds begins; kept when it has begun. It decides nothing either.
+    pub next_at: Option<Millis>,
     /// When DynamoDB may forget it, in seconds since the epoch; only when done or purged.
     pub expires_at: Option<i64>,
 }

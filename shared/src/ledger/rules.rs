@@ -85,6 +85,8 @@ impl Claim {
             history: Vec::new(),
             open_since: None,
             replay: None,
+            round: 0,
+            next_at: None,
             expires_at: None,
         }
     }
@@ -212,6 +214,28 @@ pub fn strand(record: &Record, before: Millis, now: Millis) -> Result<Record, Re
     })
 }
 
+/// Notes that QStash will deliver a waiting event again: in which round, when, and as which message. It changes nothing that
+/// decides, so that it may be lost.
+pub fn note_round(record: &Record, round: u32, next_at: Millis, message_id: &str) -> Result<Record, Refused> {
+    if record.status != Status::Retryable {
+        return Err(Refused::Changed(Some(record.status)));
+    }
+    Ok(Record { round, next_at: Some(next_at), message_id: message_id.to_owned(), ..record.clone() })
+}
+
+/// Ends an event that has waited since before `before`, because an operator has seen to it elsewhere. The record stays until
+/// `expires_at` (seconds), so that late deliveries find it. Repeating it is a success.
+pub fn dismiss(record: Option<&Record>, before: Millis, now: Millis, expires_at: i64) -> Result<Record, Refused> {
+    let record = record.ok_or(Refused::Changed(None))?;
+    if record.status == Status::Purged {
+        return Ok(record.clone());
+    }
+    if record.status != Status::Retryable || record.open_since.is_none_or(|since| since >= before) {
+        return Err(Refused::Changed(Some(record.status)));
+    }
+    Ok(purged(record, now, expires_at))
+}
+
 /// The record if this lease runs it, or if it already stands where this lease would put it.
 fn held<'a>(record: Option<&'a Record>, lease: &Lease, target: Status) -> Result<&'a Record, Refused> {
     let record = record.ok_or(Refused::Changed(None))?;
@@ -302,6 +326,8 @@ fn buried_unseen(burial: &Burial, fence: u64) -> Record {
         history: Vec::new(),
         open_since: None,
         replay: None,
+        round: 0,
+        next_at: None,
         expires_at: None,
     }
 }
@@ -323,6 +349,8 @@ pub fn replay(record: Option<&Record>, fence: u64, replay: &str, now: Millis) ->
         refused: Vec::new(),
         open_since: Some(now),
         replay: Some(replay.to_owned()),
+        round: 0,
+        next_at: None,
         ..record.clone()
     })
 }
@@ -345,14 +373,18 @@ pub fn purge(
     if !is_dead && !is_stuck {
         return Err(Refused::Changed(Some(record.status)));
     }
-    Ok(Record {
+    Ok(purged(record, now, expires_at))
+}
+
+fn purged(record: &Record, now: Millis, expires_at: i64) -> Record {
+    Record {
         status: Status::Purged,
         fence: record.fence + 1,
         updated_at: now,
         open_since: None,
         expires_at: Some(expires_at),
         ..record.clone()
-    })
+    }
 }
 
 #[cfg(test)]

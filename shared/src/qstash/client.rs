@@ -7,7 +7,10 @@ use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use super::entry::{DlqEntry, DlqPage};
+use super::{
+    entry::{DlqEntry, DlqPage},
+    log::{LogEntry, Logs},
+};
 use crate::{identity::cut, secret::Secret};
 
 /// The header in which our retries forward the id of an event's first message.
@@ -58,6 +61,9 @@ pub enum ClientError {
     /// QStash's answer is not what it documents.
     #[error("QStash's answer can't be read")]
     Undecodable(#[source] serde_json::Error),
+    /// The answer is larger than its reader can hold.
+    #[error("QStash's answer is larger than {0} bytes")]
+    TooLarge(usize),
     /// A name that must not stand in a QStash path, empty ones above all: `/v2/dlq/` deletes everything.
     #[error("\"{0}\" can't stand in a call to QStash")]
     BadName(String),
@@ -66,7 +72,7 @@ pub enum ClientError {
 impl ClientError {
     /// Whether the same call may succeed later.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::Unavailable { .. } | Self::Undecodable(_))
+        matches!(self, Self::Away(_) | Self::Unavailable { .. } | Self::Undecodable(_) | Self::TooLarge(_))
     }
 }
 
@@ -142,22 +148,57 @@ impl Client {
         Ok(entry)
     }
 
-    /// A page of the dead-letter queue.
-    pub async fn dlq_page(&self, cursor: Option<&str>, count: usize) -> Result<DlqPage, ClientError> {
+    /// A page of the dead-letter queue, of at most `count` entries. One of more than `most` bytes is not read
+    /// ([`ClientError::TooLarge`]), unless it is asked for a single entry: that is as small as a page can be.
+    pub async fn dlq_page(&self, cursor: Option<&str>, count: usize, most: usize) -> Result<DlqPage, ClientError> {
         let mut url = self.url(&["v2", "dlq"])?;
         url.query_pairs_mut().append_pair("count", &count.to_string());
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("cursor", cursor);
         }
-        let mut page: DlqPage = decode(self.send(Method::GET, url, &[], Bytes::new()).await?).await?;
+        let response = self.send(Method::GET, url, &[], Bytes::new()).await?;
+        let body = read_up_to(response, if count > 1 { most } else { usize::MAX }).await?;
+        let mut page: DlqPage = serde_json::from_slice(&body).map_err(ClientError::Undecodable)?;
         page.cursor = page.cursor.filter(|cursor| !cursor.is_empty());
         Ok(page)
     }
 
-    /// Has QStash deliver an entry again, as a new message. An entry can be used once: [`ClientError::NotFound`] after that.
-    pub async fn dlq_retry(&self, id: &str, headers: &[(String, String)]) -> Result<(), ClientError> {
+    /// A message that waits or is being delivered; `None` where QStash has delivered it, given it up or never had it.
+    pub async fn message(&self, id: &str) -> Result<Option<DlqEntry>, ClientError> {
+        match self.send(Method::GET, self.url(&["v2", "messages", id])?, &[], Bytes::new()).await {
+            Ok(response) => decode(response).await.map(Some),
+            Err(ClientError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The entry of the dead-letter queue that a message became.
+    pub async fn dlq_find(&self, message: &str) -> Result<Option<DlqEntry>, ClientError> {
+        let mut url = self.url(&["v2", "dlq"])?;
+        url.query_pairs_mut().append_pair("messageId", message).append_pair("count", "1");
+        let page: DlqPage = decode(self.send(Method::GET, url, &[], Bytes::new()).await?).await?;
+        let entry = page.entries().next().transpose().map_err(ClientError::Undecodable)?;
+        Ok(entry.filter(|entry| entry.message_id == message))
+    }
+
+    /// What QStash's log says of a message, the oldest first; the log is kept for days, by plan.
+    pub async fn logs(&self, message: &str) -> Result<Vec<LogEntry>, ClientError> {
+        let mut url = self.url(&["v2", "logs"])?;
+        url.query_pairs_mut().append_pair("messageId", message);
+        let logs: Logs = decode(self.send(Method::GET, url, &[], Bytes::new()).await?).await?;
+        let listed = if logs.logs.is_empty() { logs.events } else { logs.logs };
+        let mut entries: Vec<LogEntry> = listed.into_iter().filter(|entry| entry.message_id == message).collect();
+        entries.sort_by_key(|entry| entry.time);
+        Ok(entries)
+    }
+
+    /// Has QStash deliver an entry again, as a new message; answers that message's id, where QStash says it. An entry can be used
+    /// once: [`ClientError::NotFound`] after that.
+    pub async fn dlq_retry(&self, id: &str, headers: &[(String, String)]) -> Result<Option<String>, ClientError> {
         let url = self.url(&["v2", "dlq", "retry", id])?;
-        self.send(Method::POST, url, headers, Bytes::new()).await.map(drop)
+        let response = self.send(Method::POST, url, headers, Bytes::new()).await?;
+        // The retry stands whatever its answer looks like.
+        Ok(decode::<PublishedOne>(response).await.ok().map(|one| one.message_id))
     }
 
     /// Deletes an entry. One that is gone already counts as deleted.
@@ -234,6 +275,18 @@ async fn refusal(response: Response) -> ClientError {
     let again = status.is_server_error() || matches!(status.as_u16(), 401 | 403 | 408 | 429);
     let status = status.as_u16();
     if again { ClientError::Unavailable { status, text } } else { ClientError::Refused { status, text } }
+}
+
+/// An answer's body, if it is not larger than this.
+async fn read_up_to(mut response: Response, most: usize) -> Result<Vec<u8>, ClientError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| ClientError::Away(error.without_url()))? {
+        if body.len() + chunk.len() > most {
+            return Err(ClientError::TooLarge(most));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 async fn decode<T: for<'de> Deserialize<'de>>(response: Response) -> Result<T, ClientError> {

@@ -1,5 +1,6 @@
 //! Entries of QStash's dead-letter queue: messages that were given up, whole.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -30,6 +31,9 @@ pub struct DlqEntry {
     /// When it was published, in milliseconds since the epoch.
     #[serde(deserialize_with = "lenient::number")]
     pub created_at: Option<i64>,
+    /// When it is delivered, in milliseconds since the epoch; only while it waits.
+    #[serde(deserialize_with = "lenient::number")]
+    pub not_before: Option<i64>,
     /// Whom QStash told.
     pub failure_callback: Option<String>,
     /// The last answer's status; absent where there was none.
@@ -48,6 +52,12 @@ pub struct DlqEntry {
 pub struct HiddenBody;
 
 impl DlqEntry {
+    /// A message of which only this much is known.
+    pub fn of_message(message_id: &str, url: &str, body: &[u8]) -> Self {
+        let body_base64 = Some(STANDARD.encode(body));
+        Self { message_id: message_id.to_owned(), url: url.to_owned(), body_base64, ..Self::default() }
+    }
+
     /// The message's body, byte for byte.
     pub fn body(&self) -> Result<Vec<u8>, HiddenBody> {
         let shown = self.body_base64.as_deref().or(self.body.as_deref());
@@ -57,10 +67,9 @@ impl DlqEntry {
         lenient::body(self.body.as_deref(), self.body_base64.as_deref()).ok_or(HiddenBody)
     }
 
-    /// The last answer's body, as far as it is text.
-    pub fn response_text(&self) -> String {
-        let body = lenient::body(self.response_body.as_deref(), self.response_body_base64.as_deref());
-        String::from_utf8_lossy(&body.unwrap_or_default()).into_owned()
+    /// The last answer's body; empty where it can't be read.
+    pub fn response_body(&self) -> Vec<u8> {
+        lenient::body(self.response_body.as_deref(), self.response_body_base64.as_deref()).unwrap_or_default()
     }
 
     /// The status as a number; 0 where there was no answer.

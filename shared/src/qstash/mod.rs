@@ -1,18 +1,20 @@
 //! The wire protocol of Upstash QStash, as far as the functions speak it.
 //!
 //! [`token`] verifies and signs, [`client`] calls QStash, [`callback`] reads failure callbacks, [`entry`] reads entries of
-//! the dead-letter queue, [`duration`] reads and writes its spans of time. Nothing else talks to QStash.
+//! the dead-letter queue, [`log`] entries of its log, [`duration`] reads and writes its spans of time. Nothing else talks to QStash.
 
 pub mod callback;
 pub mod client;
 pub mod duration;
 pub mod entry;
 pub mod lenient;
+pub mod log;
 pub mod token;
 
 pub use callback::FailureCallback;
 pub use client::{Client, ClientError};
 pub use entry::DlqEntry;
+pub use log::LogEntry;
 pub use token::{Refusal, SigningKeys, Verified};
 
 /// The keys that QStash's development server publishes for its fixed users. Everybody knows them, so a real Lambda

@@ -141,6 +141,8 @@ pub(super) fn from_record(key: &EventKey, record: &Record) -> Item {
         .with_some("open", record.open_since.map(|_| text(open_shard(key))))
         .with_some("open_since", record.open_since.map(number))
         .with_some("replay", record.replay.as_ref().map(text))
+        .with_some("round", (record.round > 0).then(|| number(record.round)))
+        .with_some("next_at", record.next_at.map(number))
         .with_some("expires_at", record.expires_at.map(number))
         .build()
 }
@@ -184,6 +186,8 @@ pub(super) fn to_record(item: &Item) -> Result<Record, StoreError> {
         history: reading.texts("history").iter().filter_map(|entry| to_history(entry)).collect(),
         open_since: reading.optional_number("open_since"),
         replay: reading.optional_text("replay"),
+        round: reading.optional_number("round").unwrap_or_default(),
+        next_at: reading.optional_number("next_at"),
         expires_at: reading.optional_number("expires_at"),
     })
 }
@@ -227,6 +231,8 @@ mod tests {
             history: vec![History { at: 1, fence: 2, class: "transient failure".into() }],
             open_since: Some(9),
             replay: Some("r".into()),
+            round: 11,
+            next_at: Some(12),
             expires_at: Some(10),
         };
         assert_eq!(to_record(&from_record(&key, &record)).unwrap(), record);

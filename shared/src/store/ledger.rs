@@ -52,6 +52,10 @@ const TAKE_UNTYPED: &str = "SET v = :v, #status = :running, #owner = :owner, fen
 /// See [`rules::complete`] and [`rules::fail`]: a worker that lost its lease writes nothing.
 pub(super) const HELD: &str = "#status = :running AND #owner = :owner AND fence = :fence";
 
+/// What a write of the failure path compares: status and fence tell whether the record moved within one life, the time of its
+/// last write tells lives apart, because fences begin anew.
+pub(super) const UNCHANGED: &str = "#status = :status AND fence = :fence AND updated_at = :updated_at";
+
 impl Store {
     /// Takes the lease of an event: one write, nothing read.
     pub async fn claim(&self, key: &EventKey, claim: &Claim) -> Result<Record, LedgerError> {
@@ -136,6 +140,23 @@ impl Store {
         let lease = lease_of(record);
         let failed = rules::fail(Some(record), &lease, attempted, failure, now)?;
         self.put_held(key, failed, &lease, |old| rules::fail(old, &lease, attempted, failure, now)).await
+    }
+
+    /// Notes in a waiting record when it is delivered again; a record that has moved on is left alone.
+    pub async fn note_round(
+        &self,
+        key: &EventKey,
+        record: &Record,
+        round: u32,
+        next_at: Millis,
+        message_id: &str,
+    ) -> Result<(), StoreError> {
+        let Ok(noted) = rules::note_round(record, round, next_at, message_id) else { return Ok(()) };
+        let refuse = |old: Option<&Record>| Err(Refused::Changed(old.map(|old| old.status)));
+        match self.put_record(key, noted, UNCHANGED, unchanged_values(record), &["status"], refuse).await {
+            Ok(_) | Err(LedgerError::Refused(_)) => Ok(()),
+            Err(LedgerError::Store(error)) => Err(error),
+        }
     }
 
     pub(super) async fn put_held(
@@ -224,6 +245,15 @@ pub(super) fn lease_of(record: &Record) -> Lease {
 /// The values of [`HELD`].
 pub(super) fn held_values(lease: &Lease) -> Vec<(&'static str, AttributeValue)> {
     vec![(":running", text(Status::Running.word())), (":owner", text(&lease.owner)), (":fence", number(lease.fence))]
+}
+
+/// The values of [`UNCHANGED`].
+pub(super) fn unchanged_values(record: &Record) -> Vec<(&'static str, AttributeValue)> {
+    vec![
+        (":status", text(record.status.word())),
+        (":fence", number(record.fence)),
+        (":updated_at", number(record.updated_at)),
+    ]
 }
 
 pub(super) fn names(attributes: &[&str]) -> std::collections::HashMap<String, String> {

@@ -58,6 +58,7 @@ pub(super) fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usi
         .with("fence", number(letter.fence))
         .with("dl", text(format!("dl#{}#{}", letter.at / DAY, letter.key.shard(SHARDS))))
         .with("dl_at", number(letter.at))
+        .with("first_failed", number(letter.first_failed))
         .with("reason", text(&letter.reason))
         .with("status_code", number(letter.status))
         .with_text("error", &letter.error)
@@ -74,6 +75,7 @@ pub(super) fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usi
         .with("redacted", AttributeValue::Bool(letter.redacted))
         .with_text("dlq_id", &letter.dlq_id)
         .with("chunks", number(chunks))
+        .with("response", text(serde_json::to_string(&letter.response).unwrap_or_default()))
         .with_some("path", letter.path.as_ref().map(text))
         .with_some("event_type", letter.event_type.as_ref().map(text))
         .with_some("replaying", letter.replaying.as_ref().map(text))
@@ -91,6 +93,7 @@ pub(super) fn to_letter(key: &EventKey, item: &Item) -> Result<DeadLetter, Store
         key: key.clone(),
         fence: fence.ok_or_else(|| StoreError::unreadable(&reading.key(), "sk"))?,
         at: reading.number("dl_at")?,
+        first_failed: reading.optional_number("first_failed").unwrap_or_default(),
         reason: reading.text("reason")?,
         status: reading.number("status_code")?,
         error: text("error"),
@@ -109,5 +112,6 @@ pub(super) fn to_letter(key: &EventKey, item: &Item) -> Result<DeadLetter, Store
         redacted: item.get("redacted").and_then(|value| value.as_bool().ok()).copied().unwrap_or_default(),
         dlq_id: text("dlq_id"),
         replaying: reading.optional_text("replaying"),
+        response: reading.json("response").unwrap_or_default(),
     })
 }

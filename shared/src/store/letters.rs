@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
 use super::{
     LedgerError, Store, StoreError,
     item::{Builder, Item, Reading, from_record, number, partition, text},
-    ledger::{names, values_map},
+    ledger::{UNCHANGED, names, unchanged_values, values_map},
     letter_item::{DAY, bytes_of, chunk_prefix, head_of, pack, sort_key, to_letter, unpack},
 };
 use crate::{
@@ -87,7 +87,17 @@ impl Store {
         Ok(Some((letter, body)))
     }
 
+    /// The heads of an event's letters, the oldest first.
+    pub async fn heads(&self, key: &EventKey) -> Result<Vec<DeadLetter>, StoreError> {
+        let items = self.query_letters(key, "dead-letter#", Some("attribute_exists(reason)")).await?;
+        items.iter().map(|item| to_letter(key, item)).collect()
+    }
+
     async fn letter_items(&self, key: &EventKey, prefix: &str) -> Result<Vec<Item>, StoreError> {
+        self.query_letters(key, prefix, None).await
+    }
+
+    async fn query_letters(&self, key: &EventKey, prefix: &str, filter: Option<&str>) -> Result<Vec<Item>, StoreError> {
         let mut items = Vec::new();
         let mut from = None;
         loop {
@@ -96,6 +106,7 @@ impl Store {
                 .query()
                 .table_name(&self.table)
                 .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .set_filter_expression(filter.map(str::to_owned))
                 .expression_attribute_values(":pk", text(partition(key)))
                 .expression_attribute_values(":prefix", text(prefix))
                 .consistent_read(true)
@@ -118,33 +129,6 @@ impl Store {
         let mut days: Vec<i64> = listed.into_iter().flatten().filter_map(|day| day.parse().ok()).collect();
         days.sort_unstable_by(|a, b| b.cmp(a));
         Ok(days)
-    }
-
-    /// The heads of one day's letters in one shard, the newest first: what lists show, and no more.
-    pub async fn letters_of(&self, day: i64, shard: u8) -> Result<Vec<DeadLetter>, StoreError> {
-        let mut letters = Vec::new();
-        let mut from = None;
-        loop {
-            let output = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name(super::schema::LETTER_INDEX)
-                .key_condition_expression("dl = :dl")
-                .expression_attribute_values(":dl", text(format!("dl#{day}#{shard}")))
-                .scan_index_forward(false)
-                .set_exclusive_start_key(from)
-                .send()
-                .await?;
-            for item in output.items() {
-                let key = Reading(item).event_key();
-                letters.extend(key.map(|key| to_letter(&key, item)).transpose()?);
-            }
-            from = output.last_evaluated_key;
-            if from.is_none() {
-                return Ok(letters);
-            }
-        }
     }
 
     /// Remembers that a day has letters, so that lists need not guess how far back to look.
@@ -197,8 +181,7 @@ impl Store {
     }
 
     /// One transaction: the record goes from `old` to `new`, and `beside` happens to its letter. `false` where the record
-    /// moved meanwhile. Status and fence tell that within one life of a record; the time of its last write tells lives apart,
-    /// because fences begin anew.
+    /// moved meanwhile.
     pub(super) async fn swap(
         &self,
         key: &EventKey,
@@ -220,13 +203,9 @@ impl Store {
         let put = match old {
             None => put.condition_expression("attribute_not_exists(pk)"),
             Some(old) => put
-                .condition_expression("#status = :status AND fence = :fence AND updated_at = :updated_at")
+                .condition_expression(UNCHANGED)
                 .set_expression_attribute_names(Some(names(&["status"])))
-                .set_expression_attribute_values(Some(values_map(vec![
-                    (":status", text(old.status.word())),
-                    (":fence", number(old.fence)),
-                    (":updated_at", number(old.updated_at)),
-                ]))),
+                .set_expression_attribute_values(Some(values_map(unchanged_values(old)))),
         };
         TransactWriteItem::builder().set_put(put.build().ok()).build()
     }

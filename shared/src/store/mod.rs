@@ -8,8 +8,9 @@
 //! | [`letters`] | `sk = dead-letter#<fence>`: heads; `…#<ms>#000` and so on: chunks of the body |
 //! | [`routes`] | `pk = config#routes` |
 //! | [`outbox`] | `pk = outbox#<0..7>` |
-//! | [`letters`] | `pk = config#dead-letter-days`: the days that have letters |
+//! | [`letters`] | `pk = config#dead-letter-days`: the days that have letters; [`shelves`] reads letters by time |
 //! | [`replays`] | `pk = replay#<0..7>`: replays under way |
+//! | [`place`] | `pk = config#sweep`: where the last sweep was cut short |
 //! | [`schema`] | the table itself and its indexes |
 
 mod commit;
@@ -19,9 +20,11 @@ pub mod ledger;
 mod letter_item;
 pub mod letters;
 pub mod outbox;
+pub mod place;
 pub mod replays;
 pub mod routes;
 pub mod schema;
+pub mod shelves;
 pub mod stranded;
 mod writes;
 

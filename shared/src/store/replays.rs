@@ -53,9 +53,10 @@ impl Store {
         self.forget_pending(&PendingReplay { letter: letter.id(), replay: letter.replay_id() }).await
     }
 
-    /// Replays that are under way, or were cut short.
-    pub async fn pending_replays(&self) -> Result<Vec<PendingReplay>, StoreError> {
+    /// Replays that are under way, or were cut short: at most `limit`, the same number of each shard.
+    pub async fn pending_replays(&self, limit: usize) -> Result<Vec<PendingReplay>, StoreError> {
         let mut pending = Vec::new();
+        let of_each = i32::try_from(limit.div_ceil(usize::from(SHARDS))).unwrap_or(i32::MAX);
         for shard in 0..SHARDS {
             let output = self
                 .client
@@ -64,6 +65,7 @@ impl Store {
                 .key_condition_expression("pk = :pk")
                 .expression_attribute_values(":pk", text(format!("{PENDING}{shard}")))
                 .consistent_read(true)
+                .limit(of_each)
                 .send()
                 .await?;
             for item in output.items() {

@@ -4,6 +4,7 @@ use super::{
     LedgerError, SHARDS, Store, StoreError,
     item::{Item, Reading, number, text, to_record},
     ledger::lease_of,
+    letters::MOST_RACES,
 };
 use crate::{
     Millis,
@@ -106,6 +107,49 @@ impl Store {
             from = next;
             if from.is_none() {
                 return Ok(looked);
+            }
+        }
+    }
+
+    /// Ends an event that has waited since before `before`, because an operator has seen to it; its record stays until
+    /// `expires_at` (seconds).
+    pub async fn dismiss(
+        &self,
+        key: &EventKey,
+        before: Millis,
+        now: Millis,
+        expires_at: i64,
+    ) -> Result<(), LedgerError> {
+        for _ in 0..MOST_RACES {
+            let old = self.record(key).await?;
+            let purged = rules::dismiss(old.as_ref(), before, now, expires_at)?;
+            if old.as_ref() == Some(&purged) || self.swap(key, old.as_ref(), &purged, Vec::new()).await? {
+                return Ok(());
+            }
+        }
+        Err(rules::Refused::Changed(None).into())
+    }
+
+    /// The event that a message brought, by reading the whole table: nothing else remembers a message that QStash forgot.
+    pub async fn event_of_message(&self, message_id: &str) -> Result<Option<EventKey>, StoreError> {
+        let mut from = None;
+        loop {
+            let output = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .filter_expression("message_id = :id OR first_message_id = :id")
+                .projection_expression("pk")
+                .expression_attribute_values(":id", text(message_id))
+                .set_exclusive_start_key(from)
+                .send()
+                .await?;
+            if let Some(key) = output.items().iter().find_map(|item| Reading(item).event_key()) {
+                return Ok(Some(key));
+            }
+            from = output.last_evaluated_key;
+            if from.is_none() {
+                return Ok(None);
             }
         }
     }

@@ -175,7 +175,7 @@ async fn a_letter_that_was_buried_anew_survives_the_end_of_its_replay(Engine { s
     store.begin_replay(&again, START + 2).await.unwrap();
     store.end_replay(&first, START).await.unwrap();
     assert!(store.letter(&key, again.fence).await.unwrap().is_some(), "it is being replayed in its turn");
-    assert_eq!(store.pending_replays().await.unwrap().len(), 1, "and that replay is still known");
+    assert_eq!(store.pending_replays(10).await.unwrap().len(), 1, "and that replay is still known");
 }
 
 /// Found by the model: status and fence alone do not tell two lives of a record apart.
@@ -263,6 +263,7 @@ pub(crate) fn letter(key: &EventKey, now: i64) -> DeadLetter {
         key: key.clone(),
         fence: 0,
         at: now,
+        first_failed: now,
         reason: "permanent".into(),
         status: 489,
         error: "x".into(),
@@ -281,5 +282,6 @@ pub(crate) fn letter(key: &EventKey, now: i64) -> DeadLetter {
         redacted: false,
         dlq_id: String::new(),
         replaying: None,
+        response: Default::default(),
     }
 }

@@ -1,0 +1,62 @@
+//! Asking the DLQ processor: in this process, or as a Lambda function.
+
+use aws_config::{BehaviorVersion, stalled_stream_protection::StalledStreamProtectionConfig};
+use aws_sdk_lambda::primitives::Blob;
+use serde::Deserialize;
+use surehook::{outside, web::Moment};
+use surehook_dlq_processor::{Command, Processor, Reply, connect};
+use tokio::time::Instant;
+
+use super::OperatorArguments;
+use crate::Failure;
+
+/// Whoever carries commands out.
+pub(crate) enum Asker {
+    Here(Box<Processor>),
+    Function { client: aws_sdk_lambda::Client, name: String },
+}
+
+/// What Lambda answers where a function fails.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FunctionError {
+    error_message: String,
+}
+
+impl Asker {
+    pub(crate) async fn new(arguments: &OperatorArguments) -> Result<Self, Failure> {
+        let Some(name) = arguments.function.clone() else {
+            return Ok(Self::Here(Box::new(connect(&outside::variable).await?)));
+        };
+        // A function may work for minutes before the first byte of its answer.
+        let patient = StalledStreamProtectionConfig::disabled();
+        let settings = aws_config::defaults(BehaviorVersion::latest()).stalled_stream_protection(patient).load().await;
+        Ok(Self::Function { client: aws_sdk_lambda::Client::new(&settings), name })
+    }
+
+    pub(crate) async fn ask(&self, command: Command) -> Result<Reply, Failure> {
+        match self {
+            Self::Here(processor) => {
+                let moment = Moment { now: outside::now(), started: Instant::now(), deadline: None };
+                Ok(processor.call(command, moment, outside::draw()).await?)
+            }
+            Self::Function { client, name } => invoke(client, name, &command).await,
+        }
+    }
+}
+
+async fn invoke(client: &aws_sdk_lambda::Client, name: &str, command: &Command) -> Result<Reply, Failure> {
+    let payload = Blob::new(serde_json::to_vec(command)?);
+    let invoked = client.invoke().function_name(name).payload(payload).send().await;
+    let answer = invoked.map_err(|error| {
+        let error = aws_sdk_lambda::Error::from(error);
+        format!("function {name} can't be invoked: {}", crate::text::with_causes(&error))
+    })?;
+    let payload = answer.payload().map(|blob| blob.as_ref()).unwrap_or_default();
+    if answer.function_error().is_some() {
+        let said = serde_json::from_slice(payload).map(|error: FunctionError| error.error_message);
+        let said = said.unwrap_or_else(|_| String::from_utf8_lossy(payload).into_owned());
+        return Err(format!("function {name}: {said}").into());
+    }
+    serde_json::from_slice(payload).map_err(|_other| super::unexpected())
+}

@@ -1,0 +1,198 @@
+//! `surehook dead-letters`: what was given up, by cause and one by one.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use surehook_dlq_processor::{
+    Command, Cursor, Filter, Reply,
+    reply::{Causes, Head, Page},
+};
+
+use super::{
+    Asker, OperatorArguments, export, print_json, purge, replay, selection::FilterArguments, show, table::table,
+    unexpected,
+};
+use crate::{
+    Failure,
+    text::{date, harmless, short},
+};
+
+/// Without a command: dead letters grouped by cause.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct LettersArguments {
+    #[command(subcommand)]
+    command: Option<LettersCommand>,
+    #[command(flatten)]
+    filter: FilterArguments,
+    #[command(flatten)]
+    operator: OperatorArguments,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LettersCommand {
+    /// List them one by one, the newest first
+    List {
+        #[command(flatten)]
+        filter: FilterArguments,
+        /// How many, up to 1000
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        limit: u16,
+        /// Go on behind the page that named this
+        #[arg(long)]
+        after: Option<String>,
+        #[command(flatten)]
+        operator: OperatorArguments,
+    },
+    /// Show one: why it died, every attempt, request and answer
+    Show(show::ShowArguments),
+    /// Send some again, with the bytes and headers that they had
+    ///
+    /// Letters go to QStash the oldest first, and QStash delivers them to where they failed, ten at a time, or at --rate.
+    /// Destinations that had accepted an event do not get it again. What fails again goes its way through retries and becomes a new
+    /// dead letter. Ctrl-C stops after the letters that are under way, and prints how to go on; sending the same letter twice
+    /// delivers it once.
+    #[command(after_help = "Examples:\n  surehook dead-letters replay --fingerprint 0a1b2c3d4e5f --dry-run\n  \
+        surehook dead-letters replay --fingerprint 0a1b2c3d4e5f --canary 5 --rate 20/s\n  \
+        surehook dead-letters replay --since 3h --until 1h")]
+    Replay(replay::ReplayArguments),
+    /// Remove some for good; late deliveries of their events are still recognised
+    Purge(purge::PurgeArguments),
+    /// Write them whole, one JSON object per line, the newest first
+    Export(export::ExportArguments),
+}
+
+pub(crate) async fn run(arguments: LettersArguments) -> Result<ExitCode, Failure> {
+    match arguments.command {
+        None => causes(arguments.filter.filter(), &arguments.operator).await,
+        Some(LettersCommand::List { filter, limit, after, operator }) => {
+            let after = after.map(Cursor::try_from).transpose()?;
+            list(filter.filter(), usize::from(limit), after, &operator).await
+        }
+        Some(LettersCommand::Show(arguments)) => show::run(arguments).await,
+        Some(LettersCommand::Replay(arguments)) => replay::run(arguments).await,
+        Some(LettersCommand::Purge(arguments)) => purge::run(arguments).await,
+        Some(LettersCommand::Export(arguments)) => export::run(arguments).await,
+    }
+}
+
+async fn causes(filter: Filter, operator: &OperatorArguments) -> Result<ExitCode, Failure> {
+    let causes = count(&Asker::new(operator).await?, &filter).await?;
+    if operator.json {
+        print_json(&causes)?;
+    } else {
+        print_causes(&causes);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Counts all letters that a filter takes, however many answers that needs.
+pub(crate) async fn count(asker: &Asker, filter: &Filter) -> Result<Causes, Failure> {
+    let mut all = Causes::default();
+    loop {
+        let command = Command::Causes { filter: filter.clone(), after: all.next.take() };
+        let Reply::Caused(more) = asker.ask(command).await? else { return Err(unexpected()) };
+        all.add(more);
+        if all.next.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+fn print_causes(causes: &Causes) {
+    print_unreadable(&causes.unreadable);
+    if causes.letters == 0 {
+        println!("There are no dead letters of that kind.");
+        return;
+    }
+    println!("{}", table_of(causes));
+    let (letters, kinds) = (causes.letters, causes.causes.len());
+    println!("\n{letters} dead {} of {kinds} {}.", plural(letters, "letter"), plural(kinds as u64, "cause"));
+    println!(
+        "See one: `surehook dead-letters show EXAMPLE`; all of a cause: `surehook dead-letters list --fingerprint CAUSE`;"
+    );
+    println!("when it is mended: `surehook dead-letters replay --fingerprint CAUSE --canary 5`.");
+}
+
+/// The causes, the most frequent first, each with an example.
+pub(crate) fn table_of(causes: &Causes) -> String {
+    let mut sorted: Vec<_> = causes.causes.iter().collect();
+    sorted.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.letters));
+    let rows = sorted.into_iter().flat_map(|(fingerprint, cause)| {
+        let example = &cause.example;
+        let kind = [example.source.as_str(), example.event_type.as_deref().unwrap_or_default()].join(" ");
+        let kind = if example.source.is_empty() { example.url.as_str() } else { kind.as_str() };
+        [vec![
+            fingerprint.clone(),
+            cause.letters.to_string(),
+            date(cause.first),
+            date(example.at),
+            short(kind, 32),
+            short(&said(example), 60),
+        ]]
+    });
+    let mut lines = table(&["CAUSE", "LETTERS", "FIRST", "LAST", "WHAT", "WHY"], rows);
+    for (fingerprint, cause) in &causes.causes {
+        lines.push_str(&format!("\nEXAMPLE of {fingerprint}: {}", harmless(&cause.example.id)));
+    }
+    lines
+}
+
+/// Why a letter was given up, and what was said last.
+fn said(head: &Head) -> String {
+    format!("{}: {}", head.reason, head.error)
+}
+
+async fn list(
+    filter: Filter,
+    limit: usize,
+    after: Option<Cursor>,
+    operator: &OperatorArguments,
+) -> Result<ExitCode, Failure> {
+    let asker = Asker::new(operator).await?;
+    let Reply::Listed(page) = asker.ask(Command::List { filter, limit, after }).await? else {
+        return Err(unexpected());
+    };
+    if operator.json {
+        print_json(&page)?;
+    } else {
+        print_page(&page);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_page(page: &Page) {
+    print_unreadable(&page.unreadable);
+    if page.letters.is_empty() {
+        println!("There are no dead letters of that kind.");
+        return;
+    }
+    let rows = page.letters.iter().map(|letter| {
+        let kind = letter.event_type.as_deref().unwrap_or("-");
+        let state = if letter.replaying { " (being replayed)" } else { "" };
+        vec![
+            date(letter.at),
+            letter.fingerprint.clone(),
+            short(kind, 20),
+            letter.size.to_string(),
+            format!("{}{state}", short(&said(letter), 60)),
+            letter.id.clone(),
+        ]
+    });
+    println!("{}", table(&["BURIED", "CAUSE", "TYPE", "BYTES", "WHY", "ID"], rows));
+    if let Some(next) = &page.next {
+        println!("\nMore: --after {next}");
+    }
+}
+
+fn print_unreadable(unreadable: &[String]) {
+    for error in unreadable {
+        eprintln!("passed over: {}", harmless(error));
+    }
+}
+
+/// `letter` or `letters`.
+pub(crate) fn plural(count: u64, word: &str) -> String {
+    if count == 1 { word.to_owned() } else { format!("{word}s") }
+}

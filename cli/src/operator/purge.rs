@@ -1,0 +1,97 @@
+//! `surehook dead-letters purge`.
+
+use std::{
+    io::{BufRead, IsTerminal},
+    process::ExitCode,
+};
+
+use clap::Args;
+use serde_json::json;
+use surehook_dlq_processor::{Command, Reply, Selection};
+
+use super::{
+    Asker, OperatorArguments,
+    letters::{count, plural, table_of},
+    print_json,
+    selection::SelectionArguments,
+    unexpected,
+};
+use crate::{Failure, text::harmless};
+
+/// Letters that are removed with one command.
+const PAGE: usize = 100;
+
+/// Which, and whether to ask.
+#[derive(Debug, Args)]
+pub(crate) struct PurgeArguments {
+    #[command(flatten)]
+    selection: SelectionArguments,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    operator: OperatorArguments,
+}
+
+pub(crate) async fn run(arguments: PurgeArguments) -> Result<ExitCode, Failure> {
+    let dry_run = arguments.selection.dry_run;
+    let selection = arguments.selection.selection()?;
+    let asker = Asker::new(&arguments.operator).await?;
+    let number = announce(&asker, &selection).await?;
+    if number == 0 || dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !arguments.yes {
+        confirm(&format!("Remove {number} dead {} for good?", plural(number, "letter")))?;
+    }
+    purge(&asker, selection, arguments.operator.json).await
+}
+
+/// Says what will be removed, and how many.
+async fn announce(asker: &Asker, selection: &Selection) -> Result<u64, Failure> {
+    if !selection.ids.is_empty() {
+        eprintln!("{}", selection.ids.iter().map(|id| harmless(id)).collect::<Vec<_>>().join("\n"));
+        return Ok(selection.ids.len() as u64);
+    }
+    let causes = count(asker, &selection.filter).await?;
+    match causes.letters {
+        0 => eprintln!("There are no dead letters of that kind."),
+        letters => eprintln!("{}\n\n{letters} dead {}", table_of(&causes), plural(letters, "letter")),
+    }
+    Ok(causes.letters)
+}
+
+/// Asks; anything but yes ends the command.
+pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(format!("{question} Nobody is there to ask: say --yes").into());
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err("nothing was changed".into()) }
+}
+
+async fn purge(asker: &Asker, mut selection: Selection, json: bool) -> Result<ExitCode, Failure> {
+    let (mut purged, mut refused, mut after) = (0, Vec::new(), None);
+    let mut ids = std::mem::take(&mut selection.ids).into_iter().peekable();
+    loop {
+        selection.ids = ids.by_ref().take(PAGE).collect();
+        let command = Command::Purge { selection: selection.clone(), dry_run: false, limit: PAGE, after };
+        let Reply::Purged(done) = asker.ask(command).await? else { return Err(unexpected()) };
+        purged += done.ids.len();
+        for (id, reason) in &done.refused {
+            eprintln!("not purged: {}: {}", harmless(id), harmless(reason));
+        }
+        refused.extend(done.refused);
+        after = done.next;
+        if after.is_none() && ids.peek().is_none() {
+            break;
+        }
+    }
+    match json {
+        true => print_json(&json!({ "purged": purged, "refused": refused }))?,
+        false => println!("{purged} purged, {} not", refused.len()),
+    }
+    Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,290 @@
+//! `surehook dead-letters replay`: sends letters again, a page at a time, so that ten thousand take no more memory than ten.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use surehook_dlq_processor::{Command, Cursor, Rate, Reply, Selection, reply::Done};
+
+use super::{
+    Asker, OperatorArguments,
+    guard::{Guard, Stop, Tally},
+    letters::{count, plural},
+    print_json,
+    selection::SelectionArguments,
+    unexpected,
+};
+use crate::{
+    Failure,
+    text::{exact_date, harmless},
+};
+
+/// Letters that are sent with one command. It is what Ctrl-C waits for.
+const PAGE: usize = 50;
+/// Letters without an outcome with which a guarded replay sends no more.
+const WINDOW: usize = 200;
+/// Outcomes from which on a share is one.
+const ENOUGH: u64 = 10;
+/// Exit code of a command that was interrupted, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Which, how fast, and when to stop.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArguments {
+    #[command(flatten)]
+    selection: SelectionArguments,
+    /// How fast QStash delivers them: 50/s, 300/m, 1000/h
+    #[arg(long)]
+    rate: Option<Rate>,
+    /// Send this many first, watch in the ledger what becomes of them, and go on only if they succeed
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=200))]
+    canary: Option<u16>,
+    /// Watch what becomes of them all, and stop when more than this share fails again (with --canary 10% unless told)
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    max_failures: Option<f64>,
+    /// How long to wait for an outcome, when outcomes are watched
+    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = humantime::parse_duration)]
+    patience: Duration,
+    #[command(flatten)]
+    operator: OperatorArguments,
+}
+
+/// `10%` or `0.1`.
+fn share(text: &str) -> Result<f64, String> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().map(|percent| percent / 100.0),
+        None => text.parse(),
+    };
+    share.ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "write a share such as 10% or 0.1".to_owned())
+}
+
+/// What a replay came to.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    dry_run: bool,
+    sent: u64,
+    refused: u64,
+    /// Of those whose outcome was watched.
+    done: u64,
+    failed_again: u64,
+    /// Why it stopped before its end.
+    stopped: Option<String>,
+    /// With this as `--until`, the same command goes on.
+    until: Option<String>,
+}
+
+/// A replay under way.
+struct Run {
+    asker: Asker,
+    selection: Selection,
+    dry_run: bool,
+    rate: Option<Rate>,
+    after: Option<Cursor>,
+    /// Ids that were given and are not sent yet.
+    ids: std::vec::IntoIter<String>,
+    is_over: bool,
+    guard: Option<Guard>,
+    bar: ProgressBar,
+    interrupted: Arc<AtomicBool>,
+    sent: u64,
+    refused: u64,
+}
+
+pub(crate) async fn run(arguments: ReplayArguments) -> Result<ExitCode, Failure> {
+    let json = arguments.operator.json;
+    let mut run = Run::new(&arguments).await?;
+    let result = run.go(arguments.canary.map(usize::from)).await;
+    run.bar.finish_and_clear();
+    let report = run.report(result.as_ref());
+    match json {
+        true => print_json(&report)?,
+        false => run.print(&report),
+    }
+    Ok(match result? {
+        Some(Stop::Interrupted) => ExitCode::from(INTERRUPTED),
+        None if run.refused == 0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+impl Run {
+    async fn new(arguments: &ReplayArguments) -> Result<Self, Failure> {
+        let dry_run = arguments.selection.dry_run;
+        let mut selection = arguments.selection.clone().selection()?;
+        let asker = Asker::new(&arguments.operator).await?;
+        let total = match selection.ids.len() {
+            0 => count(&asker, &selection.filter).await?.letters,
+            given => given as u64,
+        };
+        let is_guarded = arguments.canary.is_some() || arguments.max_failures.is_some();
+        let guard = is_guarded && !dry_run;
+        Ok(Self {
+            asker,
+            ids: std::mem::take(&mut selection.ids).into_iter(),
+            selection,
+            dry_run,
+            rate: arguments.rate,
+            after: None,
+            is_over: total == 0,
+            guard: guard.then(|| Guard::new(arguments.max_failures.unwrap_or(0.1), arguments.patience)),
+            bar: progress(total),
+            interrupted: listen(),
+            sent: 0,
+            refused: 0,
+        })
+    }
+
+    /// Sends everything, the canaries first; says why it stopped, if it did.
+    async fn go(&mut self, canary: Option<usize>) -> Result<Option<Stop>, Failure> {
+        if let Some(canary) = canary.filter(|_| !self.is_over) {
+            self.send(canary).await?;
+            self.bar.set_message("waiting for the canaries");
+            if let Some(stop) = self.settle(0, 1).await? {
+                return Ok(Some(stop));
+            }
+        }
+        while !self.is_over {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Ok(Some(Stop::Interrupted));
+            }
+            self.send(PAGE).await?;
+            if let Some(stop) = self.settle(WINDOW, ENOUGH).await? {
+                return Ok(Some(stop));
+            }
+        }
+        self.bar.set_message("waiting for the last outcomes");
+        self.settle(0, 1).await
+    }
+
+    async fn settle(&mut self, left: usize, enough: u64) -> Result<Option<Stop>, Failure> {
+        let Some(guard) = &mut self.guard else { return Ok(None) };
+        let stop = guard.settle(&self.asker, left, enough, || self.interrupted.load(Ordering::Relaxed)).await?;
+        let Tally { done, failed, .. } = guard.tally();
+        self.bar.set_message(format!("{done} done, {failed} failed again"));
+        Ok(stop)
+    }
+
+    /// Sends the next page.
+    async fn send(&mut self, limit: usize) -> Result<(), Failure> {
+        let by_id = self.selection.filter.is_empty() && !self.selection.all;
+        let selection = Selection { ids: self.ids.by_ref().take(limit).collect(), ..self.selection.clone() };
+        let (dry_run, after, rate) = (self.dry_run, self.after.take(), self.rate);
+        let command = Command::Replay { selection, dry_run, limit, after, rate };
+        let Reply::Replayed(done) = self.asker.ask(command).await? else { return Err(unexpected()) };
+        self.note(&done);
+        self.is_over = if by_id { self.ids.as_slice().is_empty() } else { done.next.is_none() };
+        self.after = done.next;
+        Ok(())
+    }
+
+    fn note(&mut self, done: &Done) {
+        let (bar, dry_run) = (&self.bar, self.dry_run);
+        bar.suspend(|| {
+            for id in done.ids.iter().filter(|_| dry_run) {
+                println!("would be replayed: {}", harmless(id));
+            }
+            for (id, reason) in &done.refused {
+                eprintln!("not replayed: {}: {}", harmless(id), harmless(reason));
+            }
+            for error in &done.unreadable {
+                eprintln!("passed over: {}", harmless(error));
+            }
+        });
+        let before = self.sent;
+        self.sent += done.ids.len() as u64;
+        self.refused += done.refused.len() as u64;
+        bar.inc((done.ids.len() + done.refused.len()) as u64);
+        // Where no bar can be drawn, a line now and then says that something happens.
+        if bar.is_hidden() && self.sent / 1_000 > before / 1_000 {
+            eprintln!("{} of {} sent", self.sent, bar.length().unwrap_or_default());
+        }
+        if let Some(guard) = &mut self.guard {
+            guard.watch(&done.ids);
+        }
+    }
+
+    fn report(&self, result: Result<&Option<Stop>, &Failure>) -> Report {
+        let tally = self.guard.as_ref().map(Guard::tally).unwrap_or_default();
+        let stopped = match result {
+            Ok(stop) => stop.as_ref().map(ToString::to_string),
+            Err(error) => Some(crate::text::with_causes(error.as_ref())),
+        };
+        let until = self.selection.filter.until.filter(|_| stopped.is_some()).map(exact_date);
+        Report {
+            dry_run: self.dry_run,
+            sent: self.sent,
+            refused: self.refused,
+            done: tally.done,
+            failed_again: tally.failed,
+            stopped,
+            until,
+        }
+    }
+
+    fn print(&self, report: &Report) {
+        let (sent, letters) = (report.sent, plural(report.sent, "letter"));
+        if report.dry_run {
+            return println!("{sent} dead {letters} would be replayed.");
+        }
+        println!("{sent} dead {letters} sent, {} not.", report.refused);
+        if self.guard.is_some() {
+            println!("{} done, {} failed again.", report.done, report.failed_again);
+        } else if sent > 0 {
+            println!(
+                "QStash delivers them now; what fails again becomes a dead letter again: `surehook dead-letters`."
+            );
+        }
+        let Some(stopped) = &report.stopped else { return };
+        println!("Stopped: {}.", harmless(stopped.trim_end_matches('.')));
+        match &report.until {
+            Some(until) => println!("To go on with those that are left: the same command, with --until {until}"),
+            None => {
+                println!("To go on: the same command; letters that were sent are gone, and are refused as unknown.")
+            }
+        }
+    }
+}
+
+fn progress(total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} sent  {msg}  {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+/// Set by the first Ctrl-C; the second ends the process at once, and the sweep finishes what was cut short.
+fn listen() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+            eprintln!("\nstopping after the letters that are under way; Ctrl-C again stops at once");
+        }
+    });
+    interrupted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_read_as_percent_or_number() {
+        assert_eq!((share("10%"), share("0.25")), (Ok(0.1), Ok(0.25)));
+        for bad in ["", "101%", "-1", "x", "2"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+}

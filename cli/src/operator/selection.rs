@@ -1,0 +1,122 @@
+//! Which dead letters are meant: by id, by filter, or all.
+
+use std::time::Duration;
+
+use clap::Args;
+use surehook::{Millis, outside, retry::millis};
+use surehook_dlq_processor::{Filter, Selection};
+
+use crate::Failure;
+
+/// Letters for which everything that is given holds.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct FilterArguments {
+    /// Of this source
+    #[arg(long)]
+    source: Option<String>,
+    /// Of this event type
+    #[arg(long, value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Buried for this reason
+    #[arg(long, value_parser = ["permanent", "rounds-used-up", "too-old", "redacted", "refused-by-qstash"])]
+    reason: Option<String>,
+    /// Of this cause, as `surehook dead-letters` names it
+    #[arg(long)]
+    fingerprint: Option<String>,
+    /// With this text in their URL
+    #[arg(long, value_name = "TEXT")]
+    endpoint: Option<String>,
+    /// Buried since: a span until now (2h, 3d) or a time (2026-11-23T10:00:00Z)
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    since: Option<When>,
+    /// Buried before: a span until now, or a time
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    until: Option<When>,
+}
+
+/// Which letters, by name, by filter, or all.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SelectionArguments {
+    /// These ids
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArguments,
+    /// Every one
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
+    /// Only say which
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// A time, or a span until now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum When {
+    Ago(Duration),
+    At(Millis),
+}
+
+fn when(text: &str) -> Result<When, String> {
+    if let Ok(span) = humantime::parse_duration(text) {
+        return Ok(When::Ago(span));
+    }
+    let time = humantime::parse_rfc3339_weak(text);
+    let since_epoch = time.ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    since_epoch
+        .map(|since| When::At(millis(since)))
+        .ok_or_else(|| "write a span such as 2h or 3d, or a time such as 2026-11-23T10:00:00Z".to_owned())
+}
+
+impl When {
+    fn at(self, now: Millis) -> Millis {
+        match self {
+            Self::Ago(span) => now - millis(span),
+            Self::At(at) => at,
+        }
+    }
+}
+
+impl FilterArguments {
+    pub(crate) fn filter(self) -> Filter {
+        let now = outside::now();
+        Filter {
+            source: self.source,
+            event_type: self.event_type,
+            reason: self.reason,
+            fingerprint: self.fingerprint,
+            endpoint: self.endpoint,
+            since: self.since.map(|when| when.at(now)),
+            until: self.until.map(|when| when.at(now)),
+        }
+    }
+}
+
+impl SelectionArguments {
+    /// The selection, its end fixed now: what fails again later is another letter, and not meant.
+    pub(crate) fn selection(self) -> Result<Selection, Failure> {
+        let mut filter = self.filter.filter();
+        if !self.ids.is_empty() && !filter.is_empty() {
+            return Err("choose letters by ids or by a filter, not both".into());
+        }
+        if self.ids.is_empty() && filter.is_empty() && !self.all {
+            return Err("choose letters by their ids or a filter (`--fingerprint`, `--source`, …), or say --all".into());
+        }
+        if self.ids.is_empty() {
+            filter.until = filter.until.or(Some(outside::now()));
+        }
+        Ok(Selection { all: self.all, ids: self.ids, filter })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_times_are_read() {
+        assert!(matches!(when("2h"), Ok(When::Ago(span)) if span.as_secs() == 7_200));
+        assert!(matches!(when("2026-11-23T10:00:00Z"), Ok(When::At(1_795_428_000_000))));
+        assert!(matches!(when("1970-01-01 00:00:01.5"), Ok(When::At(1_500))));
+        assert!(when("yesterday").is_err());
+    }
+}

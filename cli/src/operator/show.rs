@@ -1,0 +1,144 @@
+//! `surehook dead-letters show`.
+
+use std::{io::Write, process::ExitCode};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use clap::Args;
+use surehook::outside;
+use surehook_dlq_processor::{Command, Reply, reply::Shown};
+
+use super::{Asker, OperatorArguments, print_json, unexpected};
+use crate::{
+    Failure,
+    text::{date, date_and_distance, harmless, harmless_lines},
+};
+
+/// Characters of a body that are printed for people.
+const MOST_PRINTED: usize = 16 * 1_024;
+
+/// Which, and how much of it.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArguments {
+    /// Its id, as `dead-letters list` prints it
+    id: String,
+    /// Show secret headers as well
+    #[arg(long)]
+    reveal: bool,
+    /// Print the body and nothing else, byte for byte
+    #[arg(long, conflicts_with = "json")]
+    body: bool,
+    #[command(flatten)]
+    operator: OperatorArguments,
+}
+
+pub(crate) async fn run(arguments: ShowArguments) -> Result<ExitCode, Failure> {
+    let asker = Asker::new(&arguments.operator).await?;
+    if arguments.body {
+        std::io::stdout().write_all(&body_of(&asker, &arguments.id).await?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut shown = shown(&asker, &arguments.id, arguments.reveal).await?;
+    if arguments.operator.json {
+        complete(&asker, &mut shown).await?;
+        print_json(&shown)?;
+    } else {
+        print(&shown);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A letter, with the start of its body where that is large.
+pub(crate) async fn shown(asker: &Asker, id: &str, reveal: bool) -> Result<Shown, Failure> {
+    let command = Command::Show { id: id.trim().to_owned(), reveal };
+    let Reply::Shown(shown) = asker.ask(command).await? else { return Err(unexpected()) };
+    Ok(*shown)
+}
+
+/// Fetches the rest of a large body.
+pub(crate) async fn complete(asker: &Asker, shown: &mut Shown) -> Result<(), Failure> {
+    if shown.body_is_whole {
+        return Ok(());
+    }
+    match String::from_utf8(body_of(asker, &shown.head.id).await?) {
+        Ok(text) => (shown.body, shown.body_base64) = (Some(text), None),
+        Err(error) => (shown.body, shown.body_base64) = (None, Some(STANDARD.encode(error.as_bytes()))),
+    }
+    shown.body_is_whole = true;
+    Ok(())
+}
+
+async fn body_of(asker: &Asker, id: &str) -> Result<Vec<u8>, Failure> {
+    let (mut body, mut offset) = (Vec::new(), 0);
+    loop {
+        let command = Command::Body { id: id.trim().to_owned(), offset };
+        let Reply::Part(part) = asker.ask(command).await? else { return Err(unexpected()) };
+        body.extend(STANDARD.decode(part.base64)?);
+        match part.next {
+            Some(next) => offset = next,
+            None => return Ok(body),
+        }
+    }
+}
+
+fn print(shown: &Shown) {
+    let (head, now) = (&shown.head, outside::now());
+    println!("Dead letter {}", head.id);
+    let line = |name: &str, value: &str| println!("  {name:<13}{}", harmless(value));
+    line("buried", &date_and_distance(head.at, now));
+    if shown.first_failed > 0 {
+        line("failed first", &date_and_distance(shown.first_failed, now));
+    }
+    line("why", &format!("{}: {}", head.reason, head.error));
+    line("cause", &head.fingerprint);
+    line("event", &shown.event);
+    line("source", if head.source.is_empty() { "(an endpoint that is not ours)" } else { &head.source });
+    line("type", head.event_type.as_deref().unwrap_or("-"));
+    line("sent to", &format!("{} {}", shown.method, head.url));
+    line("messages", &format!("first {}, last {}", shown.first_message_id, shown.message_id));
+    line("accepted by", if shown.delivered.is_empty() { "nobody" } else { "" });
+    for destination in &shown.delivered {
+        line("", destination);
+    }
+    if head.replaying {
+        line("replay", "under way, or cut short: the next sweep finishes it");
+    }
+    println!("\nAttempts: {} failed, {} extra rounds", shown.history.len(), shown.rounds);
+    for attempt in &shown.history {
+        println!("  {}  {} (fence {})", date(attempt.at), harmless(&attempt.class), attempt.fence);
+    }
+    print_messages(shown);
+}
+
+fn print_messages(shown: &Shown) {
+    let headers = |headers: &std::collections::BTreeMap<String, Vec<String>>| {
+        for (name, values) in headers {
+            println!("  {}: {}", harmless(name), harmless(&values.join(", ")));
+        }
+    };
+    match shown.response.status {
+        0 => println!("\nAnswer: none"),
+        status => println!("\nAnswer: {status}, {} bytes", shown.response.size),
+    }
+    headers(&shown.response.headers);
+    if !shown.response.body.is_empty() {
+        println!("\n{}", harmless_lines(&shown.response.body));
+    }
+    println!("\nRequest: {} bytes, SHA-256 {}", shown.head.size, shown.body_sha256);
+    headers(&shown.headers);
+    println!();
+    print_body(shown);
+}
+
+fn print_body(shown: &Shown) {
+    match (&shown.body, &shown.body_base64) {
+        (Some(text), _) => {
+            let start: String = text.chars().take(MOST_PRINTED).collect();
+            println!("{}", harmless_lines(&start));
+            if start.len() < text.len() || !shown.body_is_whole {
+                println!("… the whole body: surehook dead-letters show {} --body", shown.head.id);
+            }
+        }
+        (None, Some(_)) => println!("(not text; the bytes: surehook dead-letters show {} --body)", shown.head.id),
+        (None, None) => {}
+    }
+}

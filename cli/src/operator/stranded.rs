@@ -1,0 +1,85 @@
+//! `surehook stranded`: events that wait although nobody will bring them again.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use surehook_dlq_processor::{Command, Reply, reply::StrandedEvent};
+
+use super::{Asker, OperatorArguments, letters::plural, print_json, purge::confirm, table::table, unexpected};
+use crate::{
+    Failure,
+    text::{date, harmless, short},
+};
+
+/// Which, and what to do.
+#[derive(Debug, Args)]
+pub(crate) struct StrandedArguments {
+    /// Read the whole table first; sweeps do that too, a part at a time, in about a day
+    #[arg(long, conflicts_with = "dismiss")]
+    deep: bool,
+    /// End these events, because you have seen to them elsewhere: they are listed no more, and what may still come of them is
+    /// not delivered
+    #[arg(long, value_name = "EVENT", num_args = 1..)]
+    dismiss: Vec<String>,
+    /// Do not ask before dismissing
+    #[arg(long, short, requires = "dismiss")]
+    yes: bool,
+    /// How many are listed, up to 1000
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    limit: u16,
+    #[command(flatten)]
+    operator: OperatorArguments,
+}
+
+pub(crate) async fn run(arguments: StrandedArguments) -> Result<ExitCode, Failure> {
+    let asker = Asker::new(&arguments.operator).await?;
+    if !arguments.dismiss.is_empty() {
+        return dismiss(&asker, arguments).await;
+    }
+    let command = Command::Stranded { limit: usize::from(arguments.limit), deep: arguments.deep };
+    let Reply::Stranded(events) = asker.ask(command).await? else { return Err(unexpected()) };
+    match arguments.operator.json {
+        true => print_json(&events)?,
+        false => print(&events),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn dismiss(asker: &Asker, arguments: StrandedArguments) -> Result<ExitCode, Failure> {
+    let (events, number) = (arguments.dismiss, 0);
+    let number = number + events.len() as u64;
+    if !arguments.yes {
+        confirm(&format!("End {number} {} for good?", plural(number, "event")))?;
+    }
+    let Reply::Dismissed(done) = asker.ask(Command::Dismiss { events }).await? else { return Err(unexpected()) };
+    for (event, reason) in &done.refused {
+        eprintln!("not dismissed: {}: {}", harmless(event), harmless(reason));
+    }
+    match arguments.operator.json {
+        true => print_json(&done)?,
+        false => println!("{} dismissed, {} not", done.ids.len(), done.refused.len()),
+    }
+    Ok(if done.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(events: &[StrandedEvent]) {
+    if events.is_empty() {
+        println!("No event waits longer than its retries can take.");
+        return;
+    }
+    let rows = events.iter().map(|event| {
+        let error = event.error.as_deref().unwrap_or("-");
+        vec![
+            date(event.since),
+            event.attempts.to_string(),
+            short(&event.source, 20),
+            short(error, 60),
+            event.event.clone(),
+        ]
+    });
+    println!("{}", table(&["SINCE", "ATTEMPTS", "SOURCE", "LAST ERROR", "EVENT"], rows));
+    println!(
+        "\nNobody brings these again. `surehook why EVENT` tells what happened. Send them again from their sender (the same"
+    );
+    println!("bytes are the same event), or end them: `surehook stranded --dismiss EVENT`.");
+}

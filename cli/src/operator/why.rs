@@ -1,0 +1,68 @@
+//! `surehook why`: the story of one event.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use surehook::{Millis, outside};
+use surehook_dlq_processor::{Command, Reply, why::Story};
+
+use super::{Asker, OperatorArguments, print_json, unexpected};
+use crate::{
+    Failure,
+    text::{date, date_and_distance, harmless},
+};
+
+/// Which event.
+#[derive(Debug, Args)]
+pub(crate) struct WhyArguments {
+    /// An event key (the `webhook-id` that destinations get), a QStash message id, or a dead letter's id
+    subject: String,
+    /// Look for a message that QStash knows no more in the whole table
+    #[arg(long)]
+    deep: bool,
+    #[command(flatten)]
+    operator: OperatorArguments,
+}
+
+pub(crate) async fn run(arguments: WhyArguments) -> Result<ExitCode, Failure> {
+    let asker = Asker::new(&arguments.operator).await?;
+    let command = Command::Why { subject: arguments.subject, deep: arguments.deep };
+    let Reply::Story(story) = asker.ask(command).await? else { return Err(unexpected()) };
+    match arguments.operator.json {
+        true => print_json(&story)?,
+        false => print(&story, outside::now()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(story: &Story, now: Millis) {
+    println!("Event {}", story.event);
+    let line = |name: &str, value: &str| println!("  {name:<13}{}", harmless(value));
+    line("status", story.status.as_deref().unwrap_or("(no record)"));
+    line("source", if story.source.is_empty() { "-" } else { &story.source });
+    line("type", story.event_type.as_deref().unwrap_or("-"));
+    line("attempts", &story.attempts.to_string());
+    for (name, destinations) in [("accepted by", &story.accepted_by), ("refused by", &story.refused_by)] {
+        if !destinations.is_empty() {
+            line(name, &destinations.join(", "));
+        }
+    }
+    if let Some(error) = &story.last_error {
+        line("last error", error);
+    }
+    println!("\nWhat happened");
+    let (past, future): (Vec<_>, Vec<_>) = story.lines.iter().partition(|line| line.at <= now);
+    for happened in past {
+        println!("  {}  {}", date(happened.at), harmless(&happened.text));
+    }
+    println!("\nWhat happens next");
+    for planned in future {
+        println!("  {}  {}", date(planned.at), harmless(&planned.text));
+    }
+    let when = story.next.at.map(|at| format!("{}: ", date_and_distance(at, now))).unwrap_or_default();
+    println!("  {when}{}", harmless(&story.next.text));
+    println!("\nA replay would\n  {}", harmless(&story.replay));
+    for letter in &story.letters {
+        println!("  surehook dead-letters show {}", letter.id);
+    }
+}

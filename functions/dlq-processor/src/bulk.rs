@@ -1,0 +1,146 @@
+//! What is done to many letters: replay and purge by selection, a page at a time, and what became of them.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, stream};
+use surehook::{
+    ledger::{DeadLetter, Record, Status},
+    retry::millis,
+    store::shelves::{Order, Place},
+    web::Moment,
+};
+use tokio::time::Instant;
+
+use crate::{
+    Cursor, Processor, ProcessorError,
+    command::{Rate, Selection},
+    letters::LONGEST,
+    reply::{Done, Fate},
+};
+
+/// Letters that are worked on at the same time. Each may have a body of 50 MB in memory.
+const AT_ONCE: usize = 4;
+/// The most that one answer names; see the limit of a function's answer.
+const MOST_NAMED: usize = 1_000;
+
+/// What is done with a letter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Act {
+    Replay(Option<Rate>),
+    Purge,
+}
+
+/// A selection, and how far this answer goes.
+#[derive(Debug)]
+pub(crate) struct Bulk {
+    pub(crate) selection: Selection,
+    pub(crate) dry_run: bool,
+    pub(crate) limit: usize,
+    pub(crate) after: Option<Cursor>,
+}
+
+impl Processor {
+    /// Does something to each chosen letter, the oldest first. One that is refused does not stop the others.
+    pub(crate) async fn each(&self, bulk: Bulk, act: Act, moment: Moment) -> Result<Done, ProcessorError> {
+        let chosen = self.chosen(&bulk, moment).await?;
+        if bulk.dry_run {
+            return Ok(Done { dry_run: true, ..chosen });
+        }
+        let work = stream::iter(chosen.ids).map(|id| self.act(id, act, moment)).buffered(AT_ONCE);
+        let results: Vec<(String, Result<(), ProcessorError>)> = work.collect().await;
+        let mut done =
+            Done { ids: Vec::new(), ..Done { next: chosen.next, unreadable: chosen.unreadable, ..Done::default() } };
+        for (id, result) in results {
+            match result {
+                Ok(()) => done.ids.push(id),
+                Err(error) => done.refused.push((id, error.to_string())),
+            }
+        }
+        Ok(done)
+    }
+
+    async fn act(&self, id: String, act: Act, moment: Moment) -> (String, Result<(), ProcessorError>) {
+        let result = match act {
+            _ if Instant::now() >= moment.give_up_at(LONGEST) => Err(ProcessorError::NoTime),
+            Act::Replay(rate) => Box::pin(self.replay_one(&id, rate, moment)).await,
+            Act::Purge => self.purge_one(&id, moment).await,
+        };
+        (id, result)
+    }
+
+    /// The letters that a selection means, as many as one answer names.
+    async fn chosen(&self, bulk: &Bulk, moment: Moment) -> Result<Done, ProcessorError> {
+        let selection = &bulk.selection;
+        if !selection.ids.is_empty() {
+            return Ok(Done { ids: selection.ids.clone(), ..Done::default() });
+        }
+        if selection.filter.is_empty() && !selection.all {
+            return Err(ProcessorError::NothingChosen);
+        }
+        let mut filter = selection.filter.clone();
+        // What fails again while this runs is a new letter, and not meant.
+        filter.until = Some(filter.until.unwrap_or(moment.now).min(moment.now));
+        let limit = bulk.limit.clamp(1, MOST_NAMED);
+        let mut shelves = self.path.store.shelves(filter.walk(Order::OldestFirst, bulk.after.clone())).await?;
+        let mut chosen = Done::default();
+        while let Some(letter) = shelves.next().await? {
+            if filter.takes(&letter) {
+                chosen.ids.push(letter.id());
+            }
+            if chosen.ids.len() == limit || Instant::now() >= moment.give_up_at(LONGEST / 2) {
+                chosen.next = shelves.next().await?.map(|_more| Cursor(Place::behind(&letter)));
+                break;
+            }
+        }
+        chosen.unreadable = shelves.unreadable;
+        Ok(chosen)
+    }
+
+    /// Removes a letter for good. Its record stays, so that late deliveries find it.
+    async fn purge_one(&self, id: &str, moment: Moment) -> Result<(), ProcessorError> {
+        let store = &self.path.store;
+        match self.find(id).await {
+            Ok((letter, _)) => Ok(store.purge(&letter, moment.now, self.forgotten_at(moment)).await?),
+            Err(ProcessorError::NoSuchLetter(id)) => {
+                // A purge that was cut short has left chunks and no head.
+                let (key, fence) = DeadLetter::parse_id(&id).ok_or(ProcessorError::NoSuchLetter(id.clone()))?;
+                let released = store.release_all_chunks(&key, fence, moment.now).await?;
+                if released > 0 { Ok(()) } else { Err(ProcessorError::NoSuchLetter(id)) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// When a record that is finished now may be forgotten, in seconds since the epoch.
+    pub(crate) fn forgotten_at(&self, moment: Moment) -> i64 {
+        (moment.now + millis(self.retention)) / 1_000
+    }
+
+    /// What became of letters that were replayed.
+    pub async fn outcomes(&self, ids: Vec<String>) -> Result<BTreeMap<String, Fate>, ProcessorError> {
+        let fates = stream::iter(ids).map(|id| async move {
+            let fate = self.outcome(&id).await?;
+            Ok((id, fate))
+        });
+        let fates: Vec<Result<(String, Fate), ProcessorError>> = fates.buffered(AT_ONCE * 2).collect().await;
+        fates.into_iter().collect()
+    }
+
+    async fn outcome(&self, id: &str) -> Result<Fate, ProcessorError> {
+        let missing = || ProcessorError::NoSuchLetter(id.to_owned());
+        let (key, fence) = DeadLetter::parse_id(id).ok_or_else(missing)?;
+        Ok(self.path.store.record(&key).await?.map_or(Fate::Unknown, |record| fate(&record, fence)))
+    }
+}
+
+/// A record's word on the letter of this fence: whatever failed since has a higher one.
+fn fate(record: &Record, letter: u64) -> Fate {
+    let failed_since = record.history.iter().any(|entry| entry.fence > letter);
+    match record.status {
+        Status::Done => Fate::Done,
+        Status::Dead if record.fence > letter => Fate::Failed,
+        Status::Retryable | Status::Running if failed_since => Fate::Failed,
+        Status::Retryable | Status::Running => Fate::Waiting,
+        Status::Dead | Status::Purged => Fate::Unknown,
+    }
+}

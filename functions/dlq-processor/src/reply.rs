@@ -1,0 +1,258 @@
+//! What the processor answers: the JSON of a direct invocation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use surehook::Millis;
+
+use crate::{Cursor, why::Story};
+
+/// What was done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reply {
+    /// Of a sweep.
+    Swept(Sweep),
+    /// Of a list.
+    Listed(Page),
+    /// Of causes.
+    Caused(Causes),
+    /// Of a show.
+    Shown(Box<Shown>),
+    /// Of a body.
+    Part(Part),
+    /// Of a replay.
+    Replayed(Done),
+    /// Of outcomes, by letter id.
+    Outcomes(BTreeMap<String, Fate>),
+    /// Of a purge.
+    Purged(Done),
+    /// Of stranded.
+    Stranded(Vec<StrandedEvent>),
+    /// Of a dismissal.
+    Dismissed(Done),
+    /// Of why.
+    Story(Box<Story>),
+}
+
+/// What a sweep found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Sweep {
+    /// Entries of QStash's dead-letter queue that were looked at.
+    pub entries: u64,
+    /// Those that are delivered again.
+    pub requeued: u64,
+    /// Those that became dead letters.
+    pub buried: u64,
+    /// Those that needed nothing.
+    pub settled: u64,
+    /// Those that a worker is handling.
+    pub busy: u64,
+    /// Those that belong to somebody else of the account.
+    pub not_ours: u64,
+    /// Those that could not be settled now.
+    pub failed: u64,
+    /// Replays that were cut short and are finished.
+    pub replays_finished: u64,
+    /// Outbox rows that were published.
+    pub published: u64,
+    /// Outbox rows that QStash refuses for good.
+    pub outbox_buried: u64,
+    /// Outbox rows that still wait.
+    pub outbox_left: u64,
+    /// Events that have waited longer than every retry can take.
+    pub stranded: u64,
+    /// Whether time ran out; the next sweep goes on.
+    pub cut_short: bool,
+    /// What was left alone, and why: the first of each kind.
+    pub left: Vec<String>,
+}
+
+/// A head as lists show it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// Its id.
+    pub id: String,
+    /// When it was buried, in milliseconds since the epoch.
+    pub at: Millis,
+    /// Why.
+    pub reason: String,
+    /// The last status; 0 where there was no answer.
+    pub status: u16,
+    /// What was said last.
+    pub error: String,
+    /// Its cause.
+    pub fingerprint: String,
+    /// Its source.
+    pub source: String,
+    /// Its type.
+    pub event_type: Option<String>,
+    /// Its URL.
+    pub url: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether a replay is under way.
+    pub replaying: bool,
+}
+
+/// A page of heads.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Page {
+    /// The heads, the newest first.
+    pub letters: Vec<Head>,
+    /// Heads that can't be read, and why.
+    pub unreadable: Vec<String>,
+    /// Where the next page begins.
+    pub next: Option<Cursor>,
+}
+
+/// Letters by cause.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Causes {
+    /// Letters that were counted.
+    pub letters: u64,
+    /// By fingerprint.
+    pub causes: BTreeMap<String, CauseCount>,
+    /// Heads that can't be read, and why.
+    pub unreadable: Vec<String>,
+    /// Where counting goes on; absent when all are counted.
+    pub next: Option<Cursor>,
+}
+
+/// What letters of one fingerprint have in common.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CauseCount {
+    /// How many.
+    pub letters: u64,
+    /// How many of them are being replayed.
+    pub replaying: u64,
+    /// When the first was buried.
+    pub first: Millis,
+    /// The newest of them, as an example.
+    pub example: Head,
+    /// Why they were given up.
+    pub reasons: BTreeSet<String>,
+}
+
+/// A whole letter, but for the rest of a large body.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    /// Its head.
+    pub head: Head,
+    /// The event's key.
+    pub event: String,
+    /// When it failed first.
+    pub first_failed: Millis,
+    /// The HTTP method.
+    pub method: String,
+    /// The headers, secret ones hidden unless asked for.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// The last message.
+    pub message_id: String,
+    /// The first message.
+    pub first_message_id: String,
+    /// Rounds that it had.
+    pub rounds: u32,
+    /// SHA-256 of the body.
+    pub body_sha256: String,
+    /// The start of the body, where it is text.
+    pub body: Option<String>,
+    /// The start of the body in base64, where it is not.
+    pub body_base64: Option<String>,
+    /// Whether that is all of it; if not, ask for it in parts.
+    pub body_is_whole: bool,
+    /// The answer that it was given up with.
+    pub response: Answered,
+    /// Destinations that accepted the event.
+    pub delivered: Vec<String>,
+    /// The record's failed attempts, the oldest first.
+    pub history: Vec<FailedAttempt>,
+}
+
+/// The last answer to an event that was given up.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answered {
+    /// Its status; 0 where there was no answer.
+    pub status: u16,
+    /// Its headers, secret ones hidden unless asked for.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// The start of its body.
+    pub body: String,
+    /// The size of its body in bytes.
+    pub size: u64,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedAttempt {
+    /// When it ended.
+    pub at: Millis,
+    /// The fence that it held.
+    pub fence: u64,
+    /// The class of its failure.
+    pub class: String,
+}
+
+/// A part of a body.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// The bytes, in base64.
+    pub base64: String,
+    /// Where the next part begins; absent after the last.
+    pub next: Option<usize>,
+}
+
+/// What happened to chosen letters or events.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// Those that it happened to, or would.
+    pub ids: Vec<String>,
+    /// Those that it did not happen to, and why.
+    pub refused: Vec<(String, String)>,
+    /// Heads that can't be read, and why.
+    pub unreadable: Vec<String>,
+    /// Where the rest begins: ask again behind it.
+    pub next: Option<Cursor>,
+    /// Whether it was only asked.
+    pub dry_run: bool,
+}
+
+/// What became of a replayed letter, as the ledger has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fate {
+    /// Its event was handled.
+    Done,
+    /// An attempt since the replay failed, or it was given up again.
+    Failed,
+    /// No attempt has ended yet.
+    Waiting,
+    /// The ledger does not follow it: its endpoint is not our consumer, or it was filed under a key of its own.
+    Unknown,
+}
+
+/// An event that waits too long.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StrandedEvent {
+    /// Its key.
+    pub event: String,
+    /// Its source.
+    pub source: String,
+    /// Since when it waits.
+    pub since: Millis,
+    /// Attempts so far.
+    pub attempts: u64,
+    /// Its last error.
+    pub error: Option<String>,
+}

@@ -1,0 +1,352 @@
+//! Why: the story of one event, from everything that knows of it: its record, its dead letters, QStash's queue and log.
+
+use serde::{Deserialize, Serialize};
+use surehook::{
+    Millis,
+    identity::EventKey,
+    ledger::{DeadLetter, Record, Status},
+    qstash::{ClientError, DlqEntry, LogEntry, client::Destination},
+    retry::millis,
+    routes::Routes,
+    web::Moment,
+};
+
+use crate::{Processor, ProcessorError, letters::head, reply::Head};
+
+/// Entries of QStash's log that a story takes in.
+const MOST_LOGS: usize = 50;
+
+/// The story of one event.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Story {
+    /// Its key.
+    pub event: String,
+    /// Where it stands; absent where the ledger has no record of it.
+    pub status: Option<String>,
+    /// Its source; empty for endpoints that are not ours.
+    pub source: String,
+    /// Its type, where known.
+    pub event_type: Option<String>,
+    /// Attempts that were begun.
+    pub attempts: u64,
+    /// What happened, in order.
+    pub lines: Vec<Line>,
+    /// What was said last, if it failed.
+    pub last_error: Option<String>,
+    /// Destinations that accepted it.
+    pub accepted_by: Vec<String>,
+    /// Destinations that refused it for good.
+    pub refused_by: Vec<String>,
+    /// Its dead letters.
+    pub letters: Vec<Head>,
+    /// What happens next.
+    pub next: Next,
+    /// What a replay would do.
+    pub replay: String,
+}
+
+/// Something that happened, or will.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// When, in milliseconds since the epoch.
+    pub at: Millis,
+    /// What.
+    pub text: String,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// When, where that is known.
+    pub at: Option<Millis>,
+    /// What.
+    pub text: String,
+}
+
+/// Where QStash has the event's last message.
+#[derive(Debug)]
+enum AtQStash {
+    /// It waits, and is delivered then.
+    Waiting(Option<Millis>),
+    /// It was given up, and stands in the dead-letter queue.
+    GivenUp(String),
+    /// QStash has delivered it, or never had it.
+    Gone,
+    /// QStash did not say.
+    Silent(String),
+}
+
+/// All that is known of an event.
+struct Known {
+    key: EventKey,
+    record: Option<Record>,
+    letters: Vec<DeadLetter>,
+    qstash: AtQStash,
+    logs: Vec<LogEntry>,
+    routes: Routes,
+}
+
+impl Processor {
+    /// Tells the story of an event, of a message, or of a dead letter.
+    pub async fn why(&self, subject: &str, deep: bool, moment: Moment) -> Result<Story, ProcessorError> {
+        let subject = subject.trim();
+        let routes = self.path.store.routes(true).await?;
+        let named = EventKey::parse(subject).or_else(|| DeadLetter::parse_id(subject).map(|(key, _)| key));
+        let (key, message) = match named {
+            Some(key) => (key, None),
+            None => (self.event_of_message(subject, &routes, deep).await?, Some(subject)),
+        };
+        let record = self.path.store.record(&key).await?;
+        let letters = self.path.store.heads(&key).await?;
+        let message = message.map(str::to_owned).or_else(|| record.as_ref().map(|record| record.message_id.clone()));
+        let message = message.filter(|id| !id.is_empty());
+        if record.is_none() && letters.is_empty() && named_only(subject) {
+            return Err(ProcessorError::Unknown(subject.to_owned()));
+        }
+        let (qstash, logs) = match &message {
+            Some(id) => (self.at_qstash(id).await, self.logs(id).await),
+            None => (AtQStash::Gone, Vec::new()),
+        };
+        Ok(self.tell_story(&Known { key, record, letters, qstash, logs, routes }, moment.now))
+    }
+
+    /// The event that a message brought: QStash says where it went and with which body, and those name the event.
+    async fn event_of_message(&self, id: &str, routes: &Routes, deep: bool) -> Result<EventKey, ProcessorError> {
+        let qstash = &self.path.qstash;
+        let unknown = || ProcessorError::Unknown(id.to_owned());
+        if id.is_empty() || id.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(unknown());
+        }
+        if let Some(message) = qstash.message(id).await? {
+            return Ok(self.path.key_of(&message, routes));
+        }
+        if let Some(entry) = qstash.dlq_find(id).await? {
+            return Ok(self.path.key_of(&entry, routes));
+        }
+        for logged in qstash.logs(id).await? {
+            if let Some(body) = logged.body() {
+                let message = DlqEntry::of_message(&logged.message_id, &logged.url, &body);
+                return Ok(self.path.key_of(&message, routes));
+            }
+        }
+        let found = if deep { self.path.store.event_of_message(id).await? } else { None };
+        found.ok_or_else(unknown)
+    }
+
+    async fn at_qstash(&self, message: &str) -> AtQStash {
+        let asked = async {
+            if let Some(waiting) = self.path.qstash.message(message).await? {
+                return Ok(AtQStash::Waiting(waiting.not_before));
+            }
+            let entry = self.path.qstash.dlq_find(message).await?;
+            Ok::<_, ClientError>(entry.map_or(AtQStash::Gone, |entry| AtQStash::GivenUp(entry.dlq_id)))
+        };
+        asked.await.unwrap_or_else(|error| AtQStash::Silent(error.to_string()))
+    }
+
+    /// QStash's log is an extra: a story without it is still one.
+    async fn logs(&self, message: &str) -> Vec<LogEntry> {
+        let logs = self.path.qstash.logs(message).await.unwrap_or_default();
+        let skipped = logs.len().saturating_sub(MOST_LOGS);
+        logs.into_iter().skip(skipped).collect()
+    }
+
+    fn tell_story(&self, known: &Known, now: Millis) -> Story {
+        let mut story = Story {
+            event: known.key.to_string(),
+            lines: lines(known),
+            letters: known.letters.iter().map(head).collect(),
+            next: self.next(known, now),
+            replay: self.replay_would(known),
+            ..Story::default()
+        };
+        if let Some(record) = &known.record {
+            let names = |ids: &[String]| ids.iter().map(|id| name_of(&known.routes, id)).collect();
+            story.status = Some(record.status.word().to_owned());
+            story.source.clone_from(&record.source);
+            story.event_type.clone_from(&record.event_type);
+            story.attempts = record.attempts;
+            story.last_error = record.last_error.as_ref().map(|failure| format!("{}: {}", failure.class, failure.text));
+            story.accepted_by = names(&record.delivered);
+            story.refused_by = names(&record.refused);
+        }
+        story
+    }
+
+    fn next(&self, known: &Known, now: Millis) -> Next {
+        let Some(record) = &known.record else { return unclaimed(&known.qstash) };
+        let expires = record.expires_at.map(|at| at.saturating_mul(1_000));
+        match record.status {
+            Status::Done => {
+                Next::at(expires, "nothing; its record is kept until then, so that no copy of it is handled")
+            }
+            Status::Purged => Next::at(expires, "nothing; an operator removed it, and its record is kept until then"),
+            Status::Dead => Next::at(None, "nothing, until somebody replays or purges its dead letter"),
+            Status::Running if record.is_leased(now) => Next::at(
+                Some(record.lease_until),
+                "a worker has it; if it dies, QStash's first delivery after the end of the lease takes it over",
+            ),
+            Status::Running => self.waits(known, record.lease_until, now, "its worker ended without a word"),
+            Status::Retryable => {
+                let round = record.next_at.filter(|at| *at > now);
+                if let Some(at) = round {
+                    let text =
+                        format!("QStash delivers it again: round {} of {}", record.round, self.path.policy.rounds);
+                    return Next { at: Some(at), text };
+                }
+                self.waits(known, record.open_since.unwrap_or(record.updated_at), now, "it failed")
+            }
+        }
+    }
+
+    /// What comes for a record that waits for QStash.
+    fn waits(&self, known: &Known, since: Millis, now: Millis, why: &str) -> Next {
+        match &known.qstash {
+            AtQStash::Waiting(at) => {
+                let tried = known.logs.iter().rev().find_map(|entry| entry.next_delivery_time);
+                Next::at(tried.or(*at), &format!("{why}; QStash delivers it again"))
+            }
+            AtQStash::GivenUp(entry) => Next::at(
+                None,
+                &format!(
+                    "{why}; QStash gave it up (entry {entry}): the requeuer, or the next sweep, takes it from there"
+                ),
+            ),
+            AtQStash::Gone | AtQStash::Silent(_) if since < self.stranded_before(now) => Next::at(
+                None,
+                &format!(
+                    "{why}, and nobody brings it again: it is stranded. Send it again from its sender (the same bytes are the \
+                     same event), or `surehook stranded --dismiss {}`",
+                    known.key
+                ),
+            ),
+            AtQStash::Gone => Next::at(
+                Some(since + millis(self.path.policy.horizon())),
+                &format!("{why}; QStash does not show its next delivery. If none comes, it is listed as stranded then"),
+            ),
+            AtQStash::Silent(error) => Next::at(None, &format!("{why}; what comes next only QStash knows ({error})")),
+        }
+    }
+
+    fn replay_would(&self, known: &Known) -> String {
+        let Some(letter) = known.letters.last() else {
+            return "there is no dead letter, so there is nothing to replay".to_owned();
+        };
+        let open = known.record.as_ref().is_none_or(|record| record.status == Status::Dead);
+        if !open && letter.replaying.is_none() {
+            return "nothing: the event has moved on since its dead letter was written".to_owned();
+        }
+        let how = match self.destination(letter) {
+            _ if letter.redacted => {
+                format!("have QStash deliver its entry {} again, because only QStash has the body", letter.dlq_id)
+            }
+            Destination::Url(url) => format!("publish its {} bytes to {url}", letter.size),
+            Destination::Topic(topic) => format!("publish its {} bytes to the topic {topic}", letter.size),
+        };
+        let to = known.record.as_ref().map(|record| self.receivers(letter, record, &known.routes)).unwrap_or_default();
+        format!("{how}{to}")
+    }
+
+    /// Which destinations a replayed event of ours would reach.
+    fn receivers(&self, letter: &DeadLetter, record: &Record, routes: &Routes) -> String {
+        if letter.path.is_none() {
+            return String::new();
+        }
+        let matching = routes.matching(&letter.source, letter.event_type.as_deref());
+        let open = matching.iter().filter(|route| !record.delivered.contains(&route.id));
+        let open: Vec<&str> = open.map(|route| route.name.as_str()).collect();
+        let accepted: Vec<String> = record.delivered.iter().map(|id| name_of(routes, id)).collect();
+        let not = if accepted.is_empty() {
+            String::new()
+        } else {
+            format!("; not to {}, which accepted it", accepted.join(", "))
+        };
+        match open.as_slice() {
+            [] => format!(", where no route takes it{not}"),
+            open => format!(", from where it goes to {}{not}", open.join(", ")),
+        }
+    }
+}
+
+impl Next {
+    fn at(at: Option<Millis>, text: &str) -> Self {
+        Self { at, text: text.to_owned() }
+    }
+}
+
+/// Whether a text can only be found in the table, and not at QStash.
+fn named_only(subject: &str) -> bool {
+    EventKey::parse(subject).is_some() || DeadLetter::parse_id(subject).is_some()
+}
+
+/// What comes for an event that the ledger does not know.
+fn unclaimed(qstash: &AtQStash) -> Next {
+    match qstash {
+        AtQStash::Waiting(at) => Next::at(*at, "QStash delivers it; no worker of ours has claimed it yet"),
+        AtQStash::GivenUp(entry) => Next::at(
+            None,
+            &format!("QStash gave it up (entry {entry}): the requeuer, or the next sweep, takes it from there"),
+        ),
+        AtQStash::Gone => Next::at(
+            None,
+            "the ledger has no record of it: it went to an endpoint that is not ours, its record has expired, or it never came",
+        ),
+        AtQStash::Silent(error) => Next::at(None, &format!("only QStash knows ({error})")),
+    }
+}
+
+fn name_of(routes: &Routes, id: &str) -> String {
+    let route = routes.routes.iter().find(|route| route.id == id);
+    route.map_or_else(|| format!("{id} (no longer in the routes)"), |route| route.name.clone())
+}
+
+/// Everything that happened, in order.
+fn lines(known: &Known) -> Vec<Line> {
+    let mut lines: Vec<Line> = known.logs.iter().filter_map(logged).collect();
+    lines.extend(known.record.iter().flat_map(of_record));
+    for letter in &known.letters {
+        let text = format!("given up ({}): dead letter {}", letter.reason, letter.id());
+        lines.push(Line { at: letter.at, text });
+    }
+    lines.sort_by_key(|line| line.at);
+    lines
+}
+
+fn logged(entry: &LogEntry) -> Option<Line> {
+    let status = entry.response_status.filter(|status| *status > 0).map(|status| format!(" {status}"));
+    let error = entry.error.as_ref().filter(|error| !error.is_empty()).map(|error| format!(": {error}"));
+    let text = format!("QStash: {}{}{}", entry.state, status.unwrap_or_default(), error.unwrap_or_default());
+    Some(Line { at: entry.time?, text })
+}
+
+fn of_record(record: &Record) -> Vec<Line> {
+    let line = |at: Millis, text: String| Line { at, text };
+    let mut lines = vec![line(record.first_seen, "first seen by the ledger".to_owned())];
+    for (index, entry) in record.history.iter().enumerate() {
+        let last = index + 1 == record.history.len();
+        let said = record.last_error.as_ref().filter(|_| last).map(|failure| format!(": {}", failure.text));
+        let said = said.unwrap_or_default();
+        lines.push(line(entry.at, format!("attempt failed (fence {}, {}){said}", entry.fence, entry.class)));
+    }
+    if let Some(at) = record.next_at {
+        lines.push(line(at, format!("round {} begins", record.round)));
+    }
+    match record.status {
+        Status::Running => {
+            let text = format!("attempt {} begun by {} (fence {})", record.attempts, record.owner, record.fence);
+            lines.push(line(record.updated_at, text));
+            lines.push(line(record.lease_until, "end of its lease".to_owned()));
+        }
+        Status::Done => lines.push(line(record.updated_at, "done".to_owned())),
+        Status::Purged => lines.push(line(record.updated_at, "purged by an operator".to_owned())),
+        Status::Retryable if record.replay.is_some() && record.open_since == Some(record.updated_at) => {
+            let failed = record.history.last().is_some_and(|entry| entry.at == record.updated_at);
+            if !failed {
+                lines.push(line(record.updated_at, "replayed".to_owned()));
+            }
+        }
+        Status::Retryable | Status::Dead => {}
+    }
+    lines
+}

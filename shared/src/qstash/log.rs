@@ -1,0 +1,67 @@
+//! Entries of QStash's log: what became of a message, for whoever asks.
+
+use serde::Deserialize;
+
+use super::lenient;
+
+/// One entry. The documentation calls the list `logs` on one page and `events` on another; both are read.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LogEntry {
+    /// When, in milliseconds since the epoch.
+    #[serde(deserialize_with = "lenient::number")]
+    pub time: Option<i64>,
+    /// Which message.
+    pub message_id: String,
+    /// What happened: `CREATED`, `ACTIVE`, `RETRY`, `DELIVERED`, `FAILED` and others.
+    pub state: String,
+    /// Where it goes.
+    pub url: String,
+    /// The message's body in base64.
+    body: Option<String>,
+    /// When it is tried again, in milliseconds since the epoch.
+    #[serde(deserialize_with = "lenient::number")]
+    pub next_delivery_time: Option<i64>,
+    /// The answer's status.
+    #[serde(deserialize_with = "lenient::number")]
+    pub response_status: Option<i64>,
+    /// What QStash says went wrong.
+    pub error: Option<String>,
+}
+
+impl LogEntry {
+    /// The message's body; `None` where the log does not show it.
+    pub fn body(&self) -> Option<Vec<u8>> {
+        self.body.as_deref().and_then(|encoded| lenient::body(None, Some(encoded)))
+    }
+}
+
+/// A page of the log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Logs {
+    pub(super) logs: Vec<LogEntry>,
+    pub(super) events: Vec<LogEntry>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_documented_shapes_are_read() {
+        for list in ["logs", "events"] {
+            let json =
+                format!(r#"{{"{list}":[{{"time":"17","messageId":"m","state":"RETRY","body":"e30=","url":"u"}}]}}"#);
+            let logs: Logs = serde_json::from_str(&json).unwrap();
+            let entry = logs.logs.into_iter().chain(logs.events).next().unwrap();
+            assert_eq!((entry.time, entry.body().as_deref()), (Some(17), Some(&b"{}"[..])));
+        }
+    }
+
+    #[test]
+    fn a_redacted_body_is_no_body() {
+        let entry: LogEntry = serde_json::from_str(r#"{"body":"REDACTED:00"}"#).unwrap();
+        assert_eq!(entry.body(), None);
+    }
+}
