@@ -163,9 +163,11 @@ impl FailurePath {
         Ok(self.store.record(key).await?.filter(|record| !record.is_expired(now)))
     }
 
-    /// The event that a message brings, or brought.
+    /// The event that a message brings, or brought. Where its body is redacted, our consumer's answer tells.
     pub fn key_of(&self, message: &DlqEntry, routes: &Routes) -> EventKey {
-        self.name(message, message.first_message_id(), routes).identified.key
+        let event = self.name(message, message.first_message_id(), routes);
+        let told = answered_event(message).filter(|_| event.redacted && event.endpoint.source().is_some());
+        told.unwrap_or(event.identified.key)
     }
 
     fn name_event(&self, case: &Case<'_>) -> Event {
@@ -297,9 +299,18 @@ fn last_failure(entry: &DlqEntry, record: Option<&Record>, reason: BuryReason) -
 
 /// The fixed word of one of our own answers, or an answer as it is.
 fn said(answer: &str) -> String {
-    let parsed: Option<serde_json::Value> = serde_json::from_str(answer).ok();
-    let word = parsed.as_ref().and_then(|value| value.get("status")).and_then(serde_json::Value::as_str);
-    word.unwrap_or(answer).to_owned()
+    field(answer.as_bytes(), "status").unwrap_or_else(|| answer.to_owned())
+}
+
+/// The event that our consumer's last answer was about.
+fn answered_event(entry: &DlqEntry) -> Option<EventKey> {
+    field(&entry.response_body(), "event").and_then(|key| EventKey::parse(&key))
+}
+
+/// A text in an answer that is a JSON object.
+fn field(answer: &[u8], name: &str) -> Option<String> {
+    let parsed: serde_json::Value = serde_json::from_slice(answer).ok()?;
+    parsed.get(name)?.as_str().map(str::to_owned)
 }
 
 fn burial(entry: &DlqEntry, event: &Event, failure: Failure, now: Millis) -> Burial {
@@ -345,6 +356,7 @@ fn letter(case: &Case<'_>, event: &Event, failure: &Failure, now: Millis) -> Dea
         size: event.body.len() as u64,
         body_sha256: Sha256::of(&event.body).hex(),
         redacted: event.redacted,
+        about: answered_event(entry).filter(|_| event.redacted && event.endpoint.source().is_some()),
         dlq_id: entry.dlq_id.clone(),
         replaying: None,
         response: Response::new(entry.response_header.clone(), &entry.response_body()),

@@ -11,12 +11,11 @@ use surehook_local::{
 };
 
 use crate::support::{
-    accepted, connect, event, letters, operate, options, post, publish, qstash, received, record, signature, stack,
-    stack_with,
+    accepted, connect, event, letters, operate, options, publish, qstash, received, record, stack, stack_with,
 };
 
 /// Refuses `/shop` with a status for so many requests, then accepts.
-fn refuse(stack: &Stack, status: u16, times: u32) {
+pub(crate) fn refuse(stack: &Stack, status: u16, times: u32) {
     let left = AtomicU32::new(times);
     stack.receiver.react(move |received: &Received| {
         let refuse = received.path == "/shop"
@@ -69,24 +68,6 @@ async fn only_the_endpoint_that_failed_is_retried_and_requeued() {
     let of = |path: &str| received(&stack, &body).iter().filter(|received| received.path == path).count();
     assert_eq!((of("/other"), of("/shop")), (1, 7));
     assert_eq!(record(&stack, &body).await.unwrap().status, Status::Done);
-}
-
-#[tokio::test]
-async fn an_endpoint_that_is_not_ours_is_requeued_and_buried_and_replayed_like_ours() {
-    let stack = stack().await;
-    let other = format!("{}/other", stack.receiver.url);
-    connect(&stack, "foreign", &[other]).await;
-    stack.receiver.react(|received| Reaction::status(if received.path == "/other" { 410 } else { 200 }));
-    let body = event("foreign");
-    publish(&stack, "foreign", &body).await;
-    stack.qstash.idle().await;
-    let letter = letters(&stack).await.remove(0);
-    assert_eq!((letter["status"].as_u64(), letter["source"].as_str()), (Some(410), Some("")));
-    stack.receiver.react(|_| Reaction::status(200));
-    operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
-    stack.qstash.idle().await;
-    let of = |path: &str| received(&stack, &body).iter().filter(|r| r.path == path && r.status == 200).count();
-    assert_eq!((of("/other"), of("/shop"), letters(&stack).await.len()), (1, 1, 0));
 }
 
 #[tokio::test]
@@ -155,20 +136,6 @@ async fn a_body_over_the_limit_is_kept_whole() {
 }
 
 #[tokio::test]
-async fn an_event_too_large_for_a_function_url_is_kept_by_the_sweep() {
-    let stack = stack().await;
-    connect(&stack, "huge", &[]).await;
-    let body = event(&"x".repeat(7_000_000));
-    publish(&stack, "huge", &body).await;
-    stack.qstash.idle().await;
-    assert_eq!(stack.qstash.dlq_len(), 2, "the event, and the callback that was too large as well");
-    operate(&stack, json!({"command": "sweep"})).await;
-    let letter = letters(&stack).await.remove(0);
-    assert_eq!((letter["status"].as_u64(), letter["size"].as_u64()), (Some(413), Some(body.len() as u64)));
-    assert_eq!(stack.qstash.dlq_len(), 0);
-}
-
-#[tokio::test]
 async fn a_conflict_is_kept_whole_however_often_it_is_replayed() {
     let stack = stack().await;
     let client = qstash(&stack);
@@ -223,137 +190,6 @@ async fn a_purged_event_is_gone_and_late_deliveries_find_its_record() {
     assert_eq!(record(&stack, &body).await.unwrap().status, Status::Purged);
 }
 
-#[tokio::test]
-async fn lost_callbacks_are_made_good_by_the_sweep() {
-    let stack = stack().await;
-    connect(&stack, "lost", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
-    refuse(&stack, 503, 4);
-    let again = event("lost");
-    publish(&stack, "lost", &again).await;
-    stack.qstash.idle().await;
-    stack
-        .receiver
-        .react(|received| Reaction::status(if received.body.starts_with(b"{\"event\":\"bad") { 422 } else { 200 }));
-    let bad = "{\"event\":\"bad\"}";
-    publish(&stack, "lost", bad).await;
-    stack.qstash.idle().await;
-    assert_eq!(stack.qstash.dlq_len(), 2);
-    let swept = operate(&stack, json!({"command": "sweep"})).await;
-    assert_eq!((swept["swept"]["requeued"].as_u64(), swept["swept"]["buried"].as_u64()), (Some(1), Some(1)), "{swept}");
-    stack.qstash.idle().await;
-    assert_eq!((accepted(&stack, &again), stack.qstash.dlq_len(), letters(&stack).await.len()), (1, 0, 1));
-}
-
-#[tokio::test]
-async fn repeated_callbacks_deliver_nothing_twice() {
-    let stack = stack().await;
-    connect(&stack, "repeat", &[]).await;
-    stack.qstash.set_faults(Faults { repeat_callbacks: true, ..Faults::default() });
-    refuse(&stack, 503, 4);
-    let body = event("repeat");
-    publish(&stack, "repeat", &body).await;
-    stack.qstash.idle().await;
-    assert_eq!((received(&stack, &body).len(), accepted(&stack, &body)), (5, 1));
-    assert_eq!((stack.qstash.dlq_len(), letters(&stack).await.len()), (0, 0));
-}
-
-#[tokio::test]
-async fn a_callback_that_comes_after_the_event_was_done_only_clears_the_queue() {
-    let stack = stack().await;
-    connect(&stack, "late", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
-    refuse(&stack, 503, 4);
-    let body = event("late");
-    publish(&stack, "late", &body).await;
-    stack.qstash.idle().await;
-    let callback = callback(&stack).await;
-    publish(&stack, "late", &body).await;
-    stack.qstash.idle().await;
-    assert_eq!(accepted(&stack, &body), 1);
-    let answer = call_requeuer(&stack, &callback).await;
-    assert_eq!((answer.status, answer.word(), stack.qstash.dlq_len()), (200, "settled", 0));
-    let again = call_requeuer(&stack, &callback).await;
-    assert_eq!((again.status, again.word()), (200, "settled"));
-    stack.qstash.idle().await;
-    assert_eq!(accepted(&stack, &body), 1);
-}
-
-#[tokio::test]
-async fn forged_callbacks_touch_nothing() {
-    let stack = stack().await;
-    connect(&stack, "forged", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
-    refuse(&stack, 503, 4);
-    publish(&stack, "forged", &event("forged")).await;
-    stack.qstash.idle().await;
-    let real = callback(&stack).await;
-    let url = stack.function_url("requeuer");
-    let bytes = real.to_string();
-    assert_eq!(post(&url, None, bytes.as_bytes()).await.status, 401);
-    let for_another_round = signature(&stack, &format!("{url}?round=6"), bytes.as_bytes());
-    assert_eq!(post(&url, Some(for_another_round), bytes.as_bytes()).await.status, 401);
-    let mut differs = real.clone();
-    differs["sourceMessageId"] = "msg_other".into();
-    assert_eq!(call_requeuer(&stack, &differs).await.word(), "settled");
-    assert_eq!(stack.qstash.dlq_len(), 1, "the entry is left to the sweep");
-}
-
-#[tokio::test]
-async fn a_callback_that_can_not_be_read_is_answered_200_and_left_to_the_sweep() {
-    let stack = stack().await;
-    let answer = call_requeuer(&stack, &json!({"unexpected": true})).await;
-    assert_eq!((answer.status, answer.word()), (200, "undecodable-callback"));
-}
-
-#[tokio::test]
-async fn the_requeuer_answers_503_while_qstash_or_the_table_is_away() {
-    let mut stack = stack().await;
-    let any = json!({"sourceMessageId": "m", "url": "https://h.example/", "dlqId": "1-0"});
-    stack.qstash.set_faults(Faults { away: true, ..Faults::default() });
-    let answer = call_requeuer(&stack, &any).await;
-    assert_eq!((answer.status, answer.word()), (503, "qstash-away"));
-    stack.qstash.set_faults(Faults::default());
-    connect(&stack, "store", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
-    refuse(&stack, 503, 4);
-    publish(&stack, "store", &event("store")).await;
-    stack.qstash.idle().await;
-    let callback = callback(&stack).await;
-    stack.dynamo.cut_off();
-    let answer = call_requeuer(&stack, &callback).await;
-    assert_eq!((answer.status, answer.word(), stack.qstash.dlq_len()), (503, "store-away", 1));
-}
-
-#[tokio::test]
-async fn the_sweep_leaves_entries_of_others_alone() {
-    let stack = stack().await;
-    let body = event("other");
-    stack.receiver.react(|_| Reaction::status(489));
-    let to = surehook::qstash::client::Destination::Url(format!("{}/elsewhere", stack.receiver.url));
-    let none = [("Upstash-Retries".to_owned(), "0".to_owned())];
-    qstash(&stack).publish(&to, &none, body.into()).await.unwrap();
-    stack.qstash.idle().await;
-    let swept = operate(&stack, json!({"command": "sweep"})).await;
-    assert_eq!((swept["swept"]["notOurs"].as_u64(), stack.qstash.dlq_len()), (Some(1), 1));
-}
-
-#[tokio::test]
-async fn a_lost_notice_is_handled_and_deleted() {
-    let stack = stack().await;
-    connect(&stack, "notice", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
-    refuse(&stack, 503, 4);
-    let body = event("notice");
-    publish(&stack, "notice", &body).await;
-    stack.qstash.idle().await;
-    lose_notice(&stack).await;
-    assert_eq!(stack.qstash.dlq_len(), 2, "the event and its notice");
-    operate(&stack, json!({"command": "sweep"})).await;
-    stack.qstash.idle().await;
-    assert_eq!((accepted(&stack, &body), stack.qstash.dlq_len()), (1, 0));
-}
-
 /// Publishes the notice of the oldest entry while no delivery gets through, so that it ends in the dead-letter queue.
 pub(crate) async fn lose_notice(stack: &Stack) {
     let notice = callback(stack).await.to_string();
@@ -369,10 +205,4 @@ pub(crate) async fn lose_notice(stack: &Stack) {
 pub(crate) async fn callback(stack: &Stack) -> Value {
     let entry = qstash(stack).dlq_page(None, 1, usize::MAX).await.unwrap().entries().next().unwrap().unwrap();
     json!({"dlqId": entry.dlq_id, "sourceMessageId": entry.message_id, "url": entry.url, "status": entry.status()})
-}
-
-async fn call_requeuer(stack: &Stack, callback: &Value) -> crate::support::Answered {
-    let url = stack.function_url("requeuer");
-    let body = callback.to_string();
-    post(&url, Some(signature(stack, &url, body.as_bytes())), body.as_bytes()).await
 }

@@ -15,11 +15,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use surehook::{
-    identity::{Delivered, Endpoint, EventKey, Recipe, identify},
-    ledger::Status,
-    outside,
-};
+use surehook::{identity::EventKey, ledger::Status, outside};
 use surehook_local::{
     Stack, StackOptions,
     qstash::{Faults, TOKEN},
@@ -28,7 +24,7 @@ use surehook_local::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Answered, answered, connect, operate, options, qstash, stack_with, url};
+use crate::support::{Answered, answered, connect, key, operate, options, qstash, stack_with};
 
 /// How long a day takes at least, and how many events one second of it brings at most: QStash's waits of seconds, minutes and hours
 /// become those of a day in fast motion.
@@ -182,7 +178,9 @@ async fn reaches<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
 /// How many dead letters there are, as the operator sees them; 0 if the processor is being killed.
 async fn letters(stack: &Stack) -> usize {
     let counted = command(stack, json!({"command": "causes"})).await;
-    counted.and_then(|counted| counted["caused"]["letters"].as_u64()).map_or(0, |letters| usize::try_from(letters).unwrap())
+    counted
+        .and_then(|counted| counted["caused"]["letters"].as_u64())
+        .map_or(0, |letters| usize::try_from(letters).unwrap())
 }
 
 /// A command to a processor that may be killed over it.
@@ -315,7 +313,5 @@ fn key_of(stack: &Stack, log: &[(usize, String, u16)], number: usize) -> EventKe
         let sent = log.iter().find(|(sent, _, _)| *sent == number).unwrap();
         return EventKey::parse(&sent.1).unwrap();
     }
-    let endpoint = Endpoint::of(&url(&stack.function_url("consumer/strapi")), &[url(&stack.function_url("consumer"))]);
-    let body = strapi_body(number);
-    identify(&endpoint, &Recipe::Strapi, Delivered { body: body.as_bytes(), message: "" }).key
+    key(stack, &strapi_body(number))
 }

@@ -5,8 +5,6 @@
 //! what follows in life follows: QStash delivers again, the callback is repeated, or the sweep comes by. The points are
 //! found by counting up until the path gets through, not listed by hand, and they are printed.
 
-use std::time::Duration;
-
 use serde_json::json;
 use surehook::{
     ledger::{DeadLetter, Status},
@@ -17,7 +15,7 @@ use surehook::{
     telemetry::Telemetry,
     web::{Incoming, Moment},
 };
-use surehook_dlq_processor::{Command, Processor};
+use surehook_dlq_processor::Command;
 use surehook_local::{Stack, qstash::Faults, receiver::Reaction};
 use surehook_requeuer::Requeuer;
 use tokio::time::Instant;
@@ -29,7 +27,7 @@ use crate::{
         fuse::{Fault, Fuse},
         key,
         ledger::claim,
-        letters, noise, operate, publish, received, record, signature, stack, url,
+        letters, noise, operate, processor, publish, publish_with, received, record, signature, stack, url,
     },
 };
 
@@ -37,16 +35,6 @@ const MOST_STEPS: usize = 80;
 
 fn moment() -> Moment {
     Moment { now: outside::now(), started: Instant::now(), deadline: None }
-}
-
-fn processor(stack: &Stack, fuse: &Fuse) -> Processor {
-    Processor {
-        path: fuse.failure_path(stack),
-        requeuer: url(&stack.function_url("requeuer")),
-        retention: Duration::from_secs(14 * 86_400),
-        stack: "test".into(),
-        telemetry: Telemetry::new("test", "dlq-processor", false),
-    }
 }
 
 /// One callback to a requeuer whose calls go through the fuse.
@@ -150,6 +138,7 @@ macro_rules! at_every_step {
 at_every_step!(requeue_interrupted: 5 steps, prepare_refused, requeue, check_arrives_once);
 at_every_step!(bury_interrupted: 8 steps, prepare_rejected, requeue, check_one_letter);
 at_every_step!(replay_interrupted: 18 steps, prepare_buried, replay_all, check_replayed_once);
+at_every_step!(redacted_replay_interrupted: 21 steps, prepare_redacted, replay_all, check_replayed_once);
 at_every_step!(sweep_interrupted: 40 steps, prepare_mess, sweep, check_mess_is_gone);
 at_every_step!(resumption_interrupted: 42 steps, prepare_leftovers, sweep, check_leftovers_are_gone);
 at_every_step!(stranding_interrupted: 10 steps, prepare_abandoned, look_deep, check_is_shown);
@@ -164,6 +153,18 @@ async fn prepare_rejected(stack: &Stack, name: &str) -> String {
 
 async fn prepare_buried(stack: &Stack, name: &str) -> String {
     let body = prepare_rejected(stack, name).await;
+    operate(stack, json!({"command": "sweep"})).await;
+    assert_eq!(letters(stack).await.len(), 1);
+    body
+}
+
+/// A letter whose body only QStash has.
+async fn prepare_redacted(stack: &Stack, name: &str) -> String {
+    let body = event(name);
+    stack.receiver.react(|_| Reaction::status(422));
+    publish_with(stack, "t", &[("upstash-redact-fields", "body")], &body).await;
+    stack.qstash.idle().await;
+    stack.receiver.react(|_| Reaction::status(200));
     operate(stack, json!({"command": "sweep"})).await;
     assert_eq!(letters(stack).await.len(), 1);
     body

@@ -7,7 +7,12 @@
 //! | [`committed_together`] | `complete_with`: a handler's own writes stand exactly if the event is done |
 //! | [`once`] | handled once: copies, crashes, capacity, bytes |
 //! | [`contract`] | the table answers what the pure rules answer, on each DynamoDB that there is |
-//! | [`failure_path`] | requeuer and sweep: what fails is delivered again or kept |
+//! | [`failure_path`] | what fails is delivered again or kept, replayed or purged |
+//! | [`requeuer`] | every callback that QStash may send |
+//! | [`sweep`] | what no callback brought, whoever else's entries there are |
+//! | [`operator`] | the operator's commands, as processes |
+//! | [`why`] | the story of one event |
+//! | [`fast_day`] | a day without the receiver, with kills, lost callbacks and doubled deliveries |
 //! | [`interrupted`] | whatever fails between any two steps of the failure path, nothing is lost and nothing is sent twice |
 //! | [`interrupted_consumer`] | whatever fails between any two steps of the consumer, the event comes to its end |
 //! | [`producer`] | accepted means durable |
@@ -26,9 +31,13 @@ mod fast_day;
 mod interrupted;
 mod interrupted_consumer;
 mod once;
+mod operator;
 mod producer;
 mod qstash_server;
+mod requeuer;
 mod starting;
 mod stranded;
 mod support;
+mod sweep;
 mod weather;
+mod why;

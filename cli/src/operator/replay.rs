@@ -31,8 +31,9 @@ use crate::{
 const PAGE: usize = 50;
 /// Letters without an outcome with which a guarded replay sends no more.
 const WINDOW: usize = 200;
-/// Outcomes from which on a share is one.
+/// Outcomes from which on a share is one; or all that there are.
 const ENOUGH: u64 = 10;
+const ALL: u64 = u64::MAX;
 /// Exit code of a command that was interrupted, as shells have it.
 const INTERRUPTED: u8 = 130;
 
@@ -148,7 +149,7 @@ impl Run {
         if let Some(canary) = canary.filter(|_| !self.is_over) {
             self.send(canary).await?;
             self.bar.set_message("waiting for the canaries");
-            if let Some(stop) = self.settle(0, 1).await? {
+            if let Some(stop) = self.settle(0, ALL).await? {
                 return Ok(Some(stop));
             }
         }
@@ -162,7 +163,7 @@ impl Run {
             }
         }
         self.bar.set_message("waiting for the last outcomes");
-        self.settle(0, 1).await
+        self.settle(0, ALL).await
     }
 
     async fn settle(&mut self, left: usize, enough: u64) -> Result<Option<Stop>, Failure> {
@@ -244,7 +245,11 @@ impl Run {
             );
         }
         let Some(stopped) = &report.stopped else { return };
-        println!("Stopped: {}.", harmless(stopped.trim_end_matches('.')));
+        let stopped = harmless(stopped.trim_end_matches('.'));
+        if self.is_over {
+            return println!("All were sent, but {stopped}.");
+        }
+        println!("Stopped: {stopped}.");
         match &report.until {
             Some(until) => println!("To go on with those that are left: the same command, with --until {until}"),
             None => {

@@ -157,6 +157,7 @@ fn letter_of(row: &OutboxRow, error: &ClientError, now: Millis) -> (Burial, Dead
         size: row.body.len() as u64,
         body_sha256: Sha256::of(&row.body).hex(),
         redacted: false,
+        about: None,
         dlq_id: String::new(),
         replaying: None,
         response: Response::default(),

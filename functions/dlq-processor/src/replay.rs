@@ -39,9 +39,11 @@ impl Processor {
             store.begin_replay(&letter, moment.at_present()).await?;
         }
         let claimed = self.is_claimed_under_its_key(&letter, &body).await?;
-        let published =
-            if letter.redacted { self.retry(&letter).await } else { self.publish(&letter, body, rate).await };
-        published?;
+        if letter.redacted {
+            self.retry(&letter, moment).await?;
+        } else {
+            self.publish(&letter, body, rate).await?;
+        }
         if !claimed {
             store.forget_replayed(&letter).await?;
         }
@@ -60,7 +62,10 @@ impl Processor {
     }
 
     /// Has QStash deliver a redacted letter's entry again, as it is. An entry that is gone was retried by whoever was cut short.
-    async fn retry(&self, letter: &DeadLetter) -> Result<(), ProcessorError> {
+    async fn retry(&self, letter: &DeadLetter, moment: Moment) -> Result<(), ProcessorError> {
+        if let Some(event) = &letter.about {
+            self.path.store.reopen(event, moment.at_present()).await?;
+        }
         match self.path.qstash.dlq_retry(&letter.dlq_id, &self.retry_headers(letter)).await {
             Ok(_) | Err(ClientError::NotFound) => Ok(()),
             Err(error) => Err(error.into()),

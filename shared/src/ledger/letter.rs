@@ -52,6 +52,8 @@ pub struct DeadLetter {
     pub body_sha256: String,
     /// Whether the body was hidden from us; its entry then stays in QStash.
     pub redacted: bool,
+    /// The event that a redacted letter is about, where our consumer's answer told it: the letter itself is named by its message.
+    pub about: Option<EventKey>,
     /// The entry in QStash that it was made from.
     pub dlq_id: String,
     /// The replay that is sending it again.

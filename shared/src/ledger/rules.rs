@@ -223,6 +223,19 @@ pub fn note_round(record: &Record, round: u32, next_at: Millis, message_id: &str
     Ok(Record { round, next_at: Some(next_at), message_id: message_id.to_owned(), ..record.clone() })
 }
 
+/// Gives destinations that refused a waiting event for good another chance: its body is redacted, and so its letter stands apart
+/// from its record, which a replay of that letter would otherwise not reach.
+pub fn reopen(record: Option<&Record>, now: Millis) -> Result<Record, Refused> {
+    let record = record.ok_or(Refused::Changed(None))?;
+    if record.status != Status::Retryable {
+        return Err(Refused::Changed(Some(record.status)));
+    }
+    if record.refused.is_empty() {
+        return Ok(record.clone());
+    }
+    Ok(Record { fence: record.fence + 1, updated_at: now, refused: Vec::new(), ..record.clone() })
+}
+
 /// Ends an event that has waited since before `before`, because an operator has seen to it elsewhere. The record stays until
 /// `expires_at` (seconds), so that late deliveries find it. Repeating it is a success.
 pub fn dismiss(record: Option<&Record>, before: Millis, now: Millis, expires_at: i64) -> Result<Record, Refused> {

@@ -73,6 +73,7 @@ pub(super) fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usi
         .with("size", number(letter.size))
         .with_text("body_sha256", &letter.body_sha256)
         .with("redacted", AttributeValue::Bool(letter.redacted))
+        .with_some("about", letter.about.as_ref().map(|key| text(key.as_str())))
         .with_text("dlq_id", &letter.dlq_id)
         .with("chunks", number(chunks))
         .with("response", text(serde_json::to_string(&letter.response).unwrap_or_default()))
@@ -110,6 +111,7 @@ pub(super) fn to_letter(key: &EventKey, item: &Item) -> Result<DeadLetter, Store
         size: reading.optional_number("size").unwrap_or_default(),
         body_sha256: text("body_sha256"),
         redacted: item.get("redacted").and_then(|value| value.as_bool().ok()).copied().unwrap_or_default(),
+        about: reading.optional_text("about").and_then(|key| EventKey::parse(&key)),
         dlq_id: text("dlq_id"),
         replaying: reading.optional_text("replaying"),
         response: reading.json("response").unwrap_or_default(),

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     Millis,
+    identity::EventKey,
     ledger::{DeadLetter, Record, Refused, rules},
 };
 
@@ -37,6 +38,18 @@ impl Store {
             let beside = vec![self.mark_replaying(letter, &id), self.put(pending_item(letter))];
             if self.swap(&letter.key, old.as_ref(), &open, beside).await? {
                 return Ok(open);
+            }
+        }
+        Err(LedgerError::Refused(Refused::Changed(None)))
+    }
+
+    /// Gives destinations that refused a waiting event for good another chance. An event that does not wait is left alone.
+    pub async fn reopen(&self, key: &EventKey, now: Millis) -> Result<(), LedgerError> {
+        for _ in 0..MOST_RACES {
+            let old = self.record(key).await?;
+            let Ok(open) = rules::reopen(old.as_ref(), now) else { return Ok(()) };
+            if old.as_ref() == Some(&open) || self.swap(key, old.as_ref(), &open, Vec::new()).await? {
+                return Ok(());
             }
         }
         Err(LedgerError::Refused(Refused::Changed(None)))

@@ -280,6 +280,7 @@ pub(crate) fn letter(key: &EventKey, now: i64) -> DeadLetter {
         size: 4,
         body_sha256: String::new(),
         redacted: false,
+        about: None,
         dlq_id: String::new(),
         replaying: None,
         response: Default::default(),

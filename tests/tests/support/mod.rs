@@ -10,14 +10,16 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use surehook::{
-    identity::{Delivered, Endpoint, EventKey, Recipe, identify},
-    ledger::Record,
+    identity::{Delivered, Endpoint, EventKey, Identified, Recipe, identify},
+    ledger::{Cause, DeadLetter, Failure, Record, rules::Burial},
     outside,
     qstash::{Client, token},
     routes::Routes,
     secret::Secret,
+    telemetry::Telemetry,
     web::EndpointUrl,
 };
+use surehook_dlq_processor::Processor;
 use surehook_local::{Stack, StackOptions, qstash::TOKEN, receiver::Received};
 use url::Url;
 
@@ -139,8 +141,7 @@ pub(crate) fn url(text: &str) -> EndpointUrl {
 
 /// The key of a Strapi event at the consumer's `/strapi`.
 pub(crate) fn key(stack: &Stack, body: &str) -> EventKey {
-    let endpoint = Endpoint::of(&url(&stack.function_url("consumer/strapi")), &[url(&stack.function_url("consumer"))]);
-    identify(&endpoint, &Recipe::Strapi, Delivered { body: body.as_bytes(), message: "" }).key
+    identified(stack, body).key
 }
 
 /// The record of a Strapi event.
@@ -187,15 +188,20 @@ pub(crate) async fn connect(stack: &Stack, topic: &str, more: &[String]) {
 
 /// Publishes as Strapi does.
 pub(crate) async fn publish(stack: &Stack, topic: &str, body: &str) {
-    let response = reqwest::Client::new()
+    publish_with(stack, topic, &[], body).await;
+}
+
+/// Publishes as Strapi does, with more headers.
+pub(crate) async fn publish_with(stack: &Stack, topic: &str, headers: &[(&str, &str)], body: &str) {
+    let mut request = reqwest::Client::new()
         .post(format!("{}/v2/publish/{topic}", stack.qstash.url))
         .bearer_auth(TOKEN)
         .header("content-type", "application/json")
-        .header("x-strapi-event", "entry.create")
-        .body(body.to_owned())
-        .send()
-        .await
-        .unwrap();
+        .header("upstash-forward-x-strapi-event", "entry.create");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = request.body(body.to_owned()).send().await.unwrap();
     assert!(response.status().is_success(), "{}", response.text().await.unwrap());
 }
 
@@ -206,10 +212,80 @@ pub(crate) async fn operate(stack: &Stack, command: Value) -> Value {
     serde_json::from_slice(&reply).unwrap()
 }
 
+/// The name of a Strapi event at the consumer's `/strapi`, and what belongs to it.
+fn identified(stack: &Stack, body: &str) -> Identified {
+    let endpoint = Endpoint::of(&url(&stack.function_url("consumer/strapi")), &[url(&stack.function_url("consumer"))]);
+    identify(&endpoint, &Recipe::Strapi, Delivered { body: body.as_bytes(), message: "" })
+}
+
+/// Makes a dead letter of a Strapi event, as the failure path would, without an event's way to it.
+pub(crate) async fn bury(stack: &Stack, body: &str, error: &str) -> DeadLetter {
+    let (named, now) = (identified(stack, body), outside::now());
+    let kind = named.event_type.clone().unwrap_or_default();
+    let cause = Cause { error, status: 489, source: "strapi", event_type: &kind, endpoint: "/strapi" };
+    let letter = DeadLetter {
+        error: error.to_owned(),
+        fingerprint: cause.fingerprint(),
+        url: stack.function_url("consumer/strapi"),
+        event_type: named.event_type.clone(),
+        headers: [("Content-Type".to_owned(), vec!["application/json".to_owned()])].into(),
+        size: body.len() as u64,
+        ..crate::contract::letter(&named.key, now)
+    };
+    let burial = Burial {
+        content: named.content,
+        source: "strapi".into(),
+        event_type: named.event_type,
+        failure: Failure { class: "permanent".into(), text: error.to_owned() },
+        ..ledger::burial(now)
+    };
+    stack.store().bury(&burial, letter, body.as_bytes()).await.unwrap()
+}
+
+/// What a command of `surehook` came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}
+
+/// The command line as an operator has it, with the variables of `.env.local`.
+pub(crate) fn surehook(stack: &Stack, arguments: &[&str]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_surehook-under-test"));
+    command.args(arguments).env_clear().envs(stack.environment.iter().cloned());
+    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(stack: &Stack, arguments: &[&str]) -> Ran {
+    let output = surehook(stack, arguments).output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
 /// The dead letters, as the processor lists them.
 pub(crate) async fn letters(stack: &Stack) -> Vec<Value> {
     let listed = operate(stack, json!({ "command": "list" })).await;
     listed["listed"]["letters"].as_array().unwrap().clone()
+}
+
+/// A processor whose calls go through a fuse.
+pub(crate) fn processor(stack: &Stack, fuse: &fuse::Fuse) -> Processor {
+    Processor {
+        path: fuse.failure_path(stack),
+        requeuer: url(&stack.function_url("requeuer")),
+        retention: Duration::from_secs(14 * 86_400),
+        stack: "test".into(),
+        telemetry: Telemetry::new("test", "dlq-processor", false),
+    }
 }
 
 /// Waits until something holds; the limit only ends a test that has failed.

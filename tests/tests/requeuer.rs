@@ -1,0 +1,239 @@
+//! The requeuer: every callback that QStash may send, and what becomes of its entry.
+
+use serde_json::{Value, json};
+use surehook::{ledger::Status, outside, qstash::client::Destination};
+use surehook_local::{Stack, qstash::Faults, receiver::Reaction};
+
+use crate::{
+    failure_path::{callback, refuse},
+    support::{
+        accepted, connect, event, key, ledger::claim, letters, operate, post, publish, publish_with, qstash, received,
+        record, signature, stack,
+    },
+};
+
+async fn call_requeuer(stack: &Stack, callback: &Value) -> crate::support::Answered {
+    let url = stack.function_url("requeuer");
+    let body = callback.to_string();
+    post(&url, Some(signature(stack, &url, body.as_bytes())), body.as_bytes()).await
+}
+
+/// A stack in which an event was given up with 503, and its callback was lost: the test brings it.
+async fn given_up(name: &str) -> (Stack, String) {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    refuse(&stack, 503, 4);
+    let body = event(name);
+    publish(&stack, "t", &body).await;
+    stack.qstash.idle().await;
+    assert_eq!(stack.qstash.dlq_len(), 1);
+    (stack, body)
+}
+
+#[tokio::test]
+async fn the_late_callback_leaves_the_entry_of_a_later_round_alone() {
+    let (stack, body) = given_up("late").await;
+    let late = callback(&stack).await;
+    refuse(&stack, 503, 4);
+    assert_eq!(call_requeuer(&stack, &late).await.word(), "requeued");
+    stack.qstash.idle().await;
+    let next = callback(&stack).await;
+    assert_ne!(next["dlqId"], late["dlqId"], "the second round was given up too");
+    assert_eq!(call_requeuer(&stack, &late).await.word(), "settled");
+    assert_eq!((callback(&stack).await, received(&stack, &body).len()), (next, 8), "nothing was moved or sent");
+}
+
+#[tokio::test]
+async fn the_callback_for_a_live_lease_is_told_when_to_come_again() {
+    let (stack, body) = given_up("lease").await;
+    let callback = callback(&stack).await;
+    let content = record(&stack, &body).await.unwrap().content;
+    let held = surehook::ledger::Claim { content, ..claim("somebody", outside::now()) };
+    stack.store().claim(&key(&stack, &body), &held).await.unwrap();
+    let answer = call_requeuer(&stack, &callback).await;
+    assert_eq!((answer.status, answer.word(), stack.qstash.dlq_len()), (409, "in-progress", 1));
+    let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=12).contains(&after), "{after}");
+}
+
+#[tokio::test]
+async fn the_redacted_event_is_kept_as_a_letter_and_replayed_by_qstash() {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    refuse(&stack, 503, 4);
+    let body = event("redacted");
+    publish_with(&stack, "t", &[("upstash-redact-fields", "body, header[X-Strapi-Event]")], &body).await;
+    stack.qstash.idle().await;
+    let letter = letters(&stack).await.remove(0);
+    assert_eq!((letter["reason"].as_str(), stack.qstash.dlq_len()), (Some("redacted"), 1), "its entry stays");
+    operate(&stack, json!({"command": "sweep"})).await;
+    assert_eq!((letters(&stack).await.len(), stack.qstash.dlq_len()), (1, 1), "sweeps leave both alone");
+    let ids = json!({"command": "replay", "selection": {"ids": [letter["id"]]}});
+    for _ in 0..2 {
+        operate(&stack, ids.clone()).await;
+        stack.qstash.idle().await;
+    }
+    assert_eq!((accepted(&stack, &body), stack.qstash.dlq_len(), letters(&stack).await.len()), (1, 0, 0));
+    assert_eq!(record(&stack, &body).await.unwrap().status, Status::Done);
+    assert_eq!(received(&stack, &body).last().unwrap().header("x-strapi-event"), Some("entry.create"));
+}
+
+#[tokio::test]
+async fn a_redacted_letter_whose_entry_is_gone_says_so_and_stays() {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    refuse(&stack, 503, 4);
+    publish_with(&stack, "t", &[("upstash-redact-fields", "body")], &event("gone")).await;
+    stack.qstash.idle().await;
+    let entry = callback(&stack).await;
+    qstash(&stack).dlq_delete(entry["dlqId"].as_str().unwrap()).await.unwrap();
+    let replayed = operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
+    let refused = replayed["replayed"]["refused"][0][1].as_str().unwrap();
+    assert!(refused.contains("gone from QStash"), "{refused}");
+    assert_eq!((letters(&stack).await.len(), letters(&stack).await[0]["replaying"].as_bool()), (1, Some(false)));
+}
+
+#[tokio::test]
+async fn a_requeued_event_keeps_its_name_although_its_headers_are_redacted() {
+    let stack = stack().await;
+    let document = format!(
+        "[[source]]\nname = \"cron\"\nidentity = \"message\"\n[[route]]\nname = \"c\"\nsource = \"cron\"\nurl = \"{}/shop\"",
+        stack.receiver.url
+    );
+    crate::support::apply(&stack, &document).await;
+    refuse(&stack, 503, 5);
+    let callback = ("upstash-failure-callback".to_owned(), stack.function_url("requeuer"));
+    let redacted = ("upstash-redact-fields".to_owned(), "headers".to_owned());
+    let to = Destination::Url(stack.function_url("consumer/cron"));
+    let ids = qstash(&stack).publish(&to, &[callback, redacted], "{}".into()).await.unwrap();
+    stack.qstash.idle().await;
+    let names: std::collections::BTreeSet<_> =
+        received(&stack, "{}").iter().map(|sent| sent.header("webhook-id").unwrap().to_owned()).collect();
+    assert_eq!((names.len(), accepted(&stack, "{}")), (1, 1), "{ids:?}");
+}
+
+#[tokio::test]
+async fn a_requeued_event_tells_its_next_round() {
+    let (stack, body) = given_up("noted").await;
+    let before = outside::now();
+    refuse(&stack, 503, 1);
+    call_requeuer(&stack, &callback(&stack).await).await;
+    stack.qstash.idle().await;
+    let record = record(&stack, &body).await.unwrap();
+    let hours = |at: i64| (at - before) as f64 / 3_600_000.0;
+    assert_eq!((record.status, record.round), (Status::Done, 1));
+    assert!((0.7..1.3).contains(&hours(record.next_at.unwrap())), "an hour, give or take a fifth");
+}
+
+#[tokio::test]
+async fn the_repeated_callback_delivers_nothing_twice() {
+    let stack = stack().await;
+    connect(&stack, "repeat", &[]).await;
+    stack.qstash.set_faults(Faults { repeat_callbacks: true, ..Faults::default() });
+    refuse(&stack, 503, 4);
+    let body = event("repeat");
+    publish(&stack, "repeat", &body).await;
+    stack.qstash.idle().await;
+    assert_eq!((received(&stack, &body).len(), accepted(&stack, &body)), (5, 1));
+    assert_eq!((stack.qstash.dlq_len(), letters(&stack).await.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn the_callback_after_the_event_was_done_only_clears_the_queue() {
+    let stack = stack().await;
+    connect(&stack, "late", &[]).await;
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    refuse(&stack, 503, 4);
+    let body = event("late");
+    publish(&stack, "late", &body).await;
+    stack.qstash.idle().await;
+    let callback = callback(&stack).await;
+    publish(&stack, "late", &body).await;
+    stack.qstash.idle().await;
+    assert_eq!(accepted(&stack, &body), 1);
+    let answer = call_requeuer(&stack, &callback).await;
+    assert_eq!((answer.status, answer.word(), stack.qstash.dlq_len()), (200, "settled", 0));
+    let again = call_requeuer(&stack, &callback).await;
+    assert_eq!((again.status, again.word()), (200, "settled"));
+    stack.qstash.idle().await;
+    assert_eq!(accepted(&stack, &body), 1);
+}
+
+#[tokio::test]
+async fn the_forged_callback_touches_nothing() {
+    let stack = stack().await;
+    connect(&stack, "forged", &[]).await;
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    refuse(&stack, 503, 4);
+    publish(&stack, "forged", &event("forged")).await;
+    stack.qstash.idle().await;
+    let real = callback(&stack).await;
+    let url = stack.function_url("requeuer");
+    let bytes = real.to_string();
+    assert_eq!(post(&url, None, bytes.as_bytes()).await.status, 401);
+    let for_another_round = signature(&stack, &format!("{url}?round=6"), bytes.as_bytes());
+    assert_eq!(post(&url, Some(for_another_round), bytes.as_bytes()).await.status, 401);
+    let mut differs = real.clone();
+    differs["sourceMessageId"] = "msg_other".into();
+    assert_eq!(call_requeuer(&stack, &differs).await.word(), "settled");
+    assert_eq!(stack.qstash.dlq_len(), 1, "the entry is left to the sweep");
+}
+
+#[tokio::test]
+async fn the_undecodable_callback_is_answered_200_and_its_entry_is_left_to_the_sweep() {
+    let stack = stack().await;
+    let answer = call_requeuer(&stack, &json!({"unexpected": true})).await;
+    assert_eq!((answer.status, answer.word()), (200, "undecodable-callback"));
+}
+
+#[tokio::test]
+async fn the_requeuer_answers_503_while_qstash_or_the_table_is_away() {
+    let mut stack = stack().await;
+    let any = json!({"sourceMessageId": "m", "url": "https://h.example/", "dlqId": "1-0"});
+    stack.qstash.set_faults(Faults { away: true, ..Faults::default() });
+    let answer = call_requeuer(&stack, &any).await;
+    assert_eq!((answer.status, answer.word()), (503, "qstash-away"));
+    stack.qstash.set_faults(Faults::default());
+    connect(&stack, "store", &[]).await;
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    refuse(&stack, 503, 4);
+    publish(&stack, "store", &event("store")).await;
+    stack.qstash.idle().await;
+    let callback = callback(&stack).await;
+    stack.dynamo.cut_off();
+    let answer = call_requeuer(&stack, &callback).await;
+    assert_eq!((answer.status, answer.word(), stack.qstash.dlq_len()), (503, "store-away", 1));
+}
+
+#[tokio::test]
+async fn the_event_too_large_for_a_function_url_is_kept_by_the_sweep() {
+    let stack = stack().await;
+    connect(&stack, "huge", &[]).await;
+    let body = event(&"x".repeat(7_000_000));
+    publish(&stack, "huge", &body).await;
+    stack.qstash.idle().await;
+    assert_eq!(stack.qstash.dlq_len(), 2, "the event, and the callback that was too large as well");
+    operate(&stack, json!({"command": "sweep"})).await;
+    let letter = letters(&stack).await.remove(0);
+    assert_eq!((letter["status"].as_u64(), letter["size"].as_u64()), (Some(413), Some(body.len() as u64)));
+    assert_eq!(stack.qstash.dlq_len(), 0);
+}
+
+#[tokio::test]
+async fn the_endpoint_that_is_not_ours_is_buried_and_replayed_like_ours() {
+    let stack = stack().await;
+    let other = format!("{}/other", stack.receiver.url);
+    connect(&stack, "foreign", &[other]).await;
+    stack.receiver.react(|received| Reaction::status(if received.path == "/other" { 410 } else { 200 }));
+    let body = event("foreign");
+    publish(&stack, "foreign", &body).await;
+    stack.qstash.idle().await;
+    let letter = letters(&stack).await.remove(0);
+    assert_eq!((letter["status"].as_u64(), letter["source"].as_str()), (Some(410), Some("")));
+    stack.receiver.react(|_| Reaction::status(200));
+    operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
+    stack.qstash.idle().await;
+    let of = |path: &str| received(&stack, &body).iter().filter(|r| r.path == path && r.status == 200).count();
+    assert_eq!((of("/other"), of("/shop"), letters(&stack).await.len()), (1, 1, 0));
+}
