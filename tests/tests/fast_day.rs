@@ -32,6 +32,7 @@ const SHORTEST_DAY: Duration = Duration::from_secs(16);
 const EVENTS_A_SECOND: f64 = 80.0;
 /// How long a process is waited for that can be killed at its work.
 const AMBUSH: Duration = Duration::from_millis(400);
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Events that senders have on their way at the same time.
 const SENDERS: usize = 8;
 /// One event of so many goes through the producer, and one of so many others is refused for good until somebody mends it.
@@ -164,13 +165,15 @@ async fn live_through(day: &Day, stack: &Stack, total: usize) {
         day.is_down.store(false, Ordering::SeqCst);
     };
     tokio::join!(publishing, outage);
+    println!("{} requests to the receiver so far", day.log.lock().unwrap().len());
 }
 
 /// Waits as long as it takes: the limit is for a test that has failed already.
 async fn reaches<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    println!("waiting: {what}");
     let since = Instant::now();
     while !holds().await {
-        sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(500)).await;
         assert!(since.elapsed() < Duration::from_secs(1_800), "{what}: did not come to pass");
     }
 }
@@ -207,7 +210,7 @@ async fn misfortune(day: &Day, stack: &Stack) {
 async fn schedule(day: &Day, stack: &Stack) {
     while !day.is_over.load(Ordering::SeqCst) {
         let _killed = command(stack, json!({"command": "sweep"})).await;
-        sleep(Duration::from_millis(300)).await;
+        sleep(SWEEP_PAUSE).await;
     }
 }
 
@@ -215,14 +218,13 @@ async fn schedule(day: &Day, stack: &Stack) {
 async fn replay_everything(day: &Day, stack: &Stack) -> usize {
     let mut replayed = 0;
     day.is_mended.store(true, Ordering::SeqCst);
-    reaches("no letter is left", || async { stack.qstash.pending() == 0 }).await;
-    while letters(stack).await > 0 || !day.is_over.load(Ordering::SeqCst) {
+    reaches("QStash has delivered what it had", || async { stack.qstash.pending() == 0 }).await;
+    while !day.is_over.load(Ordering::SeqCst) {
         let selection = json!({"command": "replay", "selection": {"all": true}, "limit": 100});
         let done = command(stack, selection).await.unwrap_or_default();
         replayed += done["replayed"]["ids"].as_array().map_or(0, Vec::len);
-        if letters(stack).await == 0 {
-            day.is_over.store(true, Ordering::SeqCst);
-        }
+        let is_last = done["replayed"]["next"].is_null() && !done.is_null();
+        day.is_over.store(is_last, Ordering::SeqCst);
     }
     replayed
 }

@@ -214,3 +214,43 @@ fn an_expired_record_never_settles_a_new_event() {
     let buried = bury(Some(&record), &burial(later)).unwrap();
     assert_eq!((buried.status, buried.fence, buried.delivered.len()), (Status::Dead, record.fence + 1, 0));
 }
+
+#[test]
+fn a_note_about_the_next_round_decides_nothing() {
+    let record = retryable();
+    let noted = note_round(&record, 2, NOW + 9, "msg_2").unwrap();
+    assert_eq!((noted.round, noted.next_at, noted.message_id.as_str()), (2, Some(NOW + 9), "msg_2"));
+    assert_eq!((noted.fence, noted.updated_at, noted.status), (record.fence, record.updated_at, record.status));
+    for moved_on in [running(), done(), dead()] {
+        assert!(note_round(&moved_on, 2, NOW, "m").is_err());
+    }
+    let replayed = replay(Some(&bury(Some(&noted), &burial(NOW)).unwrap()), noted.fence + 1, "r", NOW).unwrap();
+    assert_eq!((replayed.round, replayed.next_at), (0, None), "a replay begins anew");
+}
+
+#[test]
+fn only_what_is_stranded_is_dismissed() {
+    let record = retryable();
+    let since = record.open_since.unwrap();
+    assert!(dismiss(Some(&record), since, NOW, 1).is_err(), "it has not waited for long enough");
+    let gone = dismiss(Some(&record), since + 1, NOW, NOW / 1_000 + 9).unwrap();
+    assert_eq!((gone.status, gone.open_since, gone.expires_at), (Status::Purged, None, Some(NOW / 1_000 + 9)));
+    assert_eq!(dismiss(Some(&gone), 0, NOW, 1).unwrap(), gone, "again is no error");
+    for other in [running(), done(), dead()] {
+        assert!(dismiss(Some(&other), NOW * 2, NOW, 1).is_err());
+    }
+    assert!(dismiss(None, NOW, NOW, 1).is_err());
+}
+
+#[test]
+fn reopening_forgets_refusals_and_takes_nothing_from_a_worker() {
+    let record = running();
+    let attempted = Attempted { delivered: vec!["d1".into()], refused: vec!["d2".into()] };
+    let failed = fail(Some(&record), &lease(&record), &attempted, &failure(), NOW).unwrap();
+    let open = reopen(Some(&failed), NOW).unwrap();
+    assert_eq!((open.fence, open.delivered, open.refused), (failed.fence + 1, vec!["d1".to_owned()], vec![]));
+    assert_eq!(reopen(Some(&retryable()), NOW + 99).unwrap(), retryable(), "nothing to forget");
+    for other in [running(), done(), dead()] {
+        assert!(reopen(Some(&other), NOW).is_err());
+    }
+}

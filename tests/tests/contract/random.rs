@@ -32,6 +32,9 @@ enum Command {
     Replay,
     Purge,
     Strand,
+    NoteRound { stale: bool },
+    Reopen,
+    Dismiss,
     Delete,
     Wait { seconds: i64 },
 }
@@ -45,6 +48,9 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
         1 => Just(Command::Replay),
         1 => Just(Command::Purge),
         1 => Just(Command::Strand),
+        1 => any::<bool>().prop_map(|stale| Command::NoteRound { stale }),
+        1 => Just(Command::Reopen),
+        1 => Just(Command::Dismiss),
         1 => Just(Command::Delete),
         2 => any::<bool>().prop_map(|stale| Command::CompleteWith { stale }),
         2 => (1..400_i64).prop_map(|seconds| Command::Wait { seconds }),
@@ -109,6 +115,9 @@ impl World {
             Command::Replay => self.replay().await,
             Command::Purge => self.purge().await,
             Command::Strand => self.strand().await,
+            Command::NoteRound { stale } => self.note_round(*stale).await,
+            Command::Reopen => self.reopen().await,
+            Command::Dismiss => self.dismiss().await,
             Command::Delete => self.delete().await,
             Command::CompleteWith { stale } => self.complete_with(*stale).await,
         }
@@ -196,6 +205,28 @@ impl World {
         let looked = self.store.strand(Segment::WHOLE, before, self.now, || true).await.unwrap();
         assert!(looked.raised > 0 || expected.is_none());
         self.record = expected.or(self.record.take());
+    }
+
+    /// A note about a record that has moved on since it was read changes nothing.
+    async fn note_round(&mut self, stale: bool) {
+        let Some(record) = self.record.clone() else { return };
+        let seen = Record { fence: record.fence - u64::from(stale), ..record.clone() };
+        self.store.note_round(&self.key, &seen, 3, self.now + 9, "m2").await.unwrap();
+        let noted = rules::note_round(&record, 3, self.now + 9, "m2").ok().filter(|_| !stale);
+        self.record = Some(noted.unwrap_or(record));
+    }
+
+    async fn reopen(&mut self) {
+        let expected = rules::reopen(self.record.as_ref(), self.now);
+        self.store.reopen(&self.key, self.now).await.unwrap();
+        self.record = expected.ok().or(self.record.take());
+    }
+
+    async fn dismiss(&mut self) {
+        let (before, expires_at) = (self.now - 60_000, self.now / 1_000 + 300);
+        let expected = rules::dismiss(self.record.as_ref(), before, self.now, expires_at);
+        let answer = self.store.dismiss(&self.key, before, self.now, expires_at).await;
+        self.compare_refusal(expected, answer);
     }
 
     async fn fail(&mut self, stale: bool) {
