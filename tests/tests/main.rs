@@ -11,6 +11,7 @@
 //! | [`requeuer`] | every callback that QStash may send |
 //! | [`sweep`] | what no callback brought, whoever else's entries there are |
 //! | [`operator`] | the operator's commands, as processes |
+//! | [`replays`] | replays by command: choice, guard, interruption, memory |
 //! | [`why`] | the story of one event |
 //! | [`fast_day`] | a day without the receiver, with kills, lost callbacks and doubled deliveries |
 //! | [`interrupted`] | whatever fails between any two steps of the failure path, nothing is lost and nothing is sent twice |
@@ -34,6 +35,7 @@ mod once;
 mod operator;
 mod producer;
 mod qstash_server;
+mod replays;
 mod requeuer;
 mod starting;
 mod stranded;

@@ -17,6 +17,7 @@
 //! ([`crate::store`]) turns each rule into one conditional write. Correctness rests on status, owner and fence; clocks
 //! only decide when a lease may be taken over.
 
+mod command;
 pub mod fingerprint;
 pub mod letter;
 pub mod record;

@@ -1,96 +1,9 @@
 //! The transition rules. The DynamoDB adapter states each of them as a condition expression; a contract test holds the
 //! two together.
 
+pub use super::command::{Attempted, Burial, Claim, Lease, Refused};
 use super::record::{Failure, History, MOST_ERROR_TEXT, MOST_HISTORY, Record, Status, VERSION};
 use crate::{Millis, identity::cut};
-
-/// What a worker says when it wants an event.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Claim {
-    /// The Lambda request id.
-    pub owner: String,
-    /// Digest of the event's content.
-    pub content: String,
-    /// Its source.
-    pub source: String,
-    /// Its type, where known.
-    pub event_type: Option<String>,
-    /// The QStash message that brought it.
-    pub message_id: String,
-    /// The wall clock.
-    pub now: Millis,
-    /// Until when the lease shall hold.
-    pub lease_until: Millis,
-}
-
-/// The right to finish one attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Lease {
-    /// Who holds it.
-    pub owner: String,
-    /// The fence that it was given.
-    pub fence: u64,
-}
-
-/// What a failed attempt leaves behind.
-#[derive(Debug, Clone)]
-pub struct Attempted {
-    /// Destinations that accepted the event, now or before.
-    pub delivered: Vec<String>,
-    /// Destinations that refused it for good.
-    pub refused: Vec<String>,
-}
-
-/// Why a command has no effect. Each carries what the record says now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// The event was handled.
-    Done,
-    /// Somebody else holds it until then.
-    InProgress(Millis),
-    /// The event was given up or purged.
-    Dead,
-    /// The key belongs to other content.
-    Conflict,
-    /// The record's life has ended: renew it. Carries fence and expiry, which must be unchanged when it is renewed.
-    Expired {
-        /// The fence that was read.
-        fence: u64,
-        /// The expiry that was read.
-        expires_at: i64,
-    },
-    /// The record is not in the state that the command needs.
-    Changed(Option<Status>),
-}
-
-impl Claim {
-    /// A new life of a record, with this fence.
-    pub fn fresh(&self, fence: u64) -> Record {
-        Record {
-            version: VERSION,
-            status: Status::Running,
-            owner: self.owner.clone(),
-            fence,
-            lease_until: self.lease_until,
-            attempts: 1,
-            first_seen: self.now,
-            updated_at: self.now,
-            content: self.content.clone(),
-            source: self.source.clone(),
-            event_type: self.event_type.clone(),
-            message_id: self.message_id.clone(),
-            delivered: Vec::new(),
-            refused: Vec::new(),
-            last_error: None,
-            history: Vec::new(),
-            open_since: None,
-            replay: None,
-            round: 0,
-            next_at: None,
-            expires_at: None,
-        }
-    }
-}
 
 /// Takes the lease, or says why not. A live lease of the claim's own owner is a win: its first answer was lost.
 pub fn claim(record: Option<&Record>, command: &Claim) -> Result<Record, Refused> {
@@ -271,23 +184,6 @@ pub fn remember(history: &[History], at: Millis, fence: u64, failure: &Failure) 
     let mut kept: Vec<History> = history.iter().skip(skipped).cloned().collect();
     kept.push(History { at, fence, class: failure.class.clone() });
     kept
-}
-
-/// What is known of an event that is buried.
-#[derive(Debug, Clone)]
-pub struct Burial {
-    /// Digest of its content.
-    pub content: String,
-    /// Its source; empty for endpoints that are not ours.
-    pub source: String,
-    /// Its type, where known.
-    pub event_type: Option<String>,
-    /// The message that brought it.
-    pub message_id: String,
-    /// Why it is buried.
-    pub failure: Failure,
-    /// The wall clock.
-    pub now: Millis,
 }
 
 /// Gives an event up. Only what waits may be buried: nothing that is done, and nothing that a worker may be handling.

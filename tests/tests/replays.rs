@@ -1,0 +1,186 @@
+//! `surehook dead-letters replay`, as a process: what is sent, what is not, when it stops, and how it goes on.
+
+use std::{process::Stdio, time::Duration};
+
+use serde_json::Value;
+use surehook::outside;
+use surehook_local::{Stack, StackOptions, receiver::Reaction};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::{
+    operator::{fingerprint_of, letters_of, two_causes},
+    support::{accepted, bury, connect, event, letters, options, publish, run, stack, stack_with, surehook, until},
+};
+
+fn count_of(ran: &Value) -> u64 {
+    ran["sent"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_cause_is_replayed_and_the_other_left_alone() {
+    let stack = stack().await;
+    let bodies = two_causes(&stack, 5).await;
+    let cause = fingerprint_of(&stack, "no field").await;
+    let dry = run(&stack, &["dead-letters", "replay", "--fingerprint", &cause, "--dry-run"]).await;
+    assert_eq!(dry.out.matches("would be replayed: ").count(), 5, "{dry:?}");
+    assert_eq!(letters(&stack).await.len(), 10, "nothing was done");
+    for sent in [5, 0] {
+        let ran = run(&stack, &["dead-letters", "replay", "--fingerprint", &cause, "--rate", "1000/s", "--json"]).await;
+        assert_eq!((ran.code, count_of(&ran.json())), (Some(0), sent), "the same replay twice sends nothing twice");
+        stack.qstash.idle().await;
+    }
+    for body in &bodies {
+        assert_eq!(accepted(&stack, body), usize::from(body.contains("field")), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn letters_are_chosen_by_ids_and_times() {
+    let stack = stack().await;
+    let first = bury(&stack, &event("first"), "x").await;
+    let second = bury(&stack, &event("second"), "x").await;
+    let until = (second.at + 1).to_string();
+    let none = run(&stack, &["dead-letters", "replay", "--until", "1d", "--json"]).await.json();
+    assert_eq!(count_of(&none), 0, "{until}");
+    let one = run(&stack, &["dead-letters", "replay", &first.id(), "--json"]).await;
+    assert_eq!((one.code, count_of(&one.json())), (Some(0), 1));
+    let again = run(&stack, &["dead-letters", "replay", &first.id()]).await;
+    assert!(again.code == Some(1) && again.err.contains("there is no dead letter"), "{again:?}");
+    stack.qstash.idle().await;
+    assert_eq!((accepted(&stack, &event("first")), accepted(&stack, &event("second"))), (1, 0));
+    for nothing_chosen in [&["dead-letters", "replay"][..], &["dead-letters", "purge"]] {
+        let ran = run(&stack, nothing_chosen).await;
+        assert!(ran.code == Some(1) && ran.err.contains("--all"), "{ran:?}");
+    }
+    let both = run(&stack, &["dead-letters", "replay", &second.id(), "--source", "strapi"]).await;
+    assert!(both.err.contains("not both"), "{both:?}");
+}
+
+#[tokio::test]
+async fn canaries_that_fail_keep_the_others_from_being_sent() {
+    let stack = stack().await;
+    two_causes(&stack, 20).await;
+    stack.receiver.react(|_| Reaction::status(422));
+    let guarded = ["dead-letters", "replay", "--all", "--canary", "3"];
+    let ran = run(&stack, &guarded).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    for part in ["3 dead letters sent", "0 done, 3 failed again", "Stopped: 3 of 3 failed again", "--until 20"] {
+        assert!(ran.out.contains(part), "{part} in {}", ran.out);
+    }
+    stack.qstash.idle().await;
+    assert_eq!(stack.receiver.received().len(), 3);
+    stack.receiver.react(|_| Reaction::status(200));
+    let ran = run(&stack, &[&guarded[..], &["--json"]].concat()).await.json();
+    assert_eq!(
+        (ran["sent"].as_u64(), ran["done"].as_u64(), ran["failedAgain"].as_u64()),
+        (Some(40), Some(40), Some(0))
+    );
+    assert_eq!(letters(&stack).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_replay_stops_by_itself_when_too_many_fail_again() {
+    let stack = stack().await;
+    let total = 300;
+    for number in 0..total {
+        bury(&stack, &event(&format!("{number}")), "x").await;
+    }
+    // The destination breaks while the replay goes on.
+    stack.receiver.react(|received| Reaction::status(if received.number < 60 { 200 } else { 500 }));
+    let ran =
+        run(&stack, &["dead-letters", "replay", "--all", "--canary", "5", "--max-failures", "20%", "--json"]).await;
+    let report = ran.json();
+    assert_eq!(ran.code, Some(1), "{report}");
+    assert!(report["stopped"].as_str().unwrap().contains("failed again"), "{report}");
+    assert!(count_of(&report) < total, "{report}");
+    let left = letters_of(&stack).await;
+    assert!(left >= total - count_of(&report), "those that were not sent are still there: {left} of {report}");
+}
+
+#[tokio::test]
+async fn outcomes_that_the_ledger_does_not_follow_are_said_so() {
+    let stack = stack().await;
+    let other = format!("{}/other", stack.receiver.url);
+    connect(&stack, "t", &[other]).await;
+    stack.receiver.react(|received| Reaction::status(if received.path == "/other" { 410 } else { 200 }));
+    publish(&stack, "t", &event("foreign")).await;
+    stack.qstash.idle().await;
+    let ran = run(&stack, &["dead-letters", "replay", "--all", "--canary", "1"]).await;
+    assert!(ran.code == Some(1) && ran.out.contains("the ledger does not follow"), "{ran:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_replay_that_was_interrupted_goes_on_where_it_stopped() {
+    let stack = stack_with(StackOptions { concurrency: 2, ..options() }).await;
+    let total: usize = 150;
+    let mut bodies = Vec::new();
+    for number in 0..total {
+        let body = event(&format!("{number}"));
+        bury(&stack, &body, "x").await;
+        bodies.push(body);
+    }
+    let mut command = surehook(&stack, &["dead-letters", "replay", "--all"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the first is sent", || async { !stack.receiver.received().is_empty() }).await;
+    let pid = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        said.push_str(&line);
+    }
+    let output = child.wait_with_output().await.unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{printed} {said}");
+    assert!(said.contains("Ctrl-C again"), "{said}");
+    let until_when = printed.split("--until ").nth(1).unwrap_or_else(|| panic!("{printed}")).trim().to_owned();
+    let before = letters_of(&stack).await;
+    assert!(before > 0 && before < total as u64, "{before} are left");
+    let rest = run(&stack, &["dead-letters", "replay", "--until", &until_when, "--json"]).await.json();
+    assert_eq!(count_of(&rest), before);
+    stack.qstash.idle().await;
+    assert!(bodies.iter().all(|body| accepted(&stack, body) == 1), "each arrived once");
+}
+
+/// Peak memory of a process, in kilobytes, as long as it runs.
+#[cfg(target_os = "linux")]
+async fn peak_memory(pid: u32) -> u64 {
+    let mut peak = 0;
+    while let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) {
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let Some(kilobytes) = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()) else { break };
+        peak = kilobytes;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    peak
+}
+
+/// Buries so many events, replays them, and says how much memory that took at its peak.
+#[cfg(target_os = "linux")]
+async fn memory_of_replay(stack: &Stack, letters: usize) -> u64 {
+    use futures::{StreamExt, stream};
+    let bury_one = async |number: usize| {
+        bury(stack, &event(&format!("{letters} {number}")), &format!("order {number} unknown")).await;
+    };
+    stream::iter(0..letters).for_each_concurrent(8, bury_one).await;
+    let mut command = surehook(stack, &["dead-letters", "replay", "--all", "--max-failures", "5%", "--json"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let peak = peak_memory(child.id().unwrap());
+    let (output, peak) = tokio::join!(async { child.wait_with_output().await.unwrap() }, peak);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((count_of(&report), report["done"].as_u64()), (letters as u64, Some(letters as u64)), "{report}");
+    peak
+}
+
+/// `TEST_EVENTS=10000` is the full size; `.ci/long` runs it.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_many_letters_takes_no_more_memory_than_one_of_a_few() {
+    let many = outside::variable("TEST_EVENTS").and_then(|text| text.parse().ok()).unwrap_or(600);
+    let stack = stack().await;
+    let few = memory_of_replay(&stack, many / 10).await;
+    let all = memory_of_replay(&stack, many).await;
+    println!("peak memory: {few} KB for {} letters, {all} KB for {many}", many / 10);
+    assert!(all < few + few / 4, "{all} KB for {many} letters, {few} KB for a tenth of them");
+}
