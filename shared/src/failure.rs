@@ -15,7 +15,7 @@ use crate::{
     retry::{self, BuryReason, Decision, FailureClass, RetryPolicy, Round},
     routes::Routes,
     store::{LedgerError, Store, StoreError},
-    web::EndpointUrl,
+    web::{EndpointUrl, answer::WHOLE_WISH},
 };
 
 /// What the failure path needs.
@@ -199,7 +199,9 @@ impl FailurePath {
         }
         let ours = event.endpoint.source().is_some();
         let class = if event.conflict { FailureClass::Permanent } else { retry::classify(case.entry.status(), ours) };
-        let wished = lenient::header(&case.entry.response_header, "retry-after");
+        let header = |name| lenient::header(&case.entry.response_header, name);
+        let whole = header(WHOLE_WISH).filter(|_| ours);
+        let wished = whole.or_else(|| header("retry-after"));
         let wished = wished.and_then(|text| duration::parse_retry_after(text, now));
         self.policy.decide(case.round, class, wished, now, draw)
     }

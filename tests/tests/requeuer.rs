@@ -114,6 +114,23 @@ async fn a_requeued_event_keeps_its_name_although_its_headers_are_redacted() {
 }
 
 #[tokio::test]
+async fn a_destination_that_asks_for_hours_is_not_called_before() {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    stack.receiver.react(|_| Reaction { retry_after: Some(18_000), ..Reaction::status(503) });
+    let body = event("patience");
+    let once = [("upstash-retries", "0")];
+    publish_with(&stack, "t", &once, &body).await;
+    stack.qstash.idle().await;
+    stack.receiver.react(|_| Reaction::status(200));
+    let before = outside::now();
+    assert_eq!(call_requeuer(&stack, &callback(&stack).await).await.word(), "requeued");
+    let hours = (record(&stack, &body).await.unwrap().next_at.unwrap() - before) as f64 / 3_600_000.0;
+    assert!((4.9..5.1).contains(&hours), "{hours} h");
+}
+
+#[tokio::test]
 async fn a_requeued_event_tells_its_next_round() {
     let (stack, body) = given_up("noted").await;
     let before = outside::now();

@@ -8,7 +8,10 @@ use std::{
 };
 
 use clap::Args;
-use surehook_dlq_processor::{Command, Cursor, Filter, Reply, reply::Page};
+use surehook_dlq_processor::{
+    Command, Cursor, Filter, Reply,
+    reply::{Page, Shown},
+};
 
 use super::{
     Asker, OperatorArguments,
@@ -17,7 +20,10 @@ use super::{
     show::{complete, shown},
     unexpected,
 };
-use crate::{Failure, text::harmless_json};
+use crate::{
+    Failure,
+    text::{harmless, harmless_json, with_causes},
+};
 
 /// Heads that are asked for at a time.
 const PAGE: usize = 100;
@@ -46,15 +52,22 @@ pub(crate) async fn run(arguments: ExportArguments) -> Result<ExitCode, Failure>
         }
         None => Box::new(std::io::stdout().lock()),
     };
-    let (filter, mut after, mut written) = (arguments.filter.filter(), None, 0_u64);
+    let (filter, mut after) = (arguments.filter.filter(), None);
+    let (mut written, mut passed_over) = (0_u64, 0_u64);
     loop {
         let page = page(&asker, &filter, after).await?;
         for head in page.letters {
-            // One letter is in memory at a time, whatever their number.
-            let mut letter = shown(&asker, &head.id, arguments.reveal).await?;
-            complete(&asker, &mut letter).await?;
-            writeln!(output, "{}", harmless_json(&serde_json::to_string(&letter)?))?;
-            written += 1;
+            // One letter is in memory at a time, whatever their number. It may be gone by now.
+            match whole(&asker, &head.id, arguments.reveal).await {
+                Ok(letter) => {
+                    writeln!(output, "{}", harmless_json(&serde_json::to_string(&letter)?))?;
+                    written += 1;
+                }
+                Err(error) => {
+                    eprintln!("passed over: {}: {}", head.id, harmless(&with_causes(error.as_ref())));
+                    passed_over += 1;
+                }
+            }
         }
         after = page.next;
         if after.is_none() {
@@ -63,7 +76,13 @@ pub(crate) async fn run(arguments: ExportArguments) -> Result<ExitCode, Failure>
     }
     output.flush()?;
     eprintln!("{written} dead {} written", plural(written, "letter"));
-    Ok(ExitCode::SUCCESS)
+    Ok(if passed_over == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn whole(asker: &Asker, id: &str, reveal: bool) -> Result<Shown, Failure> {
+    let mut letter = shown(asker, id, reveal).await?;
+    complete(asker, &mut letter).await?;
+    Ok(letter)
 }
 
 async fn page(asker: &Asker, filter: &Filter, after: Option<Cursor>) -> Result<Page, Failure> {

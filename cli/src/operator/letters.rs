@@ -100,6 +100,14 @@ pub(crate) async fn count(asker: &Asker, filter: &Filter) -> Result<Causes, Fail
     }
 }
 
+/// Counts what a selection means, and fixes its end behind the newest of it: what fails again while the selection is worked on is a
+/// new letter, and not meant. The letters' own times serve, because this machine's clock may differ from that of the functions.
+pub(crate) async fn enclose(asker: &Asker, filter: &mut Filter) -> Result<Causes, Failure> {
+    let causes = count(asker, filter).await?;
+    filter.until = causes.causes.values().map(|cause| cause.example.at + 1).max().or(filter.until);
+    Ok(causes)
+}
+
 fn print_causes(causes: &Causes) {
     print_unreadable(&causes.unreadable);
     if causes.letters == 0 {

@@ -11,7 +11,7 @@ use surehook_dlq_processor::{Command, Reply, Selection};
 
 use super::{
     Asker, OperatorArguments,
-    letters::{count, plural, table_of},
+    letters::{enclose, plural, table_of},
     print_json,
     selection::SelectionArguments,
     unexpected,
@@ -35,9 +35,9 @@ pub(crate) struct PurgeArguments {
 
 pub(crate) async fn run(arguments: PurgeArguments) -> Result<ExitCode, Failure> {
     let dry_run = arguments.selection.dry_run;
-    let selection = arguments.selection.selection()?;
+    let mut selection = arguments.selection.selection()?;
     let asker = Asker::new(&arguments.operator).await?;
-    let number = announce(&asker, &selection).await?;
+    let number = announce(&asker, &mut selection).await?;
     if number == 0 || dry_run {
         return Ok(ExitCode::SUCCESS);
     }
@@ -48,12 +48,12 @@ pub(crate) async fn run(arguments: PurgeArguments) -> Result<ExitCode, Failure> 
 }
 
 /// Says what will be removed, and how many.
-async fn announce(asker: &Asker, selection: &Selection) -> Result<u64, Failure> {
+async fn announce(asker: &Asker, selection: &mut Selection) -> Result<u64, Failure> {
     if !selection.ids.is_empty() {
         eprintln!("{}", selection.ids.iter().map(|id| harmless(id)).collect::<Vec<_>>().join("\n"));
         return Ok(selection.ids.len() as u64);
     }
-    let causes = count(asker, &selection.filter).await?;
+    let causes = enclose(asker, &mut selection.filter).await?;
     match causes.letters {
         0 => eprintln!("There are no dead letters of that kind."),
         letters => eprintln!("{}\n\n{letters} dead {}", table_of(&causes), plural(letters, "letter")),

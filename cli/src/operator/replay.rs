@@ -17,7 +17,7 @@ use surehook_dlq_processor::{Command, Cursor, Rate, Reply, Selection, reply::Don
 use super::{
     Asker, OperatorArguments,
     guard::{Guard, Stop, Tally},
-    letters::{count, plural},
+    letters::{enclose, plural},
     print_json,
     selection::SelectionArguments,
     unexpected,
@@ -90,6 +90,8 @@ struct Run {
     dry_run: bool,
     rate: Option<Rate>,
     after: Option<Cursor>,
+    /// Whether letters are chosen by id.
+    by_id: bool,
     /// Ids that were given and are not sent yet.
     ids: std::vec::IntoIter<String>,
     is_over: bool,
@@ -123,13 +125,14 @@ impl Run {
         let mut selection = arguments.selection.clone().selection()?;
         let asker = Asker::new(&arguments.operator).await?;
         let total = match selection.ids.len() {
-            0 => count(&asker, &selection.filter).await?.letters,
+            0 => enclose(&asker, &mut selection.filter).await?.letters,
             given => given as u64,
         };
         let is_guarded = arguments.canary.is_some() || arguments.max_failures.is_some();
         let guard = is_guarded && !dry_run;
         Ok(Self {
             asker,
+            by_id: !selection.ids.is_empty(),
             ids: std::mem::take(&mut selection.ids).into_iter(),
             selection,
             dry_run,
@@ -176,13 +179,12 @@ impl Run {
 
     /// Sends the next page.
     async fn send(&mut self, limit: usize) -> Result<(), Failure> {
-        let by_id = self.selection.filter.is_empty() && !self.selection.all;
         let selection = Selection { ids: self.ids.by_ref().take(limit).collect(), ..self.selection.clone() };
         let (dry_run, after, rate) = (self.dry_run, self.after.take(), self.rate);
         let command = Command::Replay { selection, dry_run, limit, after, rate };
         let Reply::Replayed(done) = self.asker.ask(command).await? else { return Err(unexpected()) };
         self.note(&done);
-        self.is_over = if by_id { self.ids.as_slice().is_empty() } else { done.next.is_none() };
+        self.is_over = if self.by_id { self.ids.as_slice().is_empty() } else { done.next.is_none() };
         self.after = done.next;
         Ok(())
     }

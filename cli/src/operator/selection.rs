@@ -92,17 +92,14 @@ impl FilterArguments {
 }
 
 impl SelectionArguments {
-    /// The selection, its end fixed now: what fails again later is another letter, and not meant.
+    /// The selection.
     pub(crate) fn selection(self) -> Result<Selection, Failure> {
-        let mut filter = self.filter.filter();
+        let filter = self.filter.filter();
         if !self.ids.is_empty() && !filter.is_empty() {
             return Err("choose letters by ids or by a filter, not both".into());
         }
         if self.ids.is_empty() && filter.is_empty() && !self.all {
             return Err("choose letters by their ids or a filter (`--fingerprint`, `--source`, …), or say --all".into());
-        }
-        if self.ids.is_empty() {
-            filter.until = filter.until.or(Some(outside::now()));
         }
         Ok(Selection { all: self.all, ids: self.ids, filter })
     }

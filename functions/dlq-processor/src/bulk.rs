@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     Cursor, Processor, ProcessorError,
-    command::{Rate, Selection},
+    command::{Filter, Rate, Selection},
     letters::LONGEST,
     reply::{Done, Fate},
 };
@@ -39,56 +39,80 @@ pub(crate) struct Bulk {
     pub(crate) after: Option<Cursor>,
 }
 
+/// The letters that one answer is about.
+#[derive(Debug, Default)]
+struct Chosen {
+    letters: Vec<Place>,
+    unreadable: Vec<String>,
+    next: Option<Cursor>,
+}
+
 impl Processor {
     /// Does something to each chosen letter, the oldest first. One that is refused does not stop the others.
     pub(crate) async fn each(&self, bulk: Bulk, act: Act, moment: Moment) -> Result<Done, ProcessorError> {
         let chosen = self.chosen(&bulk, moment).await?;
         if bulk.dry_run {
-            return Ok(Done { dry_run: true, ..chosen });
+            let ids = chosen.letters.into_iter().map(|letter| letter.id).collect();
+            return Ok(Done {
+                ids,
+                unreadable: chosen.unreadable,
+                next: chosen.next,
+                dry_run: true,
+                ..Done::default()
+            });
         }
-        let work = stream::iter(chosen.ids).map(|id| self.act(id, act, moment)).buffered(AT_ONCE);
-        let results: Vec<(String, Result<(), ProcessorError>)> = work.collect().await;
-        let mut done =
-            Done { ids: Vec::new(), ..Done { next: chosen.next, unreadable: chosen.unreadable, ..Done::default() } };
-        for (id, result) in results {
+        let deadline = moment.give_up_at(LONGEST);
+        let act = |letter: Place| async move {
+            let in_time = Instant::now() < deadline;
+            let result = if in_time { Some(self.act(&letter.id, act, moment).await) } else { None };
+            (letter, result)
+        };
+        let results: Vec<_> = stream::iter(chosen.letters).map(act).buffered(AT_ONCE).collect().await;
+        let mut done = Done { unreadable: chosen.unreadable, next: chosen.next, ..Done::default() };
+        let (by_id, mut last) = (!bulk.selection.ids.is_empty(), bulk.after);
+        for (letter, result) in results {
             match result {
-                Ok(()) => done.ids.push(id),
-                Err(error) => done.refused.push((id, error.to_string())),
+                Some(Ok(())) => done.ids.push(letter.id.clone()),
+                Some(Err(error)) => done.refused.push((letter.id.clone(), error.to_string())),
+                None if by_id => done.refused.push((letter.id.clone(), ProcessorError::NoTime.to_string())),
+                // Time was over: whoever asks again goes on behind the last that had its turn.
+                None => return last.map(|last| Done { next: Some(last), ..done }).ok_or(ProcessorError::NoTime),
             }
+            last = Some(Cursor(letter));
         }
         Ok(done)
     }
 
-    async fn act(&self, id: String, act: Act, moment: Moment) -> (String, Result<(), ProcessorError>) {
-        let result = match act {
-            _ if Instant::now() >= moment.give_up_at(LONGEST) => Err(ProcessorError::NoTime),
-            Act::Replay(rate) => Box::pin(self.replay_one(&id, rate, moment)).await,
-            Act::Purge => self.purge_one(&id, moment).await,
-        };
-        (id, result)
+    async fn act(&self, id: &str, act: Act, moment: Moment) -> Result<(), ProcessorError> {
+        match act {
+            Act::Replay(rate) => Box::pin(self.replay_one(id, rate, moment)).await,
+            Act::Purge => self.purge_one(id, moment).await,
+        }
     }
 
     /// The letters that a selection means, as many as one answer names.
-    async fn chosen(&self, bulk: &Bulk, moment: Moment) -> Result<Done, ProcessorError> {
+    async fn chosen(&self, bulk: &Bulk, moment: Moment) -> Result<Chosen, ProcessorError> {
         let selection = &bulk.selection;
         if !selection.ids.is_empty() {
-            return Ok(Done { ids: selection.ids.clone(), ..Done::default() });
+            let letters = selection.ids.iter().map(|id| Place { at: 0, id: id.trim().to_owned() }).collect();
+            return Ok(Chosen { letters, ..Chosen::default() });
         }
         if selection.filter.is_empty() && !selection.all {
             return Err(ProcessorError::NothingChosen);
         }
-        let mut filter = selection.filter.clone();
         // What fails again while this runs is a new letter, and not meant.
-        filter.until = Some(filter.until.unwrap_or(moment.now).min(moment.now));
-        let limit = bulk.limit.clamp(1, MOST_NAMED);
+        let until = selection.filter.until.unwrap_or(moment.now);
+        let filter = Filter { until: Some(until), ..selection.filter.clone() };
+        let (limit, deadline) = (bulk.limit.clamp(1, MOST_NAMED), moment.give_up_at(LONGEST / 2));
         let mut shelves = self.path.store.shelves(filter.walk(Order::OldestFirst, bulk.after.clone())).await?;
-        let mut chosen = Done::default();
+        let mut chosen = Chosen::default();
         while let Some(letter) = shelves.next().await? {
+            let place = Place::behind(&letter);
             if filter.takes(&letter) {
-                chosen.ids.push(letter.id());
+                chosen.letters.push(place.clone());
             }
-            if chosen.ids.len() == limit || Instant::now() >= moment.give_up_at(LONGEST / 2) {
-                chosen.next = shelves.next().await?.map(|_more| Cursor(Place::behind(&letter)));
+            if chosen.letters.len() == limit || Instant::now() >= deadline {
+                chosen.next = shelves.next().await?.map(|_more| Cursor(place));
                 break;
             }
         }

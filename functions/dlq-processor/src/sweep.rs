@@ -23,6 +23,8 @@ const PAGE: usize = 10;
 const MOST_BYTES: usize = 32 * 1_024 * 1_024;
 /// Replays that one sweep finishes.
 const MOST_REPLAYS: usize = 1_000;
+/// Entries of others that a report names: they are always there, and must not hide what is new.
+const MOST_FOREIGN: u64 = 3;
 /// What a report names of all that was left alone.
 const MOST_NAMED: usize = 50;
 /// The longest a sweep runs; Lambda's limit, where it is shorter, wins.
@@ -112,7 +114,12 @@ impl Processor {
         let result = match self.ownership(entry) {
             Ownership::Foreign => {
                 report.not_ours += 1;
-                report.leave(format!("entry {} belongs to somebody else of the account: {}", entry.dlq_id, entry.url));
+                if report.not_ours <= MOST_FOREIGN {
+                    report.leave(format!(
+                        "entry {} belongs to somebody else of the account: {}",
+                        entry.dlq_id, entry.url
+                    ));
+                }
                 return;
             }
             Ownership::Ours(callback) => self.settle(entry, &callback, routes, moment, draw).await,

@@ -216,29 +216,16 @@ pub fn bury(record: Option<&Record>, burial: &Burial) -> Result<Record, Refused>
 
 /// The record of an event that no worker of ours ever claimed in this life.
 fn buried_unseen(burial: &Burial, fence: u64) -> Record {
-    Record {
-        version: VERSION,
-        status: Status::Dead,
+    let unclaimed = Claim {
         owner: String::new(),
-        fence,
-        lease_until: 0,
-        attempts: 0,
-        first_seen: burial.now,
-        updated_at: burial.now,
         content: burial.content.clone(),
         source: burial.source.clone(),
         event_type: burial.event_type.clone(),
         message_id: burial.message_id.clone(),
-        delivered: Vec::new(),
-        refused: Vec::new(),
-        last_error: Some(short(&burial.failure)),
-        history: Vec::new(),
-        open_since: None,
-        replay: None,
-        round: 0,
-        next_at: None,
-        expires_at: None,
-    }
+        now: burial.now,
+        lease_until: 0,
+    };
+    Record { status: Status::Dead, attempts: 0, last_error: Some(short(&burial.failure)), ..unclaimed.fresh(fence) }
 }
 
 /// Opens a dead event for another try. What refused it for good gets another chance; what accepted it is not asked again.

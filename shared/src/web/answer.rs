@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use crate::{identity::EventKey, qstash::duration::backoff, retry::LONGEST_WISH};
 
+/// What a destination asked for where that is longer than what QStash is asked for: the requeuer honours it, up to a day.
+pub const WHOLE_WISH: &str = "surehook-retry-after";
 /// QStash's status for "never deliver this again"; it counts only together with [`NON_RETRYABLE`].
 const STATUS_NON_RETRYABLE: u16 = 489;
 /// The header of the 489 pair.
@@ -141,6 +143,14 @@ impl Outcome {
         wish.map(|wish| wish.min(LONGEST_WISH))
     }
 
+    /// The whole wish of a destination, where QStash is asked for a part of it only.
+    fn whole_wish(&self) -> Option<Duration> {
+        match self {
+            Self::TransientFailure(wished) => wished.filter(|wish| *wish > LONGEST_WISH),
+            _ => None,
+        }
+    }
+
     /// What the caller should know beyond the word: names from its own request, and what to change.
     fn detail(&self) -> Option<String> {
         match self {
@@ -211,6 +221,9 @@ impl Answer {
         }
         if let Some(wait) = self.outcome.retry_after(self.retried) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        if let Some(wish) = self.outcome.whole_wish() {
+            headers.insert(WHOLE_WISH, HeaderValue::from(whole_seconds(wish)));
         }
         headers
     }
@@ -322,6 +335,7 @@ mod tests {
     fn no_answer_asks_for_more_than_the_horizon_reckons_with() {
         let answer = Answer::from(Outcome::TransientFailure(Some(LONGEST_WISH * 24)));
         assert_eq!(answer.headers()["retry-after"], "3600");
+        assert_eq!(answer.headers()[WHOLE_WISH], "86400", "but the requeuer hears all of it");
     }
 
     #[test]
