@@ -153,7 +153,7 @@ async fn send(client: &reqwest::Client, stack: &Stack, captures: &[Capture]) -> 
 async fn repair_and_replay(stack: &Stack, scene: &Scene, watcher: &Watcher) -> Result<(), Failure> {
     let listed = invoke(stack, &json!({ "command": "list" })).await?;
     let letters = listed["listed"]["letters"].as_array().cloned().unwrap_or_default();
-    println!("\nDead letters, as `surehook dead-letters list` shows them:");
+    println!("\nDead letters (of your own: `surehook dead-letters`):");
     for letter in &letters {
         let text = |name: &str| letter[name].as_str().unwrap_or_default().to_owned();
         println!(

@@ -95,15 +95,15 @@ impl Processor {
         let named = EventKey::parse(subject).or_else(|| DeadLetter::parse_id(subject).map(|(key, _)| key));
         let (key, message) = match named {
             Some(key) => (key, None),
-            None => (self.event_of_message(subject, &routes, deep).await?, Some(subject)),
+            None => (self.event_of_message(subject, &routes, deep).await?, Some(subject.to_owned())),
         };
         let record = self.path.store.record(&key).await?;
         let letters = self.path.store.heads(&key).await?;
-        let message = message.map(str::to_owned).or_else(|| record.as_ref().map(|record| record.message_id.clone()));
-        let message = message.filter(|id| !id.is_empty());
-        if record.is_none() && letters.is_empty() && named_only(subject) {
+        if record.is_none() && letters.is_empty() && message.is_none() {
             return Err(ProcessorError::Unknown(subject.to_owned()));
         }
+        let message = message.or_else(|| record.as_ref().map(|record| record.message_id.clone()));
+        let message = message.filter(|id| !id.is_empty());
         let (qstash, logs) = match &message {
             Some(id) => (self.at_qstash(id).await, self.logs(id).await),
             None => (AtQStash::Gone, Vec::new()),
@@ -273,11 +273,6 @@ impl Next {
     fn at(at: Option<Millis>, text: &str) -> Self {
         Self { at, text: text.to_owned() }
     }
-}
-
-/// Whether a text can only be found in the table, and not at QStash.
-fn named_only(subject: &str) -> bool {
-    EventKey::parse(subject).is_some() || DeadLetter::parse_id(subject).is_some()
 }
 
 /// What comes for an event that the ledger does not know.

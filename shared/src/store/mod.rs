@@ -24,6 +24,7 @@ pub mod place;
 pub mod replays;
 pub mod routes;
 pub mod schema;
+mod search;
 pub mod shelves;
 pub mod stranded;
 mod writes;
