@@ -32,10 +32,23 @@ fn parse(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The second run takes this process's place, so that a signal reaches it and nobody is left behind.
+#[cfg(unix)]
 fn run_again(variables: &[(String, String)]) -> std::io::Result<u8> {
-    let arguments = without_flag(std::env::args().skip(1));
-    let status = Command::new(std::env::current_exe()?).args(arguments).envs(variables.iter().cloned()).status()?;
+    use std::os::unix::process::CommandExt;
+    Err(second_run(variables)?.exec())
+}
+
+#[cfg(not(unix))]
+fn run_again(variables: &[(String, String)]) -> std::io::Result<u8> {
+    let status = second_run(variables)?.status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+fn second_run(variables: &[(String, String)]) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(without_flag(std::env::args().skip(1))).envs(variables.iter().cloned());
+    Ok(command)
 }
 
 fn without_flag(arguments: impl Iterator<Item = String>) -> Vec<String> {

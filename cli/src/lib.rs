@@ -78,6 +78,10 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> ExitCode {
+    if !matches!(command, Command::Function { .. } | Command::Demo(_) | Command::Dev(_)) {
+        // `surehook … | head` ends when its reader has seen enough, as other commands do.
+        sigpipe::reset();
+    }
     let result = match command {
         Command::Function { name } => return function(name).await,
         Command::Demo(arguments) => demo::run(arguments).await,
@@ -92,10 +96,18 @@ async fn run(command: Command) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("surehook: {}", text::with_causes(failure.as_ref()));
+            tell_failure(&text::with_causes(failure.as_ref()));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Programs that asked for JSON get their answer as JSON, whatever it is.
+fn tell_failure(text: &str) {
+    if std::env::args().any(|argument| argument == "--json") {
+        println!("{}", text::harmless_json(&serde_json::json!({ "error": text }).to_string()));
+    }
+    eprintln!("surehook: {}", text::harmless_lines(text));
 }
 
 async fn function(name: FunctionName) -> ExitCode {

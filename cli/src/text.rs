@@ -52,19 +52,17 @@ pub(crate) fn harmless_lines(text: &str) -> String {
         .join("\n")
 }
 
-/// At most so many characters; what is cut shows.
+/// At most so many columns of a terminal; what is cut shows.
 pub(crate) fn short(text: &str, most: usize) -> String {
-    let text = harmless(text);
-    if text.chars().count() <= most {
-        return text;
-    }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+    console::truncate_str(&harmless(text), most, "…").into_owned()
 }
 
 /// A span in its two largest units: `1h 12m`.
 pub(crate) fn span(span: Duration) -> String {
     let seconds = Duration::from_secs(span.as_secs());
     let text = humantime::format_duration(seconds).to_string();
+    let text = text.replace("days", "d").replace("day", "d").replace("months", "mo").replace("month", "mo");
+    let text = text.replace("years", "y").replace("year", "y");
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
@@ -82,6 +80,12 @@ fn time_of(at: Millis) -> std::time::SystemTime {
     // The last moment that can be written with four digits for the year.
     const LAST: u64 = 253_402_300_799_999;
     std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(at).unwrap_or_default().min(LAST))
+}
+
+/// How long ago, in one unit: `3h`.
+pub(crate) fn age(at: Millis, now: Millis) -> String {
+    let text = span(Duration::from_millis(now.saturating_sub(at).unsigned_abs()));
+    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// A date and how far it is from now: `2026-11-23T10:00:00Z, 3h 12m ago`.

@@ -69,7 +69,7 @@ pub enum FailureError {
     #[error(transparent)]
     QStash(#[from] ClientError),
     /// The record moved too often.
-    #[error("the record is changing: {0:?}")]
+    #[error("{0}")]
     Contended(Refused),
 }
 
@@ -168,6 +168,12 @@ impl FailurePath {
         let event = self.name(message, message.first_message_id(), routes);
         let told = answered_event(message).filter(|_| event.redacted && event.endpoint.source().is_some());
         told.unwrap_or(event.identified.key)
+    }
+
+    /// The name under which a redacted message is buried, which is not its event's.
+    pub fn redacted_key(&self, message: &DlqEntry, routes: &Routes) -> Option<EventKey> {
+        let event = self.name(message, message.first_message_id(), routes);
+        event.redacted.then_some(event.identified.key)
     }
 
     fn name_event(&self, case: &Case<'_>) -> Event {

@@ -115,8 +115,14 @@ async fn a_letter_shows_request_answer_and_history() {
     stack.qstash.idle().await;
     let id = letters(&stack).await[0]["id"].as_str().unwrap().to_owned();
     let ran = run(&stack, &["dead-letters", "show", &id]).await;
-    for part in ["permanent: shop: 422 no", "Answer: 489", "x-tenant: 17", "authorization: (hidden)", &body, "fence 1"]
-    {
+    for part in [
+        "permanent: shop: 422 no",
+        "Answer of the consumer: 489",
+        "x-tenant: 17",
+        "authorization: (hidden)",
+        &body,
+        "fence 1",
+    ] {
         assert!(ran.out.contains(part), "{part} in {}", ran.out);
     }
     assert!(!ran.out.contains('\u{1b}') && !ran.out.contains("secret"), "{}", ran.out);
@@ -271,7 +277,7 @@ async fn a_letter_that_can_not_be_read_hides_no_other() {
     use surehook::store::dynamodb::types::AttributeValue;
     let stack = stack().await;
     let damaged = bury(&stack, &event("damaged"), "x").await;
-    bury(&stack, &event("sound"), "x").await;
+    let sound = bury(&stack, &event("sound"), "x").await;
     let request = stack.dynamo.client().update_item().table_name(surehook_local::stack::TABLE);
     let request = request.update_expression("REMOVE #url").expression_attribute_names("#url", "url");
     let request = request.key("pk", AttributeValue::S(format!("e#{}", damaged.key)));
@@ -279,7 +285,7 @@ async fn a_letter_that_can_not_be_read_hides_no_other() {
     request.send().await.unwrap();
     let ran = run(&stack, &["dead-letters", "list"]).await;
     assert!(ran.err.contains("passed over") && ran.err.contains("url"), "{ran:?}");
-    assert!(ran.out.contains("ID") && ran.code == Some(0), "{ran:?}");
+    assert!(ran.out.contains(&sound.id()) && ran.code == Some(0), "{ran:?}");
     let replayed = run(&stack, &["dead-letters", "replay", "--all"]).await;
     assert!(replayed.out.contains("1 dead letter sent") && replayed.err.contains("passed over"), "{replayed:?}");
 }
@@ -300,8 +306,8 @@ async fn help_answers_the_obvious_questions() {
         (&["why", "--help"], &["message id", "dead letter", "webhook-id"]),
         (&["stranded", "--help"], &["--dismiss", "--deep"]),
     ] {
-        let ran = run(&stack, arguments).await;
-        assert!(parts.iter().all(|part| ran.out.contains(part)), "{arguments:?}: {}", ran.out);
+        let help = run(&stack, arguments).await.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(parts.iter().all(|part| help.contains(part)), "{arguments:?}: {help}");
     }
     let bad = run(&stack, &["dead-letters", "replay", "--all", "--rate", "fast"]).await;
     assert!(bad.err.contains("50/s"), "{bad:?}");

@@ -64,7 +64,13 @@ async fn canaries_that_fail_keep_the_others_from_being_sent() {
     let guarded = ["dead-letters", "replay", "--all", "--canary", "3"];
     let ran = run(&stack, &guarded).await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    for part in ["3 dead letters sent", "0 done, 3 failed again", "Stopped: 3 of 3 failed again", "--until 20"] {
+    for part in [
+        "3 dead letters sent",
+        "0 done, 3 failed again",
+        "Stopped: 3 of 3 failed again",
+        "--until 20",
+        "surehook dead-letters replay --all",
+    ] {
         assert!(ran.out.contains(part), "{part} in {}", ran.out);
     }
     stack.qstash.idle().await;
@@ -109,6 +115,77 @@ async fn outcomes_that_the_ledger_does_not_follow_are_said_so() {
     assert!(ran.code == Some(1) && ran.out.contains("the ledger does not follow"), "{ran:?}");
 }
 
+#[tokio::test]
+async fn a_letter_that_no_route_takes_is_not_replayed_into_nothing() {
+    let stack = stack().await;
+    let letter = bury(&stack, &event("unrouted"), "shop: 422 x").await;
+    crate::support::apply(&stack, "[[route]]\nname = \"other\"\nsource = \"payload\"\nurl = \"https://a.example/\"")
+        .await;
+    let ran = run(&stack, &["dead-letters", "replay", "--all", "--canary", "1"]).await;
+    assert!(ran.code == Some(1) && ran.err.contains("no route takes it (entry.create of source strapi)"), "{ran:?}");
+    let why = run(&stack, &["why", &letter.id()]).await;
+    assert!(why.out.contains("no route takes it"), "{}", why.out);
+    assert_eq!(letters_of(&stack).await, 1);
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_noticed_before_a_letter_is_marked() {
+    let stack = stack().await;
+    bury(&stack, &event("token"), "x").await;
+    let mut command = surehook(&stack, &["dead-letters", "replay", "--all"]);
+    let output = command.env("QSTASH_TOKEN", "wrong").output().await.unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("401"));
+    let listed = run(&stack, &["dead-letters", "list", "--json"]).await.json();
+    assert_eq!(listed["letters"][0]["replaying"], false);
+}
+
+#[tokio::test]
+async fn a_replay_that_qstash_does_not_confirm_is_not_called_undone() {
+    let stack = stack().await;
+    let letter = bury(&stack, &event("unconfirmed"), "x").await;
+    stack.store().begin_replay(&letter, outside::now()).await.unwrap();
+    stack.qstash.set_faults(surehook_local::qstash::Faults { away: true, ..Default::default() });
+    let moment = crate::support::consumer::moment();
+    let fuse = crate::support::fuse::Fuse::new(&stack);
+    let command = serde_json::json!({"command": "replay", "selection": {"ids": [letter.id()]}});
+    let error = crate::support::processor(&stack, &fuse)
+        .call(serde_json::from_value(command).unwrap(), moment, 0.5)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("503"), "{error}");
+    stack.qstash.set_faults(surehook_local::qstash::Faults::default());
+    run(&stack, &["sweep"]).await;
+    stack.qstash.idle().await;
+    assert_eq!(accepted(&stack, &event("unconfirmed")), 1);
+}
+
+#[tokio::test]
+async fn a_dry_run_knows_which_ids_there_are() {
+    let stack = stack().await;
+    let letter = bury(&stack, &event("dry"), "x").await;
+    let ran = run(&stack, &["dead-letters", "replay", &letter.id(), "nope", "--dry-run", "--json"]).await;
+    assert_eq!((ran.code, ran.json()["wouldSend"].clone()), (Some(1), serde_json::json!([letter.id()])));
+    assert!(ran.err.contains("not replayed: nope"), "{ran:?}");
+    let none = run(&stack, &["dead-letters", "replay", "--fingerprint", "ffff"]).await;
+    assert!(none.code == Some(0) && none.out.contains("No dead letter matches"), "{none:?}");
+}
+
+#[tokio::test]
+async fn letters_are_chosen_by_destination_and_by_a_pattern_of_types() {
+    let stack = stack().await;
+    bury(&stack, &event("shop"), "warehouse: 503 x; shop: 422 y").await;
+    bury(&stack, &event("other"), "other: 422 the shop: said no").await;
+    for (filter, count) in [
+        (["--destination", "shop"], 1),
+        (["--destination", "sho"], 0),
+        (["--event-type", "entry.*"], 2),
+        (["--event-type", "media.*"], 0),
+    ] {
+        let ran = run(&stack, &[&["dead-letters", "replay", "--dry-run", "--json"][..], &filter].concat()).await;
+        assert_eq!(count_of(&ran.json()), count, "{filter:?}");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_replay_that_was_interrupted_goes_on_where_it_stopped() {
@@ -120,7 +197,12 @@ async fn a_replay_that_was_interrupted_goes_on_where_it_stopped() {
         bury(&stack, &body, "x").await;
         bodies.push(body);
     }
-    let mut command = surehook(&stack, &["dead-letters", "replay", "--all"]);
+    // By a file of variables, as on the development stack: the signal must reach the process that does the work.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let lines: String = stack.environment.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    std::fs::write(file.path(), lines).unwrap();
+    let mut command =
+        surehook(&stack, &["--env-file", file.path().to_str().unwrap(), "dead-letters", "replay", "--all"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until("the first is sent", || async { !stack.receiver.received().is_empty() }).await;
     let pid = child.id().unwrap().to_string();

@@ -6,7 +6,10 @@ use surehook_local::{Stack, qstash::Faults, receiver::Reaction};
 
 use crate::{
     failure_path::{callback, refuse},
-    support::{apply_paths, bury, connect, event, key, ledger::claim, letters, publish, qstash, received, run, stack},
+    support::{
+        apply_paths, bury, connect, event, key, ledger::claim, letters, publish, publish_with, qstash, received, run,
+        stack,
+    },
 };
 
 async fn why(stack: &Stack, subject: &str) -> Value {
@@ -136,4 +139,55 @@ async fn a_story_reads_well_and_harms_no_terminal() {
     {
         assert!(ran.out.contains(part), "{part} in {}", ran.out);
     }
+}
+
+#[tokio::test]
+async fn a_redacted_event_leads_to_its_letter_and_back() {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    stack.receiver.react(|_| Reaction::status(422).saying("no such field"));
+    let body = event("redacted");
+    publish_with(&stack, "t", &[("upstash-redact-fields", "body")], &body).await;
+    stack.qstash.idle().await;
+    let letter = letters(&stack).await[0]["id"].as_str().unwrap().to_owned();
+    let story = why(&stack, key(&stack, &body).as_str()).await;
+    assert_eq!(story["letters"][0]["id"].as_str(), Some(letter.as_str()), "{story}");
+    assert!(story["next"]["text"].as_str().unwrap().contains("until somebody replays"), "{story}");
+    assert!(story["replay"].as_str().unwrap().contains("have QStash deliver its entry"), "{story}");
+    let shown = run(&stack, &["dead-letters", "show", &letter, "--json"]).await.json();
+    assert_eq!(shown["event"].as_str(), Some(key(&stack, &body).as_str()));
+    assert_eq!((shown["body"].clone(), shown["bodyIsWhole"].as_bool()), (Value::Null, Some(false)));
+    assert_eq!(shown["history"].as_array().unwrap().len(), 1);
+    let bytes = run(&stack, &["dead-letters", "show", &letter, "--body"]).await;
+    assert!(bytes.code == Some(1) && bytes.err.contains("only QStash has it"), "{bytes:?}");
+    // A replay that fails again is the same letter's name, not another's.
+    run(&stack, &["dead-letters", "replay", &letter]).await;
+    stack.qstash.idle().await;
+    let again = letters(&stack).await[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(again.split('-').next(), letter.split('-').next());
+}
+
+#[tokio::test]
+async fn an_event_that_nobody_wanted_says_so() {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    let body = event("unwanted").replace("entry.create", "media.create");
+    publish(&stack, "t", &body).await;
+    stack.qstash.idle().await;
+    let ran = run(&stack, &["why", key(&stack, &body).as_str()]).await;
+    assert!(ran.out.contains("done (ignored: no route took it, so nobody got it)"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn a_replay_that_is_on_its_way_is_found_at_qstash() {
+    let stack = stack().await;
+    let body = event("under way");
+    let letter = bury(&stack, &body, "x").await;
+    // The consumer takes its time: until the story is told.
+    stack.receiver.react(|_| Reaction::status(200).after(std::time::Duration::from_secs(2)));
+    run(&stack, &["dead-letters", "replay", &letter.id()]).await;
+    let record = stack.store().record(&letter.key).await.unwrap().unwrap();
+    assert!(record.message_id.starts_with("msg_"), "{record:?}");
+    let old = run(&stack, &["dead-letters", "show", &letter.id()]).await;
+    assert!(old.err.contains("there is no dead letter"), "{old:?}");
 }

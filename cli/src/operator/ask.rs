@@ -26,7 +26,11 @@ struct FunctionError {
 impl Asker {
     pub(crate) async fn new(arguments: &OperatorArguments) -> Result<Self, Failure> {
         let Some(name) = arguments.function.clone() else {
-            return Ok(Self::Here(Box::new(connect(&outside::variable).await?)));
+            let here = connect(&outside::variable).await.map_err(|error| {
+                let error = crate::text::with_causes(error.as_ref());
+                format!("{error}\nSet what `surehook` needs (README, \"Deploy\", step 3), read it with --env-file FILE, or name the function: --function NAME")
+            })?;
+            return Ok(Self::Here(Box::new(here)));
         };
         // A function may work for minutes before the first byte of its answer.
         let patient = StalledStreamProtectionConfig::disabled();
@@ -56,6 +60,12 @@ async fn invoke(client: &aws_sdk_lambda::Client, name: &str, command: &Command) 
     if answer.function_error().is_some() {
         let said = serde_json::from_slice(payload).map(|error: FunctionError| error.error_message);
         let said = said.unwrap_or_else(|_| String::from_utf8_lossy(payload).into_owned());
+        let said = match said.contains("deserialize") {
+            true => format!(
+                "it does not take this command: name the DLQ processor, of the same version as this command line ({said})"
+            ),
+            false => said,
+        };
         return Err(format!("function {name}: {said}").into());
     }
     serde_json::from_slice(payload).map_err(|_other| super::unexpected())

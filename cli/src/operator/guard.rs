@@ -42,8 +42,8 @@ impl std::fmt::Display for Stop {
                 write!(formatter, "{waiting} of those that were sent have had no outcome for {patience} (--patience)")
             }
             Self::NotFollowed => formatter.write_str(
-                "the ledger does not follow what becomes of these letters, because their endpoint is not Surehook's consumer or \
-                 their content contradicts another event's: replay them without --canary and --max-failures",
+                "the ledger does not follow what becomes of these letters: their endpoint is not Surehook's consumer, their body is \
+                 redacted, or their content contradicts another event's. Replay them without --canary and --max-failures",
             ),
             Self::Interrupted => formatter.write_str("interrupted"),
         }
@@ -71,6 +71,11 @@ impl Guard {
         self.waiting.extend(ids.iter().cloned());
     }
 
+    /// Letters that were sent and have no outcome yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(crate) fn tally(&self) -> Tally {
         self.tally
     }
@@ -83,12 +88,14 @@ impl Guard {
         left: usize,
         enough: u64,
         interrupted: impl Fn() -> bool,
+        news: impl Fn(&Self),
     ) -> Result<Option<Stop>, Failure> {
         let mut last_news = Instant::now();
         loop {
             if self.look(asker).await? {
                 last_news = Instant::now();
             }
+            news(self);
             if let Some(stop) = self.verdict(enough) {
                 return Ok(Some(stop));
             }

@@ -3,18 +3,22 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use surehook::outside;
 use surehook_dlq_processor::{
     Command, Cursor, Filter, Reply,
     reply::{Causes, Head, Page},
 };
 
 use super::{
-    Asker, OperatorArguments, export, print_json, purge, replay, selection::FilterArguments, show, table::table,
+    Asker, OperatorArguments, export, print_json, purge, replay,
+    selection::FilterArguments,
+    show,
+    table::{table, width},
     unexpected,
 };
 use crate::{
     Failure,
-    text::{date, harmless, short},
+    text::{age, date, harmless, short},
 };
 
 /// Without a command: dead letters grouped by cause.
@@ -82,7 +86,7 @@ async fn causes(filter: Filter, operator: &OperatorArguments) -> Result<ExitCode
     if operator.json {
         print_json(&causes)?;
     } else {
-        print_causes(&causes);
+        print_causes(&causes, &filter);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -108,43 +112,46 @@ pub(crate) async fn enclose(asker: &Asker, filter: &mut Filter) -> Result<Causes
     Ok(causes)
 }
 
-fn print_causes(causes: &Causes) {
+fn print_causes(causes: &Causes, filter: &Filter) {
     print_unreadable(&causes.unreadable);
     if causes.letters == 0 {
-        println!("There are no dead letters of that kind.");
-        return;
+        return print_nothing(filter);
     }
     println!("{}", table_of(causes));
     let (letters, kinds) = (causes.letters, causes.causes.len());
     println!("\n{letters} dead {} of {kinds} {}.", plural(letters, "letter"), plural(kinds as u64, "cause"));
     println!(
-        "See one: `surehook dead-letters show EXAMPLE`; all of a cause: `surehook dead-letters list --fingerprint CAUSE`;"
+        "See the newest: `surehook dead-letters show CAUSE`; all of them: `surehook dead-letters list --fingerprint CAUSE`;"
     );
     println!("when it is mended: `surehook dead-letters replay --fingerprint CAUSE --canary 5`.");
 }
 
-/// The causes, the most frequent first, each with an example.
+fn print_nothing(filter: &Filter) {
+    println!("There are no dead letters{}.", if filter.is_empty() { "" } else { " of that kind" });
+}
+
+/// The causes, the most frequent first.
 pub(crate) fn table_of(causes: &Causes) -> String {
+    const WHAT: usize = 32;
+    let now = outside::now();
     let mut sorted: Vec<_> = causes.causes.iter().collect();
     sorted.sort_by_key(|(_, cause)| std::cmp::Reverse(cause.letters));
-    let rows = sorted.into_iter().flat_map(|(fingerprint, cause)| {
+    let room = width().saturating_sub(14 + 9 + 8 + 8 + WHAT + 2).max(20);
+    let rows = sorted.into_iter().map(|(fingerprint, cause)| {
         let example = &cause.example;
         let kind = [example.source.as_str(), example.event_type.as_deref().unwrap_or_default()].join(" ");
         let kind = if example.source.is_empty() { example.url.as_str() } else { kind.as_str() };
-        [vec![
+        let (first, last) = (age(cause.first, now), age(example.at, now));
+        vec![
             fingerprint.clone(),
             cause.letters.to_string(),
-            date(cause.first),
-            date(example.at),
-            short(kind, 32),
-            short(&said(example), 60),
-        ]]
+            first,
+            last,
+            short(kind, WHAT),
+            short(&said(example), room),
+        ]
     });
-    let mut lines = table(&["CAUSE", "LETTERS", "FIRST", "LAST", "WHAT", "WHY"], rows);
-    for (fingerprint, cause) in &causes.causes {
-        lines.push_str(&format!("\nEXAMPLE of {fingerprint}: {}", harmless(&cause.example.id)));
-    }
-    lines
+    table(&["CAUSE", "LETTERS", "FIRST", "LAST", "WHAT", "WHY"], rows)
 }
 
 /// Why a letter was given up, and what was said last.
@@ -159,39 +166,59 @@ async fn list(
     operator: &OperatorArguments,
 ) -> Result<ExitCode, Failure> {
     let asker = Asker::new(operator).await?;
-    let Reply::Listed(page) = asker.ask(Command::List { filter, limit, after }).await? else {
-        return Err(unexpected());
-    };
+    let command = Command::List { filter: filter.clone(), limit, after };
+    let Reply::Listed(page) = asker.ask(command).await? else { return Err(unexpected()) };
     if operator.json {
         print_json(&page)?;
     } else {
-        print_page(&page);
+        print_page(&page, &filter);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_page(page: &Page) {
+/// One letter has two lines: what it is, and its id, which would leave no room for anything else.
+fn print_page(page: &Page, filter: &Filter) {
     print_unreadable(&page.unreadable);
     if page.letters.is_empty() {
-        println!("There are no dead letters of that kind.");
-        return;
+        return print_nothing(filter);
     }
+    const TYPE: usize = 20;
+    let room = width().saturating_sub(22 + 14 + TYPE + 2 + 10).max(20);
     let rows = page.letters.iter().map(|letter| {
         let kind = letter.event_type.as_deref().unwrap_or("-");
-        let state = if letter.replaying { " (being replayed)" } else { "" };
-        vec![
-            date(letter.at),
-            letter.fingerprint.clone(),
-            short(kind, 20),
-            letter.size.to_string(),
-            format!("{}{state}", short(&said(letter), 60)),
-            letter.id.clone(),
-        ]
+        let state = if letter.replaying { "(being replayed) " } else { "" };
+        let why = format!("{state}{}", said(letter));
+        let (at, size) = (date(letter.at), letter.size.to_string());
+        vec![at, letter.fingerprint.clone(), short(kind, TYPE), size, short(&why, room)]
     });
-    println!("{}", table(&["BURIED", "CAUSE", "TYPE", "BYTES", "WHY", "ID"], rows));
-    if let Some(next) = &page.next {
-        println!("\nMore: --after {next}");
+    let table = table(&["BURIED", "CAUSE", "TYPE", "BYTES", "WHY"], rows);
+    let (titles, lines) = table.split_once('\n').unwrap_or((&table, ""));
+    println!("{titles}");
+    for (line, letter) in lines.lines().zip(&page.letters) {
+        println!("{line}\n    {}", letter.id);
     }
+    if let Some(next) = &page.next {
+        println!("\nMore: {}", again_with("--after", &next.to_string()));
+    }
+}
+
+/// The command that was typed, with this option in the place of what it was.
+pub(crate) fn again_with(option: &str, value: &str) -> String {
+    let mut words = Vec::new();
+    let mut skip = false;
+    for word in std::env::args().skip(1) {
+        let is_old = word == option || word.starts_with(&format!("{option}="));
+        if !std::mem::take(&mut skip) && !is_old {
+            words.push(quoted(&word));
+        }
+        skip = word == option;
+    }
+    format!("surehook {} {option} {value}", words.join(" "))
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", harmless(word).replace('\'', "'\\''")) }
 }
 
 fn print_unreadable(unreadable: &[String]) {

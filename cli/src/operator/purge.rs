@@ -39,6 +39,9 @@ pub(crate) async fn run(arguments: PurgeArguments) -> Result<ExitCode, Failure> 
     let asker = Asker::new(&arguments.operator).await?;
     let number = announce(&asker, &mut selection).await?;
     if number == 0 || dry_run {
+        if arguments.operator.json {
+            print_json(&json!({ "dryRun": dry_run, "wouldPurge": number }))?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     if !arguments.yes {

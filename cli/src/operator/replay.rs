@@ -1,6 +1,8 @@
 //! `surehook dead-letters replay`: sends letters again, a page at a time, so that ten thousand take no more memory than ten.
 
 use std::{
+    cell::Cell,
+    io::IsTerminal,
     process::ExitCode,
     sync::{
         Arc,
@@ -13,12 +15,14 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use surehook_dlq_processor::{Command, Cursor, Rate, Reply, Selection, reply::Done};
+use tokio::time::Instant;
 
 use super::{
     Asker, OperatorArguments,
     guard::{Guard, Stop, Tally},
-    letters::{enclose, plural},
+    letters::{again_with, enclose, plural, table_of},
     print_json,
+    purge::confirm,
     selection::SelectionArguments,
     unexpected,
 };
@@ -34,6 +38,8 @@ const WINDOW: usize = 200;
 /// Outcomes from which on a share is one; or all that there are.
 const ENOUGH: u64 = 10;
 const ALL: u64 = u64::MAX;
+/// How often a line says how far it is, where no bar can be drawn.
+const BETWEEN_LINES: Duration = Duration::from_secs(5);
 /// Exit code of a command that was interrupted, as shells have it.
 const INTERRUPTED: u8 = 130;
 
@@ -42,7 +48,7 @@ const INTERRUPTED: u8 = 130;
 pub(crate) struct ReplayArguments {
     #[command(flatten)]
     selection: SelectionArguments,
-    /// How fast QStash delivers them: 50/s, 300/m, 1000/h
+    /// How fast QStash delivers them: 50/s, 300/m, 1000/h; a bare number is per second
     #[arg(long)]
     rate: Option<Rate>,
     /// Send this many first, watch in the ledger what becomes of them, and go on only if they succeed
@@ -54,6 +60,9 @@ pub(crate) struct ReplayArguments {
     /// How long to wait for an outcome, when outcomes are watched
     #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = humantime::parse_duration)]
     patience: Duration,
+    /// Do not ask, where a whole selection is sent without --canary
+    #[arg(long, short)]
+    yes: bool,
     #[command(flatten)]
     operator: OperatorArguments,
 }
@@ -73,10 +82,15 @@ fn share(text: &str) -> Result<f64, String> {
 struct Report {
     dry_run: bool,
     sent: u64,
+    /// What would be sent, where only that was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    would_send: Vec<String>,
     refused: u64,
     /// Of those whose outcome was watched.
     done: u64,
     failed_again: u64,
+    /// Sent, watched, and without an outcome when the command ended: QStash delivers them.
+    waiting: u64,
     /// Why it stopped before its end.
     stopped: Option<String>,
     /// With this as `--until`, the same command goes on.
@@ -88,6 +102,8 @@ struct Run {
     asker: Asker,
     selection: Selection,
     dry_run: bool,
+    json: bool,
+    would_send: Vec<String>,
     rate: Option<Rate>,
     after: Option<Cursor>,
     /// Whether letters are chosen by id.
@@ -98,6 +114,8 @@ struct Run {
     guard: Option<Guard>,
     bar: ProgressBar,
     interrupted: Arc<AtomicBool>,
+    /// When a line was last written where no bar can be drawn.
+    last_line: Cell<Instant>,
     sent: u64,
     refused: u64,
 }
@@ -124,11 +142,19 @@ impl Run {
         let dry_run = arguments.selection.dry_run;
         let mut selection = arguments.selection.clone().selection()?;
         let asker = Asker::new(&arguments.operator).await?;
+        let is_guarded = arguments.canary.is_some() || arguments.max_failures.is_some();
         let total = match selection.ids.len() {
-            0 => enclose(&asker, &mut selection.filter).await?.letters,
+            0 => {
+                let causes = enclose(&asker, &mut selection.filter).await?;
+                let asks = !(is_guarded || dry_run || arguments.yes || arguments.operator.json);
+                if asks && causes.letters > 0 && std::io::stdin().is_terminal() {
+                    eprintln!("{}\n", table_of(&causes));
+                    confirm(&format!("Send {} dead {} again?", causes.letters, plural(causes.letters, "letter")))?;
+                }
+                causes.letters
+            }
             given => given as u64,
         };
-        let is_guarded = arguments.canary.is_some() || arguments.max_failures.is_some();
         let guard = is_guarded && !dry_run;
         Ok(Self {
             asker,
@@ -136,12 +162,15 @@ impl Run {
             ids: std::mem::take(&mut selection.ids).into_iter(),
             selection,
             dry_run,
+            json: arguments.operator.json,
+            would_send: Vec::new(),
             rate: arguments.rate,
             after: None,
             is_over: total == 0,
             guard: guard.then(|| Guard::new(arguments.max_failures.unwrap_or(0.1), arguments.patience)),
             bar: progress(total),
             interrupted: listen(),
+            last_line: Cell::new(Instant::now()),
             sent: 0,
             refused: 0,
         })
@@ -151,7 +180,6 @@ impl Run {
     async fn go(&mut self, canary: Option<usize>) -> Result<Option<Stop>, Failure> {
         if let Some(canary) = canary.filter(|_| !self.is_over) {
             self.send(canary).await?;
-            self.bar.set_message("waiting for the canaries");
             if let Some(stop) = self.settle(0, ALL).await? {
                 return Ok(Some(stop));
             }
@@ -165,16 +193,18 @@ impl Run {
                 return Ok(Some(stop));
             }
         }
-        self.bar.set_message("waiting for the last outcomes");
         self.settle(0, ALL).await
     }
 
     async fn settle(&mut self, left: usize, enough: u64) -> Result<Option<Stop>, Failure> {
         let Some(guard) = &mut self.guard else { return Ok(None) };
-        let stop = guard.settle(&self.asker, left, enough, || self.interrupted.load(Ordering::Relaxed)).await?;
-        let Tally { done, failed, .. } = guard.tally();
-        self.bar.set_message(format!("{done} done, {failed} failed again"));
-        Ok(stop)
+        let (bar, last_line) = (&self.bar, &self.last_line);
+        let news = |guard: &Guard| {
+            let Tally { done, failed, .. } = guard.tally();
+            let text = format!("{done} done, {failed} failed again, {} without an outcome yet", guard.waiting());
+            tell(bar, last_line, &text);
+        };
+        guard.settle(&self.asker, left, enough, || self.interrupted.load(Ordering::Relaxed), news).await
     }
 
     /// Sends the next page.
@@ -190,9 +220,9 @@ impl Run {
     }
 
     fn note(&mut self, done: &Done) {
-        let (bar, dry_run) = (&self.bar, self.dry_run);
+        let (bar, dry_run, json) = (&self.bar, self.dry_run, self.json);
         bar.suspend(|| {
-            for id in done.ids.iter().filter(|_| dry_run) {
+            for id in done.ids.iter().filter(|_| dry_run && !json) {
                 println!("would be replayed: {}", harmless(id));
             }
             for (id, reason) in &done.refused {
@@ -202,13 +232,12 @@ impl Run {
                 eprintln!("passed over: {}", harmless(error));
             }
         });
-        let before = self.sent;
         self.sent += done.ids.len() as u64;
         self.refused += done.refused.len() as u64;
         bar.inc((done.ids.len() + done.refused.len()) as u64);
-        // Where no bar can be drawn, a line now and then says that something happens.
-        if bar.is_hidden() && self.sent / 1_000 > before / 1_000 {
-            eprintln!("{} of {} sent", self.sent, bar.length().unwrap_or_default());
+        tell(bar, &self.last_line, "");
+        if dry_run && json {
+            self.would_send.extend(done.ids.iter().cloned());
         }
         if let Some(guard) = &mut self.guard {
             guard.watch(&done.ids);
@@ -226,8 +255,10 @@ impl Run {
             dry_run: self.dry_run,
             sent: self.sent,
             refused: self.refused,
+            would_send: self.would_send.clone(),
             done: tally.done,
             failed_again: tally.failed,
+            waiting: self.guard.as_ref().map_or(0, Guard::waiting) as u64,
             stopped,
             until,
         }
@@ -238,9 +269,15 @@ impl Run {
         if report.dry_run {
             return println!("{sent} dead {letters} would be replayed.");
         }
+        if sent + report.refused == 0 && report.stopped.is_none() {
+            return println!("No dead letter matches: nothing was sent.");
+        }
         println!("{sent} dead {letters} sent, {} not.", report.refused);
         if self.guard.is_some() {
-            println!("{} done, {} failed again.", report.done, report.failed_again);
+            println!(
+                "{} done, {} failed again, {} without an outcome yet.",
+                report.done, report.failed_again, report.waiting
+            );
         } else if sent > 0 {
             println!(
                 "QStash delivers them now; what fails again becomes a dead letter again: `surehook dead-letters`."
@@ -249,11 +286,11 @@ impl Run {
         let Some(stopped) = &report.stopped else { return };
         let stopped = harmless(stopped.trim_end_matches('.'));
         if self.is_over {
-            return println!("All were sent, but {stopped}.");
+            return println!("All were sent; then: {stopped}.");
         }
-        println!("Stopped: {stopped}.");
+        println!("Stopped: {stopped}. What was sent is with QStash, which delivers it.");
         match &report.until {
-            Some(until) => println!("To go on with those that are left: the same command, with --until {until}"),
+            Some(until) => println!("To go on with those that are left:\n  {}", again_with("--until", until)),
             None => {
                 println!("To go on: the same command; letters that were sent are gone, and are refused as unknown.")
             }
@@ -261,11 +298,37 @@ impl Run {
     }
 }
 
+/// Says how far it is: beside the bar, or in a line now and then where no bar can be drawn.
+fn tell(bar: &ProgressBar, last_line: &Cell<Instant>, text: &str) {
+    if !bar.is_hidden() {
+        bar.set_message(text.to_owned());
+    } else if last_line.get().elapsed() >= BETWEEN_LINES {
+        last_line.set(Instant::now());
+        eprintln!("{} of {} sent  {text}", bar.position(), bar.length().unwrap_or_default());
+    }
+}
+
 fn progress(total: u64) -> ProgressBar {
     let bar = ProgressBar::new(total);
-    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} sent  {msg}  {elapsed}");
+    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} sent  {msg}  for {elapsed}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(250));
     bar
+}
+
+/// Ctrl-C, or what `timeout` and service managers send.
+#[cfg(unix)]
+async fn stop_signal() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed,
+        _told = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn stop_signal() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
 }
 
 /// Set by the first Ctrl-C; the second ends the process at once, and the sweep finishes what was cut short.
@@ -273,7 +336,7 @@ fn listen() -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
+        while stop_signal().await.is_ok() {
             if flag.swap(true, Ordering::Relaxed) {
                 std::process::exit(i32::from(INTERRUPTED));
             }

@@ -14,16 +14,19 @@ pub(crate) struct FilterArguments {
     /// Of this source
     #[arg(long)]
     source: Option<String>,
-    /// Of this event type
+    /// Of this event type; * stands for anything, as in routes
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
     /// Buried for this reason
     #[arg(long, value_parser = ["permanent", "rounds-used-up", "too-old", "redacted", "refused-by-qstash"])]
     reason: Option<String>,
-    /// Of this cause, as `surehook dead-letters` names it
-    #[arg(long)]
+    /// Of this cause, as `surehook dead-letters` names it, or the beginning of its name
+    #[arg(long, value_name = "CAUSE")]
     fingerprint: Option<String>,
-    /// With this text in their URL
+    /// That this destination refused or was not ready for; its name in the routes
+    #[arg(long, value_name = "NAME")]
+    destination: Option<String>,
+    /// With this text in the URL that QStash sent them to, which is the consumer's for your own sources
     #[arg(long, value_name = "TEXT")]
     endpoint: Option<String>,
     /// Buried since: a span until now (2h, 3d) or a time (2026-11-23T10:00:00Z)
@@ -60,7 +63,12 @@ fn when(text: &str) -> Result<When, String> {
     if let Ok(span) = humantime::parse_duration(text) {
         return Ok(When::Ago(span));
     }
-    let time = humantime::parse_rfc3339_weak(text);
+    if let Some(at) = text.parse().ok().filter(|_| text.len() > 9) {
+        // Milliseconds, as our own JSON has them.
+        return Ok(When::At(at));
+    }
+    let is_day = text.len() == "2026-11-23".len();
+    let time = humantime::parse_rfc3339_weak(&if is_day { format!("{text}T00:00:00Z") } else { text.to_owned() });
     let since_epoch = time.ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     since_epoch
         .map(|since| When::At(millis(since)))
@@ -85,6 +93,7 @@ impl FilterArguments {
             reason: self.reason,
             fingerprint: self.fingerprint,
             endpoint: self.endpoint,
+            destination: self.destination,
             since: self.since.map(|when| when.at(now)),
             until: self.until.map(|when| when.at(now)),
         }
@@ -114,6 +123,8 @@ mod tests {
         assert!(matches!(when("2h"), Ok(When::Ago(span)) if span.as_secs() == 7_200));
         assert!(matches!(when("2026-11-23T10:00:00Z"), Ok(When::At(1_795_428_000_000))));
         assert!(matches!(when("1970-01-01 00:00:01.5"), Ok(When::At(1_500))));
+        assert!(matches!(when("2026-11-23"), Ok(When::At(1_795_392_000_000))));
+        assert!(matches!(when("1795428000000"), Ok(When::At(1_795_428_000_000))));
         assert!(when("yesterday").is_err());
     }
 }

@@ -1,11 +1,14 @@
 //! `surehook dead-letters show`.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Args;
 use surehook::outside;
-use surehook_dlq_processor::{Command, Reply, reply::Shown};
+use surehook_dlq_processor::{Command, Filter, Reply, reply::Shown};
 
 use super::{Asker, OperatorArguments, print_json, unexpected};
 use crate::{
@@ -19,12 +22,12 @@ const MOST_PRINTED: usize = 16 * 1_024;
 /// Which, and how much of it.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArguments {
-    /// Its id, as `dead-letters list` prints it
+    /// Its id, as `dead-letters list` prints it; or an event's key, or a cause, for the newest of it
     id: String,
     /// Show secret headers as well
     #[arg(long)]
     reveal: bool,
-    /// Print the body and nothing else, byte for byte
+    /// Print the body and nothing else, byte for byte (made harmless where it goes to a terminal)
     #[arg(long, conflicts_with = "json")]
     body: bool,
     #[command(flatten)]
@@ -33,11 +36,12 @@ pub(crate) struct ShowArguments {
 
 pub(crate) async fn run(arguments: ShowArguments) -> Result<ExitCode, Failure> {
     let asker = Asker::new(&arguments.operator).await?;
+    let id = newest(&asker, arguments.id).await?;
     if arguments.body {
-        std::io::stdout().write_all(&body_of(&asker, &arguments.id).await?)?;
+        print_bytes(&body_of(&asker, &id).await?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut shown = shown(&asker, &arguments.id, arguments.reveal).await?;
+    let mut shown = shown(&asker, &id, arguments.reveal).await?;
     if arguments.operator.json {
         complete(&asker, &mut shown).await?;
         print_json(&shown)?;
@@ -45,6 +49,33 @@ pub(crate) async fn run(arguments: ShowArguments) -> Result<ExitCode, Failure> {
         print(&shown);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The newest letter of a cause, where a cause is named.
+async fn newest(asker: &Asker, id: String) -> Result<String, Failure> {
+    let is_cause = id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_cause {
+        return Ok(id);
+    }
+    let filter = Filter { fingerprint: Some(id.clone()), ..Filter::default() };
+    let Reply::Listed(page) = asker.ask(Command::List { filter, limit: 1, after: None }).await? else {
+        return Err(unexpected());
+    };
+    let newest = page.letters.into_iter().next().map(|head| head.id);
+    newest.ok_or_else(|| {
+        format!("there is no dead letter of the cause {id}: `surehook dead-letters` shows those that exist").into()
+    })
+}
+
+/// A body byte for byte; on a terminal, which would obey it, as harmless text.
+fn print_bytes(body: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        println!("{}", harmless_lines(&String::from_utf8_lossy(body)));
+    } else {
+        out.write_all(body)?;
+    }
+    Ok(())
 }
 
 /// A letter, with the start of its body where that is large.
@@ -56,7 +87,7 @@ pub(crate) async fn shown(asker: &Asker, id: &str, reveal: bool) -> Result<Shown
 
 /// Fetches the rest of a large body.
 pub(crate) async fn complete(asker: &Asker, shown: &mut Shown) -> Result<(), Failure> {
-    if shown.body_is_whole {
+    if shown.body_is_whole || shown.redacted {
         return Ok(());
     }
     match String::from_utf8(body_of(asker, &shown.head.id).await?) {
@@ -95,10 +126,7 @@ fn print(shown: &Shown) {
     line("type", head.event_type.as_deref().unwrap_or("-"));
     line("sent to", &format!("{} {}", shown.method, head.url));
     line("messages", &format!("first {}, last {}", shown.first_message_id, shown.message_id));
-    line("accepted by", if shown.delivered.is_empty() { "nobody" } else { "" });
-    for destination in &shown.delivered {
-        line("", destination);
-    }
+    line("accepted by", &if shown.delivered.is_empty() { "nobody".to_owned() } else { shown.delivered.join(", ") });
     if head.replaying {
         line("replay", "under way, or cut short: the next sweep finishes it");
     }
@@ -117,13 +145,19 @@ fn print_messages(shown: &Shown) {
     };
     match shown.response.status {
         0 => println!("\nAnswer: none"),
-        status => println!("\nAnswer: {status}, {} bytes", shown.response.size),
+        status => {
+            let whose = if shown.head.source.is_empty() { "Answer" } else { "Answer of the consumer" };
+            println!("\n{whose}: {status}, {} bytes", shown.response.size);
+        }
     }
     headers(&shown.response.headers);
     if !shown.response.body.is_empty() {
         println!("\n{}", harmless_lines(&shown.response.body));
     }
-    println!("\nRequest: {} bytes, SHA-256 {}", shown.head.size, shown.body_sha256);
+    match shown.redacted {
+        true => println!("\nRequest: its body is redacted, only QStash has it; `replay` has QStash deliver it again"),
+        false => println!("\nRequest: {} bytes, SHA-256 {}", shown.head.size, shown.body_sha256),
+    }
     headers(&shown.headers);
     println!();
     print_body(shown);

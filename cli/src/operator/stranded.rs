@@ -46,10 +46,15 @@ pub(crate) async fn run(arguments: StrandedArguments) -> Result<ExitCode, Failur
 }
 
 async fn dismiss(asker: &Asker, arguments: StrandedArguments) -> Result<ExitCode, Failure> {
-    let (events, number) = (arguments.dismiss, 0);
-    let number = number + events.len() as u64;
+    let events = arguments.dismiss;
+    let number = events.len() as u64;
     if !arguments.yes {
-        confirm(&format!("End {number} {} for good?", plural(number, "event")))?;
+        let listed: Vec<String> = events.iter().map(|event| harmless(event)).collect();
+        confirm(&format!(
+            "{}\nEnd {} for good?",
+            listed.join("\n"),
+            plural(number, "this event").replace("this events", "these events")
+        ))?;
     }
     let Reply::Dismissed(done) = asker.ask(Command::Dismiss { events }).await? else { return Err(unexpected()) };
     for (event, reason) in &done.refused {

@@ -20,6 +20,11 @@ pub(crate) fn table(titles: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     lines.join("\n")
 }
 
+/// Columns that a line may have: those of the terminal, or enough for a program that reads along.
+pub(crate) fn width() -> usize {
+    console::Term::stdout().size_checked().map_or(160, |(_rows, columns)| usize::from(columns).max(60))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,7 +38,8 @@ pub(crate) async fn run(arguments: WhyArguments) -> Result<ExitCode, Failure> {
 fn print(story: &Story, now: Millis) {
     println!("Event {}", story.event);
     let line = |name: &str, value: &str| println!("  {name:<13}{}", harmless(value));
-    line("status", story.status.as_deref().unwrap_or("(no record)"));
+    let ignored = if story.ignored { " (ignored: no route took it, so nobody got it)" } else { "" };
+    line("status", &format!("{}{ignored}", story.status.as_deref().unwrap_or("(no record)")));
     line("source", if story.source.is_empty() { "-" } else { &story.source });
     line("type", story.event_type.as_deref().unwrap_or("-"));
     line("attempts", &story.attempts.to_string());

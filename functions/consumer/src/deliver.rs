@@ -132,17 +132,19 @@ impl Handler for Deliverer {
         let settled = |route: &&Route| attempt.delivered.contains(&route.id) || attempt.refused.contains(&route.id);
         let open: Vec<&Route> = matching.into_iter().filter(|route| !settled(route)).collect();
         let verdicts = join_all(open.iter().map(|route| self.deliver(route, event, attempt))).await;
-        sum_up(attempt, open.into_iter().zip(verdicts))
+        let refused_before = attempt.refused.iter().map(|id| said_before(&routes, id, attempt)).collect();
+        sum_up(attempt, refused_before, open.into_iter().zip(verdicts))
     }
 }
 
 /// One result from all destinations': transient if any may still accept, permanent if any refused, else done.
 fn sum_up<'a>(
     attempt: &Attempt,
+    mut refusals: Vec<String>,
     verdicts: impl Iterator<Item = (&'a Route, Verdict)>,
 ) -> Result<Effects, HandlerError> {
     let mut effects = Effects::so_far(&attempt.delivered, &attempt.refused);
-    let (mut refusals, mut waits, mut longest) = (Vec::new(), Vec::new(), None);
+    let (mut waits, mut longest) = (Vec::new(), None);
     for (route, verdict) in verdicts {
         match verdict {
             Verdict::Accepted => effects.delivered.push(route.id.clone()),
@@ -160,13 +162,19 @@ fn sum_up<'a>(
         waits.extend(refusals);
         return Err(HandlerError::Transient { reason: waits.join("; "), retry_after: longest, effects });
     }
-    if refusals.is_empty() && !effects.refused.is_empty() {
-        refusals.push(format!("refused in an earlier attempt by {}", effects.refused.join(", ")));
-    }
     if !refusals.is_empty() {
         return Err(HandlerError::Permanent { reason: refusals.join("; "), effects });
     }
     Ok(effects)
+}
+
+/// What a destination said when it refused in an earlier attempt: its letter must tell the cause, whichever attempt was the last.
+fn said_before(routes: &Routes, id: &str, attempt: &Attempt) -> String {
+    let route = routes.routes.iter().find(|route| route.id == id);
+    let name = route.map_or(id, |route| route.name.as_str());
+    let said =
+        attempt.last_error.split("; ").find(|said| said.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")));
+    said.map_or_else(|| format!("{name}: refused in an earlier attempt"), str::to_owned)
 }
 
 impl Verdict {

@@ -37,6 +37,8 @@ pub struct Attempt {
     pub delivered: Vec<String>,
     /// Destinations that refused it for good.
     pub refused: Vec<String>,
+    /// What was said when it failed last; empty if it never did.
+    pub last_error: String,
     /// The wall clock when the attempt began.
     pub now: Millis,
     /// When the work is cut off.

@@ -194,6 +194,7 @@ impl<H: Handler> Consumer<H> {
             fence: record.fence,
             delivered: record.delivered.clone(),
             refused: record.refused.clone(),
+            last_error: record.last_error.as_ref().map(|failure| failure.text.clone()).unwrap_or_default(),
             now: moment.now,
             deadline: self.limit(moment),
         }

@@ -26,6 +26,8 @@ const MOST_NAMED: usize = 1_000;
 /// What is done with a letter.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Act {
+    /// Only see whether it is there.
+    Look,
     Replay(Option<Rate>),
     Purge,
 }
@@ -51,15 +53,16 @@ impl Processor {
     /// Does something to each chosen letter, the oldest first. One that is refused does not stop the others.
     pub(crate) async fn each(&self, bulk: Bulk, act: Act, moment: Moment) -> Result<Done, ProcessorError> {
         let chosen = self.chosen(&bulk, moment).await?;
-        if bulk.dry_run {
+        let by_id = !bulk.selection.ids.is_empty();
+        if bulk.dry_run && !by_id {
             let ids = chosen.letters.into_iter().map(|letter| letter.id).collect();
-            return Ok(Done {
-                ids,
-                unreadable: chosen.unreadable,
-                next: chosen.next,
-                dry_run: true,
-                ..Done::default()
-            });
+            let (unreadable, next) = (chosen.unreadable, chosen.next);
+            return Ok(Done { ids, unreadable, next, dry_run: true, ..Done::default() });
+        }
+        let act = if bulk.dry_run { Act::Look } else { act };
+        if matches!(act, Act::Replay(_)) && !chosen.letters.is_empty() {
+            // A wrong token is noticed before the first letter is marked.
+            self.path.qstash.keys().await?;
         }
         let deadline = moment.give_up_at(LONGEST);
         let act = |letter: Place| async move {
@@ -68,8 +71,9 @@ impl Processor {
             (letter, result)
         };
         let results: Vec<_> = stream::iter(chosen.letters).map(act).buffered(AT_ONCE).collect().await;
-        let mut done = Done { unreadable: chosen.unreadable, next: chosen.next, ..Done::default() };
-        let (by_id, mut last) = (!bulk.selection.ids.is_empty(), bulk.after);
+        let (unreadable, dry_run) = (chosen.unreadable, bulk.dry_run);
+        let mut done = Done { unreadable, dry_run, next: chosen.next, ..Done::default() };
+        let mut last = bulk.after;
         for (letter, result) in results {
             match result {
                 Some(Ok(())) => done.ids.push(letter.id.clone()),
@@ -85,6 +89,7 @@ impl Processor {
 
     async fn act(&self, id: &str, act: Act, moment: Moment) -> Result<(), ProcessorError> {
         match act {
+            Act::Look => self.find(id).await.map(drop),
             Act::Replay(rate) => Box::pin(self.replay_one(id, rate, moment)).await,
             Act::Purge => self.purge_one(id, moment).await,
         }

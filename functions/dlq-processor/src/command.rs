@@ -11,6 +11,7 @@ use surehook::{
     ledger::DeadLetter,
     store::shelves::{Order, Place, Walk},
 };
+use wildmatch::WildMatch;
 
 /// One command, as in `{"command": "list", "filter": {"source": "strapi"}}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -219,18 +220,21 @@ pub struct Filter {
     /// The source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The event type.
+    /// The event type; `*` stands for anything, as in routes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_type: Option<String>,
     /// Why it was buried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Its cause.
+    /// Its cause: a fingerprint, or how it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
-    /// A part of its URL.
+    /// A part of the URL that QStash sent it to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// The name of a destination that refused it or was not ready, as the routes have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
     /// Buried at or after, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Millis>,
@@ -254,10 +258,12 @@ impl Filter {
     /// Whether a letter is meant.
     pub fn takes(&self, letter: &DeadLetter) -> bool {
         let equal = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
+        let kind = letter.event_type.as_deref().unwrap_or_default();
         equal(&self.source, &letter.source)
-            && equal(&self.event_type, letter.event_type.as_deref().unwrap_or_default())
+            && self.event_type.as_ref().is_none_or(|pattern| WildMatch::new(pattern).matches(kind))
             && equal(&self.reason, &letter.reason)
-            && equal(&self.fingerprint, &letter.fingerprint)
+            && self.fingerprint.as_ref().is_none_or(|start| letter.fingerprint.starts_with(&start.to_ascii_lowercase()))
+            && self.destination.as_ref().is_none_or(|name| failed_at(letter, name))
             && self.endpoint.as_ref().is_none_or(|part| letter.url.contains(part.as_str()))
             && self.since.is_none_or(|since| letter.at >= since)
             && self.until.is_none_or(|until| letter.at < until)
@@ -267,6 +273,11 @@ impl Filter {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Whether a destination is among those that an error names: `shop: 422 …; warehouse: 503 …`.
+fn failed_at(letter: &DeadLetter, name: &str) -> bool {
+    letter.error.split("; ").any(|said| said.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")))
 }
 
 /// A choice of letters. Saying nothing chooses nothing.

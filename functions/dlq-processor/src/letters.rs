@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use surehook::{
+    identity::EventKey,
     ledger::{DeadLetter, Record, letter::shown_headers},
     store::shelves::{Order, Place},
     web::Moment,
@@ -14,6 +15,7 @@ use crate::{
     Cursor, Processor, ProcessorError,
     command::Filter,
     reply::{Answered, CauseCount, Causes, FailedAttempt, Head, Page, Part, Shown},
+    why::name_of,
 };
 
 /// How long a function goes on with many letters before it answers where the rest begins.
@@ -76,12 +78,14 @@ impl Processor {
     /// One letter, whole but for the rest of a large body.
     pub async fn show(&self, id: &str, reveal: bool) -> Result<Shown, ProcessorError> {
         let (letter, mut body) = self.find(id).await?;
-        let record = self.path.store.record(&letter.key).await?;
-        let body_is_whole = body.len() <= MOST_SHOWN;
+        let record = self.path.store.record(letter.about.as_ref().unwrap_or(&letter.key)).await?;
+        let routes = self.path.store.routes(true).await?;
+        let body_is_whole = body.len() <= MOST_SHOWN && !letter.redacted;
         body.truncate(body.len().min(MOST_SHOWN));
-        let (text, base64) = start_of(body, body_is_whole);
+        let (text, base64) = if letter.redacted { (None, None) } else { start_of(body, body_is_whole) };
         Ok(Shown {
-            event: letter.key.to_string(),
+            event: letter.about.as_ref().unwrap_or(&letter.key).to_string(),
+            redacted: letter.redacted,
             first_failed: letter.first_failed,
             method: letter.method.clone(),
             headers: shown_headers(&letter.headers, reveal),
@@ -98,7 +102,7 @@ impl Processor {
                 body: letter.response.body.clone(),
                 size: letter.response.size,
             },
-            delivered: record.as_ref().map(|record| record.delivered.clone()).unwrap_or_default(),
+            delivered: record.iter().flat_map(|record| &record.delivered).map(|id| name_of(&routes, id)).collect(),
             history: record.as_ref().map(failed_attempts).unwrap_or_default(),
             head: head(&letter),
         })
@@ -106,16 +110,27 @@ impl Processor {
 
     /// A part of a letter's body: answers have an end, bodies may be larger.
     pub async fn body(&self, id: &str, offset: usize) -> Result<Part, ProcessorError> {
-        let (_, body) = self.find(id).await?;
+        let (letter, body) = self.find(id).await?;
+        if letter.redacted {
+            return Err(ProcessorError::OnlyAtQStash);
+        }
         let (begin, end) = (offset.min(body.len()), offset.saturating_add(PART).min(body.len()));
         Ok(Part { base64: STANDARD.encode(&body[begin..end]), next: (end < body.len()).then_some(end) })
     }
 
-    /// Reads a letter by its id.
+    /// Reads a letter by its id, or the newest of an event by the event's key.
     pub(crate) async fn find(&self, id: &str) -> Result<(DeadLetter, Vec<u8>), ProcessorError> {
         let missing = || ProcessorError::NoSuchLetter(id.to_owned());
-        let (key, fence) = DeadLetter::parse_id(id).ok_or_else(missing)?;
-        self.path.store.letter(&key, fence).await?.ok_or_else(missing)
+        let store = &self.path.store;
+        let (key, fence) = match EventKey::parse(id) {
+            Some(key) => (key.clone(), store.heads(&key).await?.last().ok_or_else(missing)?.fence),
+            None => DeadLetter::parse_id(id).ok_or_else(missing)?,
+        };
+        if let Some(found) = store.letter(&key, fence).await? {
+            return Ok(found);
+        }
+        let newer = store.heads(&key).await?.last().map(DeadLetter::id);
+        Err(newer.map_or_else(missing, |newer| ProcessorError::Renewed(id.to_owned(), newer)))
     }
 }
 

@@ -62,8 +62,27 @@ pub enum ProcessorError {
     #[error("there is no dead letter {0}; `surehook dead-letters list` shows those that exist")]
     NoSuchLetter(String),
     /// The record moved on since the letter was written.
-    #[error("the event has moved on since: {0:?}")]
+    #[error("it can't be done now: {0}")]
     Moved(Refused),
+    /// The letter was replayed and its event buried anew since.
+    #[error("there is no dead letter {0} any more; its event was given up again as {1}")]
+    Renewed(String, String),
+    /// No route takes the event of this letter, so that a replay would be answered "ignored", and lose it.
+    #[error(
+        "no route takes it ({kind} of source {source_name}): `surehook routes show` says what is routed; add a route, and replay again"
+    )]
+    NoRoute {
+        /// The event's type, or what stands for it.
+        kind: String,
+        /// Its source.
+        source_name: String,
+    },
+    /// The replay was begun, but QStash has not confirmed it.
+    #[error("{0}. Its replay is begun: the next sweep sends it; `surehook dead-letters purge` prevents that")]
+    Unconfirmed(#[source] ClientError),
+    /// Only QStash has the body of this letter.
+    #[error("the body of this letter is redacted: only QStash has it")]
+    OnlyAtQStash,
     /// The body of this letter was in QStash alone, and is not there any more.
     #[error(
         "the body of this letter is redacted, and its entry {0} is gone from QStash: it was retried by hand, or QStash's \

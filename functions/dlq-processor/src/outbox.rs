@@ -32,7 +32,7 @@ impl Processor {
     pub(crate) async fn publish_outbox(&self, moment: Moment, deadline: Instant, report: &mut Sweep) {
         for shard in 0..SHARDS {
             if let Err(error) = self.publish_shard(shard, moment, deadline, report).await {
-                report.fail(format!("part {shard} of the outbox: {error}"));
+                report.fail(format!("a part of the outbox: {error}"));
             }
         }
     }

@@ -7,12 +7,13 @@
 
 use surehook::{
     identity::{Delivered, Endpoint},
-    ledger::DeadLetter,
+    ledger::{DeadLetter, Record},
     qstash::{
         ClientError,
         client::{Destination, EVENT_HEADER},
     },
     retry::RETRIES_PER_ROUND,
+    routes::Routes,
     store::replays::PendingReplay,
     web::{EndpointUrl, Moment},
 };
@@ -34,20 +35,45 @@ impl Processor {
     pub(crate) async fn replay_one(&self, id: &str, rate: Option<Rate>, moment: Moment) -> Result<(), ProcessorError> {
         let (letter, body) = self.find(id).await?;
         let store = &self.path.store;
+        let routes = store.routes(true).await?;
+        let mut record = None;
         if letter.replaying.is_none() {
+            self.check_route(&letter, &routes)?;
             self.check_entry(&letter).await?;
-            store.begin_replay(&letter, moment.at_present()).await?;
+            record = Some(store.begin_replay(&letter, moment.at_present()).await?);
         }
-        let claimed = self.is_claimed_under_its_key(&letter, &body).await?;
+        let claimed = self.is_claimed_under_its_key(&letter, &body, &routes);
         if letter.redacted {
             self.retry(&letter, moment).await?;
         } else {
-            self.publish(&letter, body, rate).await?;
+            let message = self.publish(&letter, body, rate).await?;
+            if let (Some(record), true) = (&record, claimed) {
+                self.note_message(&letter, record, &message, moment).await;
+            }
         }
         if !claimed {
             store.forget_replayed(&letter).await?;
         }
         Ok(store.end_replay(&letter, moment.at_present()).await?)
+    }
+
+    /// An event that no route takes is answered "ignored", which is done: what was kept as a letter would be lost. Where there are
+    /// no routes at all, the consumer has a handler of its own, or answers 503.
+    fn check_route(&self, letter: &DeadLetter, routes: &Routes) -> Result<(), ProcessorError> {
+        let by_routes = letter.path.is_some() && !letter.redacted && !routes.routes.is_empty();
+        if !by_routes || !routes.matching(&letter.source, letter.event_type.as_deref()).is_empty() {
+            return Ok(());
+        }
+        let kind = letter.event_type.clone().unwrap_or_else(|| "an event without a type".to_owned());
+        Err(ProcessorError::NoRoute { kind, source_name: letter.source.clone() })
+    }
+
+    /// Tells the record by which message its event comes, for whoever asks. Nothing depends on it.
+    async fn note_message(&self, letter: &DeadLetter, record: &Record, message: &str, moment: Moment) {
+        let noted = self.path.store.note_round(&letter.key, record, 0, moment.at_present(), message);
+        if let Err(error) = noted.await {
+            tracing::warn!(error = %error, "the message of a replay could not be noted in its record");
+        }
     }
 
     /// Only QStash has the body of a redacted letter, in the entry that it was made from.
@@ -68,38 +94,33 @@ impl Processor {
         }
         match self.path.qstash.dlq_retry(&letter.dlq_id, &self.retry_headers(letter)).await {
             Ok(_) | Err(ClientError::NotFound) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(ProcessorError::Unconfirmed(error)),
         }
     }
 
     /// Publishes a letter. What QStash refuses for good is not tried again by the sweep: the operator hears of it, and may
     /// replay or purge the letter.
-    async fn publish(&self, letter: &DeadLetter, body: Vec<u8>, rate: Option<Rate>) -> Result<(), ProcessorError> {
+    async fn publish(&self, letter: &DeadLetter, body: Vec<u8>, rate: Option<Rate>) -> Result<String, ProcessorError> {
         let headers = self.headers(letter, rate);
         match self.path.qstash.publish(&self.destination(letter), &headers, body.into()).await {
-            Ok(ids) if !ids.is_empty() => Ok(()),
+            Ok(ids) if !ids.is_empty() => Ok(ids.into_iter().next().unwrap_or_default()),
             Ok(_) | Err(ClientError::NotFound) => Err(ProcessorError::NoEndpoints(letter.url.clone())),
             Err(error @ ClientError::Refused { .. }) => {
                 let pending = PendingReplay { letter: letter.id(), replay: letter.replay_id() };
                 self.path.store.forget_pending(&pending).await?;
                 Err(error.into())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(ProcessorError::Unconfirmed(error)),
         }
     }
 
     /// Whether the consumer will complete this letter's own record. It will not for an endpoint that is not ours, for a
     /// conflict, and for an event that was buried before its source was configured.
-    pub(crate) async fn is_claimed_under_its_key(
-        &self,
-        letter: &DeadLetter,
-        body: &[u8],
-    ) -> Result<bool, ProcessorError> {
-        let Some(path) = &letter.path else { return Ok(false) };
+    fn is_claimed_under_its_key(&self, letter: &DeadLetter, body: &[u8], routes: &Routes) -> bool {
+        let Some(path) = &letter.path else { return false };
         let endpoint = Endpoint::Ours { source: letter.source.clone(), path: path.clone() };
-        let routes = self.path.store.routes(true).await?;
         let delivered = Delivered { body, message: &letter.first_message_id };
-        Ok(routes.identify(&endpoint, delivered).is_some_and(|named| named.key == letter.key))
+        routes.identify(&endpoint, delivered).is_some_and(|named| named.key == letter.key)
     }
 
     /// Our own endpoints are found below the base of today, others where they were.

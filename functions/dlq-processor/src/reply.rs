@@ -161,6 +161,9 @@ pub struct Shown {
     pub rounds: u32,
     /// SHA-256 of the body.
     pub body_sha256: String,
+    /// Whether the body is hidden from us; only QStash has it then.
+    #[serde(default)]
+    pub redacted: bool,
     /// The start of the body, where it is text.
     pub body: Option<String>,
     /// The start of the body in base64, where it is not.
@@ -169,7 +172,7 @@ pub struct Shown {
     pub body_is_whole: bool,
     /// The answer that it was given up with.
     pub response: Answered,
-    /// Destinations that accepted the event.
+    /// Destinations that accepted the event, by name.
     pub delivered: Vec<String>,
     /// The record's failed attempts, the oldest first.
     pub history: Vec<FailedAttempt>,

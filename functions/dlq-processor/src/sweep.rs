@@ -241,7 +241,6 @@ impl Sweep {
     fn check(&mut self, what: &str, result: Result<(), ProcessorError>) {
         if let Err(error) = result {
             self.fail(format!("{what}: {error}"));
-            self.cut_short = true;
         }
     }
 
@@ -253,7 +252,7 @@ impl Sweep {
 
     /// Names something that was left alone, and why. Counts tell of those that there is no room for.
     pub(crate) fn leave(&mut self, what: String) {
-        if self.left.len() < MOST_NAMED {
+        if self.left.len() < MOST_NAMED && !self.left.contains(&what) {
             self.left.push(what);
         }
     }

@@ -38,6 +38,8 @@ pub struct Story {
     pub accepted_by: Vec<String>,
     /// Destinations that refused it for good.
     pub refused_by: Vec<String>,
+    /// Whether it is done although no destination got it: no route took it.
+    pub ignored: bool,
     /// Its dead letters.
     pub letters: Vec<Head>,
     /// What happens next.
@@ -70,7 +72,7 @@ enum AtQStash {
     /// It waits, and is delivered then.
     Waiting(Option<Millis>),
     /// It was given up, and stands in the dead-letter queue.
-    GivenUp(String),
+    GivenUp(Box<DlqEntry>),
     /// QStash has delivered it, or never had it.
     Gone,
     /// QStash did not say.
@@ -98,7 +100,7 @@ impl Processor {
             None => (self.event_of_message(subject, &routes, deep).await?, Some(subject.to_owned())),
         };
         let record = self.path.store.record(&key).await?;
-        let letters = self.path.store.heads(&key).await?;
+        let mut letters = self.path.store.heads(&key).await?;
         if record.is_none() && letters.is_empty() && message.is_none() {
             return Err(ProcessorError::Unknown(subject.to_owned()));
         }
@@ -108,6 +110,12 @@ impl Processor {
             Some(id) => (self.at_qstash(id).await, self.logs(id).await),
             None => (AtQStash::Gone, Vec::new()),
         };
+        // A redacted message is buried under a name of its own.
+        if let AtQStash::GivenUp(entry) = &qstash
+            && let Some(apart) = self.path.redacted_key(entry, &routes).filter(|apart| *apart != key)
+        {
+            letters.extend(self.path.store.heads(&apart).await?);
+        }
         Ok(self.tell_story(&Known { key, record, letters, qstash, logs, routes }, moment.now))
     }
 
@@ -140,7 +148,7 @@ impl Processor {
                 return Ok(AtQStash::Waiting(waiting.not_before));
             }
             let entry = self.path.qstash.dlq_find(message).await?;
-            Ok::<_, ClientError>(entry.map_or(AtQStash::Gone, |entry| AtQStash::GivenUp(entry.dlq_id)))
+            Ok::<_, ClientError>(entry.map_or(AtQStash::Gone, |entry| AtQStash::GivenUp(Box::new(entry))))
         };
         asked.await.unwrap_or_else(|error| AtQStash::Silent(error.to_string()))
     }
@@ -170,6 +178,9 @@ impl Processor {
             story.last_error = record.last_error.as_ref().map(|failure| format!("{}: {}", failure.class, failure.text));
             story.accepted_by = names(&record.delivered);
             story.refused_by = names(&record.refused);
+            // A handler of one's own has no routes, and delivers to nobody that the ledger knows.
+            let by_routes = !known.routes.routes.is_empty();
+            story.ignored = record.status == Status::Done && record.delivered.is_empty() && by_routes;
         }
         story
     }
@@ -188,6 +199,7 @@ impl Processor {
                 "a worker has it; if it dies, QStash's first delivery after the end of the lease takes it over",
             ),
             Status::Running => self.waits(known, record.lease_until, now, "its worker ended without a word"),
+            Status::Retryable if is_replayed(record) => self.waits(known, record.updated_at, now, "it was replayed"),
             Status::Retryable => {
                 let round = record.next_at.filter(|at| *at > now);
                 if let Some(at) = round {
@@ -207,12 +219,11 @@ impl Processor {
                 let tried = known.logs.iter().rev().find_map(|entry| entry.next_delivery_time);
                 Next::at(tried.or(*at), &format!("{why}; QStash delivers it again"))
             }
-            AtQStash::GivenUp(entry) => Next::at(
+            AtQStash::GivenUp(_) if known.letters.iter().any(|letter| letter.redacted) => Next::at(
                 None,
-                &format!(
-                    "{why}; QStash gave it up (entry {entry}): the requeuer, or the next sweep, takes it from there"
-                ),
+                "nothing, until somebody replays its dead letter: its body is redacted, so only QStash can deliver it again",
             ),
+            AtQStash::GivenUp(entry) => Next::at(None, &format!("{why}; {}", given_up(entry))),
             AtQStash::Gone | AtQStash::Silent(_) if since < self.stranded_before(now) => Next::at(
                 None,
                 &format!(
@@ -234,7 +245,7 @@ impl Processor {
             return "there is no dead letter, so there is nothing to replay".to_owned();
         };
         let open = known.record.as_ref().is_none_or(|record| record.status == Status::Dead);
-        if !open && letter.replaying.is_none() {
+        if !open && letter.replaying.is_none() && !letter.redacted {
             return "nothing: the event has moved on since its dead letter was written".to_owned();
         }
         let how = match self.destination(letter) {
@@ -250,7 +261,8 @@ impl Processor {
 
     /// Which destinations a replayed event of ours would reach.
     fn receivers(&self, letter: &DeadLetter, record: &Record, routes: &Routes) -> String {
-        if letter.path.is_none() {
+        // The routes of a redacted event depend on its body, which nobody here knows.
+        if letter.path.is_none() || letter.redacted {
             return String::new();
         }
         let matching = routes.matching(&letter.source, letter.event_type.as_deref());
@@ -263,7 +275,12 @@ impl Processor {
             format!("; not to {}, which accepted it", accepted.join(", "))
         };
         match open.as_slice() {
-            [] => format!(", where no route takes it{not}"),
+            [] if routes.routes.is_empty() => String::new(),
+            [] if matching.is_empty() => {
+                " and is refused therefore: no route takes it, so that nobody would get it. Add a route first"
+                    .to_owned()
+            }
+            [] => format!(", where it is done at once{not}"),
             open => format!(", from where it goes to {}{not}", open.join(", ")),
         }
     }
@@ -275,14 +292,15 @@ impl Next {
     }
 }
 
+fn given_up(entry: &DlqEntry) -> String {
+    format!("QStash gave it up (entry {}): the requeuer, or the next sweep, takes it from there", entry.dlq_id)
+}
+
 /// What comes for an event that the ledger does not know.
 fn unclaimed(qstash: &AtQStash) -> Next {
     match qstash {
         AtQStash::Waiting(at) => Next::at(*at, "QStash delivers it; no worker of ours has claimed it yet"),
-        AtQStash::GivenUp(entry) => Next::at(
-            None,
-            &format!("QStash gave it up (entry {entry}): the requeuer, or the next sweep, takes it from there"),
-        ),
+        AtQStash::GivenUp(entry) => Next::at(None, &given_up(entry)),
         AtQStash::Gone => Next::at(
             None,
             "the ledger has no record of it: it went to an endpoint that is not ours, its record has expired, or it never came",
@@ -291,9 +309,16 @@ fn unclaimed(qstash: &AtQStash) -> Next {
     }
 }
 
-fn name_of(routes: &Routes, id: &str) -> String {
+/// A destination's name.
+pub(crate) fn name_of(routes: &Routes, id: &str) -> String {
     let route = routes.routes.iter().find(|route| route.id == id);
     route.map_or_else(|| format!("{id} (no longer in the routes)"), |route| route.name.clone())
+}
+
+/// Whether a record waits for the first attempt since its replay.
+fn is_replayed(record: &Record) -> bool {
+    let failed = record.history.last().is_some_and(|entry| entry.at == record.updated_at);
+    record.replay.is_some() && record.open_since == Some(record.updated_at) && !failed
 }
 
 /// Everything that happened, in order.
@@ -324,7 +349,8 @@ fn of_record(record: &Record) -> Vec<Line> {
         let said = said.unwrap_or_default();
         lines.push(line(entry.at, format!("attempt failed (fence {}, {}){said}", entry.fence, entry.class)));
     }
-    if let Some(at) = record.next_at {
+    // What is to come stands under "next"; a round that was planned, but overtaken, never came.
+    if let Some(at) = record.next_at.filter(|at| record.round > 0 && *at <= record.updated_at) {
         lines.push(line(at, format!("round {} begins", record.round)));
     }
     match record.status {
@@ -335,12 +361,7 @@ fn of_record(record: &Record) -> Vec<Line> {
         }
         Status::Done => lines.push(line(record.updated_at, "done".to_owned())),
         Status::Purged => lines.push(line(record.updated_at, "purged by an operator".to_owned())),
-        Status::Retryable if record.replay.is_some() && record.open_since == Some(record.updated_at) => {
-            let failed = record.history.last().is_some_and(|entry| entry.at == record.updated_at);
-            if !failed {
-                lines.push(line(record.updated_at, "replayed".to_owned()));
-            }
-        }
+        Status::Retryable if is_replayed(record) => lines.push(line(record.updated_at, "replay begun".to_owned())),
         Status::Retryable | Status::Dead => {}
     }
     lines

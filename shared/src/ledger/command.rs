@@ -22,6 +22,17 @@ pub struct Claim {
     pub lease_until: Millis,
 }
 
+fn standing(status: Option<Status>) -> &'static str {
+    match status {
+        Some(Status::Running) => "is being worked on",
+        Some(Status::Retryable) => "waits for its next attempt",
+        Some(Status::Done) => "is done",
+        Some(Status::Dead) => "was given up",
+        Some(Status::Purged) => "was purged",
+        None => "has no record, or changes too quickly: try again",
+    }
+}
+
 impl Claim {
     /// A new life of a record, with this fence.
     pub fn fresh(&self, fence: u64) -> Record {
@@ -87,17 +98,22 @@ pub struct Burial {
 }
 
 /// Why a command has no effect. Each carries what the record says now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The event was handled.
+    #[error("the event is done")]
     Done,
     /// Somebody else holds it until then.
+    #[error("a worker has the event")]
     InProgress(Millis),
     /// The event was given up or purged.
+    #[error("the event was given up or purged")]
     Dead,
     /// The key belongs to other content.
+    #[error("its key belongs to an event of other content")]
     Conflict,
     /// The record's life has ended: renew it. Carries fence and expiry, which must be unchanged when it is renewed.
+    #[error("its record has expired")]
     Expired {
         /// The fence that was read.
         fence: u64,
@@ -105,5 +121,6 @@ pub enum Refused {
         expires_at: i64,
     },
     /// The record is not in the state that the command needs.
+    #[error("the event {}", standing(*.0))]
     Changed(Option<Status>),
 }

@@ -34,7 +34,7 @@ pub struct ConditionFailed {
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The lease is lost: nothing was written.
-    #[error("the record refuses: {0:?}")]
+    #[error("{0}")]
     Refused(Refused),
     /// A condition of the handler's own failed: nothing was written.
     #[error("the condition of write {} failed", .0.write)]

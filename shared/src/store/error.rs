@@ -106,7 +106,7 @@ where
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The rules refuse it.
-    #[error("the record refuses: {0:?}")]
+    #[error("{0}")]
     Refused(Refused),
     /// The table did not answer.
     #[error(transparent)]
