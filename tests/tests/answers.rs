@@ -105,16 +105,14 @@ async fn what_a_destination_said_outlives_that_another_was_not_ready() {
     let stack = stack().await;
     apply_paths(&stack, &["strict", "busy"]).await;
     let body = event("strict and busy");
-    for (status, word, said) in
-        [(503, "transient-failure", "no such field"), (200, "permanent-failure", "earlier attempt")]
-    {
+    for (status, word) in [(503, "transient-failure"), (503, "transient-failure"), (200, "permanent-failure")] {
         stack.receiver.react(move |received| match received.path.as_str() {
             "/strict" => Reaction::status(422).saying("no such field"),
             _ => Reaction::status(status),
         });
         assert_eq!(deliver(&stack, "/strapi", body.as_bytes()).await.word(), word);
         let error = record(&stack, &body).await.unwrap().last_error.unwrap();
-        assert!(error.text.contains(said), "{error:?}");
+        assert!(error.text.contains("strict: 422 no such field"), "{error:?}");
     }
 }
 

@@ -206,22 +206,3 @@ pub(crate) async fn callback(stack: &Stack) -> Value {
     let entry = qstash(stack).dlq_page(None, 1, usize::MAX).await.unwrap().entries().next().unwrap().unwrap();
     json!({"dlqId": entry.dlq_id, "sourceMessageId": entry.message_id, "url": entry.url, "status": entry.status()})
 }
-
-#[tokio::test]
-async fn what_a_destination_said_when_it_refused_survives_the_attempts_after() {
-    let stack = stack().await;
-    crate::support::apply_paths(&stack, &["shop", "warehouse"]).await;
-    connect(&stack, "words", &[]).await;
-    let left = AtomicU32::new(2);
-    stack.receiver.react(move |received: &Received| {
-        let busy = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-        match received.path.as_str() {
-            "/shop" => Reaction::status(422).saying("no such field"),
-            _ => Reaction::status(if busy { 503 } else { 200 }),
-        }
-    });
-    publish(&stack, "words", &event("words")).await;
-    stack.qstash.idle().await;
-    let letter = letters(&stack).await.remove(0);
-    assert_eq!(letter["error"].as_str(), Some("shop: 422 no such field"), "whatever came in between");
-}
