@@ -120,10 +120,9 @@ fn print_causes(causes: &Causes, filter: &Filter) {
     println!("{}", table_of(causes));
     let (letters, kinds) = (causes.letters, causes.causes.len());
     println!("\n{letters} dead {} of {kinds} {}.", plural(letters, "letter"), plural(kinds as u64, "cause"));
-    println!(
-        "See the newest: `surehook dead-letters show CAUSE`; all of them: `surehook dead-letters list --fingerprint CAUSE`;"
-    );
-    println!("when it is mended: `surehook dead-letters replay --fingerprint CAUSE --canary 5`.");
+    println!("  surehook dead-letters show CAUSE                               the newest of a cause");
+    println!("  surehook dead-letters list --fingerprint CAUSE                 all of them");
+    println!("  surehook dead-letters replay --fingerprint CAUSE --canary 5    once it is mended");
 }
 
 fn print_nothing(filter: &Filter) {
