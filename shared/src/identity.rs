@@ -172,6 +172,12 @@ pub fn identify_foreign(endpoint: &Endpoint, event: Delivered<'_>) -> Identified
     identify(endpoint, &Recipe::Message, event)
 }
 
+/// Names a message whose body is hidden, by its event's key or its own id. The name is not that of its event: its letter stands
+/// beside its event's record.
+pub fn identify_redacted(endpoint: &Endpoint, identity: &str) -> Identified {
+    by(endpoint, "redacted", identity.as_bytes(), b"", None, false)
+}
+
 fn identify_payload(endpoint: &Endpoint, body: &[u8]) -> Identified {
     let Ok(payload) = Payload::parse(body) else {
         return by(endpoint, "body", body, body, None, true);

@@ -206,3 +206,61 @@ pub(crate) async fn callback(stack: &Stack) -> Value {
     let entry = qstash(stack).dlq_page(None, 1, usize::MAX).await.unwrap().entries().next().unwrap().unwrap();
     json!({"dlqId": entry.dlq_id, "sourceMessageId": entry.message_id, "url": entry.url, "status": entry.status()})
 }
+
+#[tokio::test]
+async fn a_letter_of_a_source_that_was_unconfigured_is_routed_by_what_it_is_today() {
+    let rounds = [("RETRY_ROUNDS".to_owned(), "0".to_owned())];
+    let stack = stack_with(StackOptions { environment: rounds.into(), ..options() }).await;
+    let client = qstash(&stack);
+    client.add_endpoints("typed", &[stack.function_url("consumer/github")]).await.unwrap();
+    let headers = json!({"Upstash-Failure-Callback": stack.function_url("requeuer")});
+    client.set_default_headers("typed", &headers).await.unwrap();
+    let body = "{\"id\":1,\"action\":\"opened\"}";
+    publish(&stack, "typed", body).await;
+    stack.qstash.idle().await;
+    assert_eq!(letters(&stack).await[0]["eventType"], json!(null));
+    let document = |events: &str| {
+        format!(
+            "[[source]]\nname = \"github\"\nidentity = \"/id\"\nevent_type = \"/action\"\n\
+             [[route]]\nname = \"g\"\nsource = \"github\"\nevents = [\"{events}\"]\nurl = \"{}/g\"",
+            stack.receiver.url
+        )
+    };
+    crate::support::apply(&stack, &document("closed")).await;
+    let refused = operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
+    assert!(refused["replayed"]["refused"][0][1].as_str().unwrap().contains("no route takes it (opened"), "{refused}");
+    crate::support::apply(&stack, &document("open*")).await;
+    operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
+    stack.qstash.idle().await;
+    assert_eq!((accepted(&stack, body), letters(&stack).await.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_letter_names_what_was_said_last_and_not_an_older_failure() {
+    let rounds = [("RETRY_ROUNDS".to_owned(), "0".to_owned())];
+    let stack = stack_with(StackOptions { environment: rounds.into(), ..options() }).await;
+    connect(&stack, "last", &[]).await;
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    refuse(&stack, 503, 4);
+    publish(&stack, "last", &event("last")).await;
+    stack.qstash.idle().await;
+    // Then nobody answers any more.
+    let entry = qstash(&stack).dlq_page(None, 1, usize::MAX).await.unwrap().entries().next().unwrap().unwrap();
+    stack.qstash.set_faults(Faults { lose_callbacks: true, cut_deliveries: true, ..Faults::default() });
+    qstash(&stack).dlq_retry(&entry.dlq_id, &[]).await.unwrap();
+    stack.qstash.idle().await;
+    operate(&stack, json!({"command": "sweep"})).await;
+    assert_eq!(letters(&stack).await[0]["error"], "no answer");
+}
+
+#[tokio::test]
+async fn a_letter_whose_event_was_ended_otherwise_is_still_purged() {
+    let stack = stack().await;
+    let letter = crate::support::bury(&stack, &event("ended"), "x").await;
+    let long_ago = surehook::outside::now() - 30 * 86_400_000;
+    stack.store().begin_replay(&letter, long_ago).await.unwrap();
+    let now = surehook::outside::now();
+    stack.store().dismiss(&letter.key, now - 1_000, now, now / 1_000 + 60).await.unwrap();
+    operate(&stack, json!({"command": "purge", "selection": {"ids": [letter.id()]}})).await;
+    assert_eq!(letters(&stack).await.len(), 0);
+}

@@ -160,6 +160,51 @@ async fn a_replay_that_qstash_does_not_confirm_is_not_called_undone() {
 }
 
 #[tokio::test]
+async fn a_filter_that_is_given_but_empty_chooses_nothing() {
+    let stack = stack().await;
+    bury(&stack, &event("empty"), "x").await;
+    for action in ["purge", "replay"] {
+        let ran = run(&stack, &["dead-letters", action, "--fingerprint", "", "--yes"]).await;
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+    }
+    let function = stack.function("dlq-processor").unwrap();
+    let command = serde_json::json!({"command": "purge", "selection": {"filter": {"fingerprint": ""}}});
+    let refused = function.invoke(command.to_string().into()).await.unwrap_err().to_string();
+    assert!(refused.contains("the filter fingerprint is empty"), "{refused}");
+    assert_eq!(letters_of(&stack).await, 1);
+}
+
+#[tokio::test]
+async fn a_replay_stops_opening_letters_while_qstash_takes_none() {
+    let stack = stack().await;
+    for number in 0..30 {
+        bury(&stack, &event(&format!("{number}")), "x").await;
+    }
+    // The keys are there, but publishing is refused, as over a daily quota.
+    let proxy = crate::support::proxy::Proxy::start(&stack.qstash.url, |request| {
+        match request.uri().path().starts_with("/v2/publish") {
+            true => crate::support::proxy::Verdict::Answer(429, "quota"),
+            false => crate::support::proxy::Verdict::Pass,
+        }
+    });
+    let mut command = surehook(&stack, &["dead-letters", "replay", "--all", "--canary", "20", "--json"]);
+    let output = command.env("QSTASH_URL", &proxy.url).output().await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["stopped"].as_str().unwrap().contains("429"), "{report}");
+    let listed = run(&stack, &["dead-letters", "list", "--json"]).await.json();
+    let marked = listed["letters"].as_array().unwrap().iter().filter(|letter| letter["replaying"] == true).count();
+    assert!((1..=8).contains(&marked), "{marked} of 30 were opened");
+}
+
+#[tokio::test]
+async fn an_event_key_chooses_its_newest_letter() {
+    let stack = stack().await;
+    let letter = bury(&stack, &event("by key"), "x").await;
+    let ran = run(&stack, &["dead-letters", "replay", letter.key.as_str(), "--canary", "1", "--json"]).await;
+    assert_eq!((ran.code, ran.json()["done"].as_u64()), (Some(0), Some(1)), "{ran:?}");
+}
+
+#[tokio::test]
 async fn a_dry_run_knows_which_ids_there_are() {
     let stack = stack().await;
     let letter = bury(&stack, &event("dry"), "x").await;

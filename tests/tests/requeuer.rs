@@ -80,6 +80,45 @@ async fn the_redacted_event_is_kept_as_a_letter_and_replayed_by_qstash() {
 }
 
 #[tokio::test]
+async fn a_redacted_letter_names_the_entry_that_qstash_has_now() {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    stack.receiver.react(|_| Reaction::status(422));
+    let body = event("again redacted");
+    publish_with(&stack, "t", &[("upstash-redact-fields", "body")], &body).await;
+    stack.qstash.idle().await;
+    let first = callback(&stack).await["dlqId"].as_str().unwrap().to_owned();
+    // Somebody retries the entry in the console, and it fails again: a new entry, of the same event.
+    qstash(&stack).dlq_retry(&first, &[]).await.unwrap();
+    stack.qstash.idle().await;
+    operate(&stack, json!({"command": "sweep"})).await;
+    assert_eq!((letters(&stack).await.len(), stack.qstash.dlq_len()), (1, 1));
+    stack.receiver.react(|_| Reaction::status(200));
+    let replayed = operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
+    assert_eq!(replayed["replayed"]["refused"], json!([]), "{replayed}");
+    stack.qstash.idle().await;
+    assert_eq!((accepted(&stack, &body), letters(&stack).await.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_redacted_message_of_the_message_recipe_is_delivered_after_its_replay() {
+    let stack = stack().await;
+    let source = "[[source]]\nname = \"cron\"\nidentity = \"message\"\n";
+    let callback = ("upstash-failure-callback".to_owned(), stack.function_url("requeuer"));
+    let redacted = ("upstash-redact-fields".to_owned(), "body".to_owned());
+    let to = Destination::Url(stack.function_url("consumer/cron"));
+    // Its source is not configured yet, so no worker ever claims it.
+    qstash(&stack).publish(&to, &[callback, redacted], "{}".into()).await.unwrap();
+    stack.qstash.idle().await;
+    assert_eq!(letters(&stack).await.len(), 1);
+    let route = format!("[[route]]\nname = \"c\"\nsource = \"cron\"\nurl = \"{}/shop\"", stack.receiver.url);
+    crate::support::apply(&stack, &format!("{source}{route}")).await;
+    operate(&stack, json!({"command": "replay", "selection": {"all": true}})).await;
+    stack.qstash.idle().await;
+    assert_eq!((accepted(&stack, "{}"), letters(&stack).await.len()), (1, 0));
+}
+
+#[tokio::test]
 async fn a_redacted_letter_whose_entry_is_gone_says_so_and_stays() {
     let stack = stack().await;
     connect(&stack, "t", &[]).await;

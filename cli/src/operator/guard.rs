@@ -9,7 +9,7 @@ use super::{Asker, unexpected};
 use crate::{Failure, text::span};
 
 /// How often the ledger is asked.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Letters that are asked about with one command.
 const PAGE: usize = 100;
 
@@ -26,8 +26,13 @@ pub(crate) struct Tally {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stop {
     TooManyFailed(Tally),
-    NoOutcome { waiting: usize, patience: Duration },
+    NoOutcome {
+        waiting: usize,
+        patience: Duration,
+    },
     NotFollowed,
+    /// QStash or the table is away.
+    Away(String),
     Interrupted,
 }
 
@@ -45,6 +50,7 @@ impl std::fmt::Display for Stop {
                 "the ledger does not follow what becomes of these letters: their endpoint is not Surehook's consumer, their body is \
                  redacted, or their content contradicts another event's. Replay them without --canary and --max-failures",
             ),
+            Self::Away(why) => formatter.write_str(why),
             Self::Interrupted => formatter.write_str("interrupted"),
         }
     }
@@ -71,6 +77,11 @@ impl Guard {
         self.waiting.extend(ids.iter().cloned());
     }
 
+    /// Letters whose outcome is known.
+    pub(crate) fn judged(&self) -> u64 {
+        self.tally.done + self.tally.failed
+    }
+
     /// Letters that were sent and have no outcome yet.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -92,8 +103,12 @@ impl Guard {
     ) -> Result<Option<Stop>, Failure> {
         let mut last_news = Instant::now();
         loop {
-            if self.look(asker).await? {
-                last_news = Instant::now();
+            match self.look(asker).await {
+                Ok(true) => last_news = Instant::now(),
+                Ok(false) => {}
+                // A ledger that throttles is asked again.
+                Err(error) if last_news.elapsed() >= self.patience => return Err(error),
+                Err(_not_now) => {}
             }
             news(self);
             if let Some(stop) = self.verdict(enough) {
@@ -115,13 +130,15 @@ impl Guard {
 
     /// Asks the ledger about every letter that has no outcome yet; says whether there was news.
     async fn look(&mut self, asker: &Asker) -> Result<bool, Failure> {
-        let asked: Vec<String> = self.waiting.drain(..).collect();
-        let before = asked.len();
-        for ids in asked.chunks(PAGE) {
-            let Reply::Outcomes(fates) = asker.ask(Command::Outcomes { ids: ids.to_vec() }).await? else {
+        let before = self.waiting.len();
+        for _ in 0..before.div_ceil(PAGE) {
+            let ids: Vec<String> = self.waiting.iter().take(PAGE).cloned().collect();
+            let Reply::Outcomes(fates) = asker.ask(Command::Outcomes { ids: ids.clone() }).await? else {
                 return Err(unexpected());
             };
-            for (id, fate) in fates {
+            self.waiting.drain(..ids.len());
+            for id in ids {
+                let fate = fates.get(&id).copied().unwrap_or(Fate::Unknown);
                 self.count(id, fate);
             }
         }

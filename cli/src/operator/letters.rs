@@ -197,22 +197,24 @@ fn print_page(page: &Page, filter: &Filter) {
         println!("{line}\n    {}", letter.id);
     }
     if let Some(next) = &page.next {
-        println!("\nMore: {}", again_with("--after", &next.to_string()));
+        println!("\nMore: {}", again_with(&[("--after", next.to_string())]));
     }
 }
 
-/// The command that was typed, with this option in the place of what it was.
-pub(crate) fn again_with(option: &str, value: &str) -> String {
+/// The command that was typed, with these options in the place of what they were.
+pub(crate) fn again_with(options: &[(&str, String)]) -> String {
     let mut words = Vec::new();
     let mut skip = false;
     for word in std::env::args().skip(1) {
-        let is_old = word == option || word.starts_with(&format!("{option}="));
-        if !std::mem::take(&mut skip) && !is_old {
+        let is_name = options.iter().any(|(name, _)| word == *name);
+        let is_pair = options.iter().any(|(name, _)| word.starts_with(&format!("{name}=")));
+        if !std::mem::take(&mut skip) && !is_name && !is_pair {
             words.push(quoted(&word));
         }
-        skip = word == option;
+        skip = is_name;
     }
-    format!("surehook {} {option} {value}", words.join(" "))
+    let options: Vec<String> = options.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    format!("surehook {} {}", words.join(" "), options.join(" "))
 }
 
 fn quoted(word: &str) -> String {

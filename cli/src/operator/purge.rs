@@ -86,7 +86,13 @@ async fn purge(asker: &Asker, mut selection: Selection, json: bool) -> Result<Ex
         for (id, reason) in &done.refused {
             eprintln!("not purged: {}: {}", harmless(id), harmless(reason));
         }
+        for error in &done.unreadable {
+            eprintln!("passed over: {}", harmless(error));
+        }
         refused.extend(done.refused);
+        if let Some(why) = done.stopped {
+            return Err(format!("{purged} purged, then: {why}").into());
+        }
         after = done.next;
         if after.is_none() && ids.peek().is_none() {
             break;

@@ -178,22 +178,40 @@ impl Run {
 
     /// Sends everything, the canaries first; says why it stopped, if it did.
     async fn go(&mut self, canary: Option<usize>) -> Result<Option<Stop>, Failure> {
-        if let Some(canary) = canary.filter(|_| !self.is_over) {
-            self.send(canary).await?;
-            if let Some(stop) = self.settle(0, ALL).await? {
-                return Ok(Some(stop));
-            }
+        if let Some(stop) = self.send_canaries(canary.unwrap_or_default()).await? {
+            return Ok(Some(stop));
         }
         while !self.is_over {
             if self.interrupted.load(Ordering::Relaxed) {
                 return Ok(Some(Stop::Interrupted));
             }
-            self.send(PAGE).await?;
+            if let Some(stop) = self.send(PAGE).await? {
+                return Ok(Some(stop));
+            }
             if let Some(stop) = self.settle(WINDOW, ENOUGH).await? {
                 return Ok(Some(stop));
             }
         }
         self.settle(0, ALL).await
+    }
+
+    /// Sends canaries until so many have an outcome; those that are refused, or that the ledger does not follow, are none.
+    async fn send_canaries(&mut self, canary: usize) -> Result<Option<Stop>, Failure> {
+        let judged = |run: &Self| run.guard.as_ref().map_or(0, Guard::judged) as usize;
+        let (mut before, mut is_first) = (0, true);
+        while judged(self) < canary && !self.is_over {
+            if !is_first && judged(self) == before {
+                return Ok(Some(Stop::NotFollowed));
+            }
+            (before, is_first) = (judged(self), false);
+            if let Some(stop) = self.send(canary - before).await? {
+                return Ok(Some(stop));
+            }
+            if let Some(stop) = self.settle(0, ALL).await? {
+                return Ok(Some(stop));
+            }
+        }
+        Ok(None)
     }
 
     async fn settle(&mut self, left: usize, enough: u64) -> Result<Option<Stop>, Failure> {
@@ -208,7 +226,7 @@ impl Run {
     }
 
     /// Sends the next page.
-    async fn send(&mut self, limit: usize) -> Result<(), Failure> {
+    async fn send(&mut self, limit: usize) -> Result<Option<Stop>, Failure> {
         let selection = Selection { ids: self.ids.by_ref().take(limit).collect(), ..self.selection.clone() };
         let (dry_run, after, rate) = (self.dry_run, self.after.take(), self.rate);
         let command = Command::Replay { selection, dry_run, limit, after, rate };
@@ -216,7 +234,7 @@ impl Run {
         self.note(&done);
         self.is_over = if self.by_id { self.ids.as_slice().is_empty() } else { done.next.is_none() };
         self.after = done.next;
-        Ok(())
+        Ok(done.stopped.map(Stop::Away))
     }
 
     fn note(&mut self, done: &Done) {
@@ -290,11 +308,21 @@ impl Run {
         }
         println!("Stopped: {stopped}. What was sent is with QStash, which delivers it.");
         match &report.until {
-            Some(until) => println!("To go on with those that are left:\n  {}", again_with("--until", until)),
+            Some(until) => println!("To go on with those that are left:\n  {}", self.again(until)),
             None => {
                 println!("To go on: the same command; letters that were sent are gone, and are refused as unknown.")
             }
         }
+    }
+}
+
+impl Run {
+    /// The command that goes on. A span until now would mean another time by then.
+    fn again(&self, until: &str) -> String {
+        let since = self.selection.filter.since.map(exact_date);
+        let options = [("--until", Some(until.to_owned())), ("--since", since)];
+        let options: Vec<_> = options.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        again_with(&options)
     }
 }
 

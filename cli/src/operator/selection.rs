@@ -12,22 +12,22 @@ use crate::Failure;
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FilterArguments {
     /// Of this source
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     source: Option<String>,
     /// Of this event type; * stands for anything, as in routes
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     event_type: Option<String>,
     /// Buried for this reason
     #[arg(long, value_parser = ["permanent", "rounds-used-up", "too-old", "redacted", "refused-by-qstash"])]
     reason: Option<String>,
     /// Of this cause, as `surehook dead-letters` names it, or the beginning of its name
-    #[arg(long, value_name = "CAUSE")]
+    #[arg(long, value_name = "CAUSE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     fingerprint: Option<String>,
     /// That this destination refused or was not ready for; its name in the routes
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     destination: Option<String>,
     /// With this text in the URL that QStash sent them to, which is the consumer's for your own sources
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     endpoint: Option<String>,
     /// Buried since: a span until now (2h, 3d) or a time (2026-11-23T10:00:00Z)
     #[arg(long, value_name = "WHEN", value_parser = when)]

@@ -1,9 +1,10 @@
 //! What is done to many letters: replay and purge by selection, a page at a time, and what became of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use futures::{StreamExt, stream};
 use surehook::{
+    Millis,
     ledger::{DeadLetter, Record, Status},
     retry::millis,
     store::shelves::{Order, Place},
@@ -12,7 +13,7 @@ use surehook::{
 use tokio::time::Instant;
 
 use crate::{
-    Cursor, Processor, ProcessorError,
+    Cursor, Processor, ProcessorError, checked,
     command::{Filter, Rate, Selection},
     letters::LONGEST,
     reply::{Done, Fate},
@@ -47,6 +48,7 @@ struct Chosen {
     letters: Vec<Place>,
     unreadable: Vec<String>,
     next: Option<Cursor>,
+    until: Option<Millis>,
 }
 
 impl Processor {
@@ -56,8 +58,8 @@ impl Processor {
         let by_id = !bulk.selection.ids.is_empty();
         if bulk.dry_run && !by_id {
             let ids = chosen.letters.into_iter().map(|letter| letter.id).collect();
-            let (unreadable, next) = (chosen.unreadable, chosen.next);
-            return Ok(Done { ids, unreadable, next, dry_run: true, ..Done::default() });
+            let (unreadable, next, until) = (chosen.unreadable, chosen.next, chosen.until);
+            return Ok(Done { ids, unreadable, next, until, dry_run: true, ..Done::default() });
         }
         let act = if bulk.dry_run { Act::Look } else { act };
         if matches!(act, Act::Replay(_)) && !chosen.letters.is_empty() {
@@ -65,20 +67,35 @@ impl Processor {
             self.path.qstash.keys().await?;
         }
         let deadline = moment.give_up_at(LONGEST);
-        let act = |letter: Place| async move {
-            let in_time = Instant::now() < deadline;
-            let result = if in_time { Some(self.act(&letter.id, act, moment).await) } else { None };
-            (letter, result)
+        // Whoever opened ten thousand letters while QStash refuses them would have them sent later, unwatched and at no pace.
+        let stopped = OnceLock::new();
+        let act = |letter: Place| {
+            let stopped = &stopped;
+            async move {
+                if Instant::now() >= deadline || stopped.get().is_some() {
+                    return (letter, None);
+                }
+                let result = self.act(&letter.id, act, moment).await;
+                if let Err(error) = result.as_ref().map_err(|error| error.is_away().then(|| error.to_string())) {
+                    let _first = error.map(|error| stopped.set(error));
+                }
+                (letter, Some(result))
+            }
         };
         let results: Vec<_> = stream::iter(chosen.letters).map(act).buffered(AT_ONCE).collect().await;
         let (unreadable, dry_run) = (chosen.unreadable, bulk.dry_run);
-        let mut done = Done { unreadable, dry_run, next: chosen.next, ..Done::default() };
+        let stopped = stopped.into_inner();
+        let mut done = Done { unreadable, dry_run, stopped, next: chosen.next, until: chosen.until, ..Done::default() };
         let mut last = bulk.after;
         for (letter, result) in results {
             match result {
-                Some(Ok(())) => done.ids.push(letter.id.clone()),
+                Some(Ok(id)) => done.ids.push(id),
                 Some(Err(error)) => done.refused.push((letter.id.clone(), error.to_string())),
-                None if by_id => done.refused.push((letter.id.clone(), ProcessorError::NoTime.to_string())),
+                None if by_id => {
+                    let why = done.stopped.clone().unwrap_or_else(|| ProcessorError::NoTime.to_string());
+                    done.refused.push((letter.id.clone(), format!("not tried: {why}")));
+                }
+                None if done.stopped.is_some() && last.is_none() => break,
                 // Time was over: whoever asks again goes on behind the last that had its turn.
                 None => return last.map(|last| Done { next: Some(last), ..done }).ok_or(ProcessorError::NoTime),
             }
@@ -87,11 +104,12 @@ impl Processor {
         Ok(done)
     }
 
-    async fn act(&self, id: &str, act: Act, moment: Moment) -> Result<(), ProcessorError> {
+    /// Does it to one letter; answers its id, which may have been asked for by its event's key.
+    async fn act(&self, id: &str, act: Act, moment: Moment) -> Result<String, ProcessorError> {
         match act {
-            Act::Look => self.find(id).await.map(drop),
+            Act::Look => self.find(id).await.map(|(letter, _)| letter.id()),
             Act::Replay(rate) => Box::pin(self.replay_one(id, rate, moment)).await,
-            Act::Purge => self.purge_one(id, moment).await,
+            Act::Purge => self.purge_one(id, moment).await.map(|()| id.to_owned()),
         }
     }
 
@@ -107,10 +125,10 @@ impl Processor {
         }
         // What fails again while this runs is a new letter, and not meant.
         let until = selection.filter.until.unwrap_or(moment.now);
-        let filter = Filter { until: Some(until), ..selection.filter.clone() };
+        let filter = checked(Filter { until: Some(until), ..selection.filter.clone() })?;
         let (limit, deadline) = (bulk.limit.clamp(1, MOST_NAMED), moment.give_up_at(LONGEST / 2));
         let mut shelves = self.path.store.shelves(filter.walk(Order::OldestFirst, bulk.after.clone())).await?;
-        let mut chosen = Chosen::default();
+        let mut chosen = Chosen { until: Some(until), ..Chosen::default() };
         while let Some(letter) = shelves.next().await? {
             let place = Place::behind(&letter);
             if filter.takes(&letter) {
@@ -156,8 +174,7 @@ impl Processor {
     }
 
     async fn outcome(&self, id: &str) -> Result<Fate, ProcessorError> {
-        let missing = || ProcessorError::NoSuchLetter(id.to_owned());
-        let (key, fence) = DeadLetter::parse_id(id).ok_or_else(missing)?;
+        let Some((key, fence)) = DeadLetter::parse_id(id) else { return Ok(Fate::Unknown) };
         Ok(self.path.store.record(&key).await?.map_or(Fate::Unknown, |record| fate(&record, fence)))
     }
 }

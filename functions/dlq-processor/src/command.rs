@@ -269,6 +269,22 @@ impl Filter {
             && self.until.is_none_or(|until| letter.at < until)
     }
 
+    /// What is given but empty: a variable that was not set must not mean everything.
+    pub fn empty_part(&self) -> Option<&'static str> {
+        let parts = [
+            ("source", &self.source),
+            ("eventType", &self.event_type),
+            ("reason", &self.reason),
+            ("fingerprint", &self.fingerprint),
+            ("endpoint", &self.endpoint),
+            ("destination", &self.destination),
+        ];
+        parts
+            .into_iter()
+            .find(|(_, value)| value.as_ref().is_some_and(|value| value.trim().is_empty()))
+            .map(|(name, _)| name)
+    }
+
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -66,7 +66,7 @@ impl Processor {
             if filter.takes(&letter) {
                 causes.count(&letter);
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || causes.causes.len() >= MOST_LISTED {
                 causes.next = Some(Cursor(Place::behind(&letter)));
                 break;
             }

@@ -77,9 +77,9 @@ pub enum ProcessorError {
         /// Its source.
         source_name: String,
     },
-    /// The replay was begun, but QStash has not confirmed it.
+    /// The replay was begun, but nobody confirmed that it went out.
     #[error("{0}. Its replay is begun: the next sweep sends it; `surehook dead-letters purge` prevents that")]
-    Unconfirmed(#[source] ClientError),
+    Unconfirmed(#[source] Box<ProcessorError>),
     /// Only QStash has the body of this letter.
     #[error("the body of this letter is redacted: only QStash has it")]
     OnlyAtQStash,
@@ -95,6 +95,9 @@ pub enum ProcessorError {
     /// A command without a choice must not mean everything.
     #[error("choose letters by ids or a filter, or say all")]
     NothingChosen,
+    /// A filter that is given but empty.
+    #[error("the filter {0} is empty: give it a value, or leave it out")]
+    EmptyFilter(&'static str),
     /// The function's time is over.
     #[error("there was no time left for it: ask again")]
     NoTime,
@@ -107,6 +110,26 @@ pub enum ProcessorError {
     /// A text that is no event key.
     #[error("\"{0}\" is not an event key: it has 64 hexadecimal digits")]
     NotAKey(String),
+}
+
+impl ProcessorError {
+    /// Whether the next letter would fare no better now.
+    fn is_away(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_away(),
+            Self::QStash(error) => error.is_away(),
+            Self::Unconfirmed(error) => error.is_away(),
+            _ => false,
+        }
+    }
+}
+
+/// A filter that says something about what it names.
+fn checked(filter: Filter) -> Result<Filter, ProcessorError> {
+    match filter.empty_part() {
+        Some(name) => Err(ProcessorError::EmptyFilter(name)),
+        None => Ok(filter),
+    }
 }
 
 impl From<LedgerError> for ProcessorError {
@@ -124,7 +147,7 @@ impl Processor {
         match command {
             Command::Sweep => Box::pin(self.sweep(moment, draw)).await.map(Reply::Swept),
             Command::List { filter, limit, after } => self.list(&filter, limit, after, moment).await.map(Reply::Listed),
-            Command::Causes { filter, after } => self.causes(&filter, after, moment).await.map(Reply::Caused),
+            Command::Causes { filter, after } => self.causes(&checked(filter)?, after, moment).await.map(Reply::Caused),
             Command::Show { id, reveal } => self.show(&id, reveal).await.map(|shown| Reply::Shown(Box::new(shown))),
             Command::Body { id, offset } => self.body(&id, offset).await.map(Reply::Part),
             Command::Replay { selection, dry_run, limit, after, rate } => {

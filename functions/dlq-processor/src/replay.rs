@@ -6,8 +6,9 @@
 //! deliver its own entry again instead of (2).
 
 use surehook::{
+    failure::first_callback,
     identity::{Delivered, Endpoint},
-    ledger::{DeadLetter, Record},
+    ledger::{DeadLetter, Record, Refused, Status},
     qstash::{
         ClientError,
         client::{Destination, EVENT_HEADER},
@@ -32,39 +33,59 @@ const NOT_REPLAYED: [&str; 6] =
 
 impl Processor {
     /// Replays one letter, or finishes its replay. A rate paces all replays of this deployment, which share a flow-control key.
-    pub(crate) async fn replay_one(&self, id: &str, rate: Option<Rate>, moment: Moment) -> Result<(), ProcessorError> {
+    /// Answers the letter's id.
+    pub(crate) async fn replay_one(
+        &self,
+        id: &str,
+        rate: Option<Rate>,
+        moment: Moment,
+    ) -> Result<String, ProcessorError> {
         let (letter, body) = self.find(id).await?;
-        let store = &self.path.store;
-        let routes = store.routes(true).await?;
+        let routes = self.path.store.routes(true).await?;
+        self.check_route(&letter, &body, &routes).await?;
         let mut record = None;
         if letter.replaying.is_none() {
-            self.check_route(&letter, &routes)?;
             self.check_entry(&letter).await?;
-            record = Some(store.begin_replay(&letter, moment.at_present()).await?);
+            let begun = self.path.store.begin_replay(&letter, moment.at_present()).await;
+            record = Some(begun.map_err(|error| unconfirmed(error.into()))?);
         }
         let claimed = self.is_claimed_under_its_key(&letter, &body, &routes);
         if letter.redacted {
-            self.retry(&letter, moment).await?;
+            self.retry(&letter, rate, moment).await?;
         } else {
             let message = self.publish(&letter, body, rate).await?;
             if let (Some(record), true) = (&record, claimed) {
                 self.note_message(&letter, record, &message, moment).await;
             }
         }
+        self.end(&letter, claimed, moment).await.map_err(unconfirmed)?;
+        Ok(letter.id())
+    }
+
+    async fn end(&self, letter: &DeadLetter, claimed: bool, moment: Moment) -> Result<(), ProcessorError> {
         if !claimed {
-            store.forget_replayed(&letter).await?;
+            self.path.store.forget_replayed(letter).await?;
         }
-        Ok(store.end_replay(&letter, moment.at_present()).await?)
+        Ok(self.path.store.end_replay(letter, moment.at_present()).await?)
     }
 
     /// An event that no route takes is answered "ignored", which is done: what was kept as a letter would be lost. Where there are
     /// no routes at all, the consumer has a handler of its own, or answers 503.
-    fn check_route(&self, letter: &DeadLetter, routes: &Routes) -> Result<(), ProcessorError> {
-        let by_routes = letter.path.is_some() && !letter.redacted && !routes.routes.is_empty();
-        if !by_routes || !routes.matching(&letter.source, letter.event_type.as_deref()).is_empty() {
+    async fn check_route(&self, letter: &DeadLetter, body: &[u8], routes: &Routes) -> Result<(), ProcessorError> {
+        let (Some(path), false) = (&letter.path, routes.routes.is_empty()) else { return Ok(()) };
+        // The routes of today take what the recipe of today reads, whatever was known when the letter was written.
+        let endpoint = Endpoint::Ours { source: letter.source.clone(), path: path.clone() };
+        let named = routes.identify(&endpoint, Delivered { body, message: &letter.first_message_id });
+        let kind = match &letter.about {
+            Some(event) => self.path.store.record(event).await?.and_then(|record| record.event_type),
+            None => named.and_then(|named| named.event_type),
+        };
+        let any_type = letter.redacted && kind.is_none();
+        let of_source = || routes.routes.iter().any(|route| route.source == letter.source);
+        if !routes.matching(&letter.source, kind.as_deref()).is_empty() || (any_type && of_source()) {
             return Ok(());
         }
-        let kind = letter.event_type.clone().unwrap_or_else(|| "an event without a type".to_owned());
+        let kind = kind.unwrap_or_else(|| "an event without a type".to_owned());
         Err(ProcessorError::NoRoute { kind, source_name: letter.source.clone() })
     }
 
@@ -76,10 +97,17 @@ impl Processor {
         }
     }
 
-    /// Only QStash has the body of a redacted letter, in the entry that it was made from.
+    /// Only QStash has the body of a redacted letter, in the entry that it was made from. An event that an operator ended would be
+    /// answered "dead" there.
     async fn check_entry(&self, letter: &DeadLetter) -> Result<(), ProcessorError> {
         if !letter.redacted {
             return Ok(());
+        }
+        if let Some(event) = &letter.about {
+            let record = self.path.store.record(event).await?;
+            if record.is_some_and(|record| matches!(record.status, Status::Purged | Status::Dead)) {
+                return Err(ProcessorError::Moved(Refused::Dead));
+            }
         }
         match self.path.qstash.dlq_entry(&letter.dlq_id).await {
             Err(ClientError::NotFound) => Err(ProcessorError::EntryGone(letter.dlq_id.clone())),
@@ -87,15 +115,30 @@ impl Processor {
         }
     }
 
-    /// Has QStash deliver a redacted letter's entry again, as it is. An entry that is gone was retried by whoever was cut short.
-    async fn retry(&self, letter: &DeadLetter, moment: Moment) -> Result<(), ProcessorError> {
+    /// Has QStash deliver a redacted letter's entry again, as it is.
+    async fn retry(&self, letter: &DeadLetter, rate: Option<Rate>, moment: Moment) -> Result<(), ProcessorError> {
         if let Some(event) = &letter.about {
-            self.path.store.reopen(event, moment.at_present()).await?;
+            self.path.store.reopen(event, moment.at_present()).await.map_err(|error| unconfirmed(error.into()))?;
         }
-        match self.path.qstash.dlq_retry(&letter.dlq_id, &self.retry_headers(letter)).await {
-            Ok(_) | Err(ClientError::NotFound) => Ok(()),
-            Err(error) => Err(ProcessorError::Unconfirmed(error)),
+        match self.path.qstash.dlq_retry(&letter.dlq_id, &self.retry_headers(letter, rate)).await {
+            Ok(_) => Ok(()),
+            Err(ClientError::NotFound) => self.was_retried(letter).await,
+            Err(error) => Err(unconfirmed(error.into())),
         }
+    }
+
+    /// An entry that is gone was retried by whoever was cut short, or its time at QStash was over. Only a later delivery of its event
+    /// tells; otherwise the letter stays, so that somebody sees it.
+    async fn was_retried(&self, letter: &DeadLetter) -> Result<(), ProcessorError> {
+        let record = match &letter.about {
+            Some(event) => self.path.store.record(event).await?,
+            None => None,
+        };
+        if record.is_some_and(|record| record.message_id != letter.message_id) {
+            return Ok(());
+        }
+        self.path.store.forget_pending(&pending(letter)).await?;
+        Err(ProcessorError::EntryGone(letter.dlq_id.clone()))
     }
 
     /// Publishes a letter. What QStash refuses for good is not tried again by the sweep: the operator hears of it, and may
@@ -106,11 +149,10 @@ impl Processor {
             Ok(ids) if !ids.is_empty() => Ok(ids.into_iter().next().unwrap_or_default()),
             Ok(_) | Err(ClientError::NotFound) => Err(ProcessorError::NoEndpoints(letter.url.clone())),
             Err(error @ ClientError::Refused { .. }) => {
-                let pending = PendingReplay { letter: letter.id(), replay: letter.replay_id() };
-                self.path.store.forget_pending(&pending).await?;
+                self.path.store.forget_pending(&pending(letter)).await?;
                 Err(error.into())
             }
-            Err(error) => Err(ProcessorError::Unconfirmed(error)),
+            Err(error) => Err(unconfirmed(error.into())),
         }
     }
 
@@ -136,23 +178,33 @@ impl Processor {
     fn headers(&self, letter: &DeadLetter, rate: Option<Rate>) -> Vec<(String, String)> {
         let mut headers: Vec<(String, String)> =
             letter.headers.iter().filter_map(|(name, values)| forwarded(name, values)).collect();
-        headers.extend(self.retry_headers(letter));
+        headers.extend(self.retry_headers(letter, rate));
         headers.extend([
             ("Upstash-Method".to_owned(), letter.method.clone()),
             ("Upstash-Deduplication-Id".to_owned(), letter.replay_id()),
-            ("Upstash-Flow-Control-Key".to_owned(), format!("surehook-replay-{}", self.stack)),
-            ("Upstash-Flow-Control-Value".to_owned(), flow(rate)),
         ]);
         headers
     }
 
-    fn retry_headers(&self, letter: &DeadLetter) -> [(String, String); 3] {
+    fn retry_headers(&self, letter: &DeadLetter, rate: Option<Rate>) -> [(String, String); 5] {
+        let callback = first_callback(&self.requeuer, &letter.first_message_id);
         [
             ("Upstash-Retries".to_owned(), RETRIES_PER_ROUND.to_string()),
-            ("Upstash-Failure-Callback".to_owned(), self.requeuer.to_string()),
+            ("Upstash-Failure-Callback".to_owned(), callback.to_string()),
+            ("Upstash-Flow-Control-Key".to_owned(), format!("surehook-replay-{}", self.stack)),
+            ("Upstash-Flow-Control-Value".to_owned(), flow(rate)),
             (format!("Upstash-Forward-{EVENT_HEADER}"), letter.first_message_id.clone()),
         ]
     }
+}
+
+fn pending(letter: &DeadLetter) -> PendingReplay {
+    PendingReplay { letter: letter.id(), replay: letter.replay_id() }
+}
+
+fn unconfirmed(error: ProcessorError) -> ProcessorError {
+    let is_begun = error.is_away() || matches!(error, ProcessorError::Store(_));
+    if is_begun { ProcessorError::Unconfirmed(Box::new(error)) } else { error }
 }
 
 /// How fast QStash delivers replays: never many at once, so that a receiver that was just mended is not flooded.

@@ -224,8 +224,14 @@ pub struct Done {
     pub refused: Vec<(String, String)>,
     /// Heads that can't be read, and why.
     pub unreadable: Vec<String>,
-    /// Where the rest begins: ask again behind it.
+    /// Where the rest begins: ask again behind it, with the same end.
     pub next: Option<Cursor>,
+    /// The end of a selection by filter, in milliseconds since the epoch: what was buried later was not meant.
+    #[serde(default)]
+    pub until: Option<Millis>,
+    /// Why the rest was not tried: QStash or the table is away.
+    #[serde(default)]
+    pub stopped: Option<String>,
     /// Whether it was only asked.
     pub dry_run: bool,
 }

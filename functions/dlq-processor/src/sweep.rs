@@ -13,7 +13,7 @@ use surehook::{
     telemetry::Metric,
     web::{EndpointUrl, Moment},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{Processor, ProcessorError, reply::Sweep};
 
@@ -22,7 +22,7 @@ const PAGE: usize = 10;
 /// The largest page that is read into memory, in bytes; a single entry may be larger.
 const MOST_BYTES: usize = 32 * 1_024 * 1_024;
 /// Replays that one sweep finishes.
-const MOST_REPLAYS: usize = 1_000;
+const MOST_REPLAYS: usize = 20_000;
 /// Entries of others that a report names: they are always there, and must not hide what is new.
 const MOST_FOREIGN: u64 = 3;
 /// What a report names of all that was left alone.
@@ -66,13 +66,17 @@ impl Processor {
         let began_at = store.sweep_place().await?;
         let mut place = began_at.clone();
         loop {
-            let page = match self.page(place.as_deref()).await {
-                // QStash may forget where we were.
-                Err(ClientError::Refused { .. } | ClientError::NotFound) if place.is_some() && place == began_at => {
-                    place = None;
-                    self.page(None).await?
+            let page = match timeout_at(deadline, self.page(place.as_deref())).await {
+                Ok(Ok(page)) => page,
+                Ok(Err(error)) => {
+                    // Where QStash can't answer for a page again and again, the others must not wait for it.
+                    store.put_sweep_place(None).await?;
+                    return Err(error.into());
                 }
-                other => other?,
+                Err(_elapsed) => {
+                    report.cut_short = true;
+                    return Ok(store.put_sweep_place(place.as_deref()).await?);
+                }
             };
             for entry in page.entries() {
                 if Instant::now() >= deadline {
@@ -115,10 +119,9 @@ impl Processor {
             Ownership::Foreign => {
                 report.not_ours += 1;
                 if report.not_ours <= MOST_FOREIGN {
-                    report.leave(format!(
-                        "entry {} belongs to somebody else of the account: {}",
-                        entry.dlq_id, entry.url
-                    ));
+                    // Only where it goes: the rest of somebody else's URL may be a secret.
+                    let origin = EndpointUrl::parse(&entry.url).map(|url| url.origin().to_owned()).unwrap_or_default();
+                    report.leave(format!("entry {} belongs to somebody else of the account: {origin}", entry.dlq_id));
                 }
                 return;
             }
@@ -200,9 +203,9 @@ impl Processor {
             }
             let result = match self.find(id).await {
                 Ok((letter, _)) if letter.replaying.as_ref() == Some(&pending.replay) => {
-                    self.replay_one(id, None, moment).await.map(|()| true)
+                    self.replay_one(id, None, moment).await.map(|_| true)
                 }
-                Ok(_) | Err(ProcessorError::NoSuchLetter(_)) => {
+                Ok(_) | Err(ProcessorError::NoSuchLetter(_) | ProcessorError::Renewed(..)) => {
                     self.path.store.forget_pending(&pending).await?;
                     Ok(false)
                 }
@@ -210,6 +213,14 @@ impl Processor {
             };
             match result {
                 Ok(finished) => report.replays_finished += u64::from(finished),
+                // These wait for an operator, and no sweep changes that.
+                Err(
+                    error @ (ProcessorError::NoRoute { .. }
+                    | ProcessorError::NoEndpoints(_)
+                    | ProcessorError::EntryGone(_)),
+                ) => {
+                    report.leave(format!("the replay of letter {id}: {error}"));
+                }
                 Err(error) => report.fail(format!("the replay of letter {id}: {error}")),
             }
         }

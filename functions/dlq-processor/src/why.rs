@@ -104,8 +104,9 @@ impl Processor {
         if record.is_none() && letters.is_empty() && message.is_none() {
             return Err(ProcessorError::Unknown(subject.to_owned()));
         }
-        let message = message.or_else(|| record.as_ref().map(|record| record.message_id.clone()));
-        let message = message.filter(|id| !id.is_empty());
+        // What comes next, the last message knows; one that was asked for may be an older one.
+        let last = record.as_ref().map(|record| record.message_id.clone()).filter(|id| !id.is_empty());
+        let message = last.or(message);
         let (qstash, logs) = match &message {
             Some(id) => (self.at_qstash(id).await, self.logs(id).await),
             None => (AtQStash::Gone, Vec::new()),
@@ -132,7 +133,7 @@ impl Processor {
         if let Some(entry) = qstash.dlq_find(id).await? {
             return Ok(self.path.key_of(&entry, routes));
         }
-        for logged in qstash.logs(id).await? {
+        for logged in qstash.logs(id).await.unwrap_or_default() {
             if let Some(body) = logged.body() {
                 let message = DlqEntry::of_message(&logged.message_id, &logged.url, &body);
                 return Ok(self.path.key_of(&message, routes));

@@ -57,7 +57,7 @@ fn stem(word: &str) -> String {
 }
 
 fn is_status(word: &str) -> bool {
-    word.len() == 3 && word.parse::<u16>().is_ok_and(|status| (100..600).contains(&status))
+    word.len() == 3 && word.parse::<u16>().is_ok_and(|status| (400..600).contains(&status))
 }
 
 #[cfg(test)]

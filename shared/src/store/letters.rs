@@ -60,12 +60,39 @@ impl Store {
             let old = self.record(&letter.key).await?;
             let purged = rules::purge(old.as_ref(), letter.fence, &letter.replay_id(), now, expires_at)?;
             let beside = vec![self.remove(letter)];
+            if old.as_ref() == Some(&purged) {
+                // The record was ended by something else, which left the letter.
+                let at = vec![(":at", number(letter.at))];
+                let condition = "attribute_not_exists(pk) OR dl_at = :at";
+                self.delete_if(partition(&letter.key), sort_key(letter.fence), condition, at).await?;
+            }
             if old.as_ref() == Some(&purged) || self.swap(&letter.key, old.as_ref(), &purged, beside).await? {
                 self.release_all_chunks(&letter.key, letter.fence, now).await?;
                 return Ok(());
             }
         }
         Err(LedgerError::Refused(Refused::Changed(None)))
+    }
+
+    /// Points a redacted letter to the entry that QStash has of it now.
+    pub async fn point_letter(&self, key: &EventKey, fence: u64, dlq_id: &str) -> Result<(), StoreError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", text(partition(key)))
+            .key("sk", text(sort_key(fence)))
+            .condition_expression("attribute_exists(reason) AND dlq_id <> :entry")
+            .update_expression("SET dlq_id = :entry")
+            .expression_attribute_values(":entry", text(dlq_id))
+            .send()
+            .await;
+        match answer {
+            Err(error) if !error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
+                Err(error.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads one letter with its body.

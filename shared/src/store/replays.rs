@@ -107,7 +107,7 @@ impl Store {
     }
 
     /// Deletes an item if the condition holds; `false` where it is something else by now.
-    async fn delete_if(
+    pub(super) async fn delete_if(
         &self,
         pk: String,
         sk: String,
