@@ -211,6 +211,8 @@ async fn a_dry_run_knows_which_ids_there_are() {
     let ran = run(&stack, &["dead-letters", "replay", &letter.id(), "nope", "--dry-run", "--json"]).await;
     assert_eq!((ran.code, ran.json()["wouldSend"].clone()), (Some(1), serde_json::json!([letter.id()])));
     assert!(ran.err.contains("not replayed: nope"), "{ran:?}");
+    let guarded = run(&stack, &["dead-letters", "replay", "--all", "--canary", "1", "--dry-run"]).await;
+    assert!(guarded.code == Some(0) && guarded.out.contains("1 dead letter would be replayed"), "{guarded:?}");
     let none = run(&stack, &["dead-letters", "replay", "--fingerprint", "ffff"]).await;
     assert!(none.code == Some(0) && none.out.contains("No dead letter matches"), "{none:?}");
 }

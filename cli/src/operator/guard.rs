@@ -31,6 +31,7 @@ pub(crate) enum Stop {
         patience: Duration,
     },
     NotFollowed,
+    NothingSent,
     /// QStash or the table is away.
     Away(String),
     Interrupted,
@@ -50,6 +51,7 @@ impl std::fmt::Display for Stop {
                 "the ledger does not follow what becomes of these letters: their endpoint is not Surehook's consumer, their body is \
                  redacted, or their content contradicts another event's. Replay them without --canary and --max-failures",
             ),
+            Self::NothingSent => formatter.write_str("none of the canaries could be sent"),
             Self::Away(why) => formatter.write_str(why),
             Self::Interrupted => formatter.write_str("interrupted"),
         }

@@ -199,9 +199,9 @@ impl Run {
     async fn send_canaries(&mut self, canary: usize) -> Result<Option<Stop>, Failure> {
         let judged = |run: &Self| run.guard.as_ref().map_or(0, Guard::judged) as usize;
         let (mut before, mut is_first) = (0, true);
-        while judged(self) < canary && !self.is_over {
+        while self.guard.is_some() && judged(self) < canary && !self.is_over {
             if !is_first && judged(self) == before {
-                return Ok(Some(Stop::NotFollowed));
+                return Ok(Some(if self.sent == 0 { Stop::NothingSent } else { Stop::NotFollowed }));
             }
             (before, is_first) = (judged(self), false);
             if let Some(stop) = self.send(canary - before).await? {
