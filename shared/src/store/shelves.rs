@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use futures::future::try_join_all;
+
 use super::{
     SHARDS, Store, StoreError,
     item::{Item, Reading, number, text},
@@ -128,9 +130,7 @@ impl Shelves<'_> {
     /// The next letter; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<DeadLetter>, StoreError> {
         loop {
-            for index in 0..self.shards.len() {
-                self.fill(index).await?;
-            }
+            self.fill().await?;
             if let Some(letter) = self.take_first() {
                 return Ok(Some(letter));
             }
@@ -148,20 +148,31 @@ impl Shelves<'_> {
         self.shards[index].heads.pop_front()
     }
 
-    async fn fill(&mut self, index: usize) -> Result<(), StoreError> {
-        while !self.shards[index].is_ready() {
-            let (items, from) = self.page(&self.shards[index]).await?;
-            let (heads, unreadable) = self.heads(&items);
-            self.unreadable.extend(unreadable);
-            let shard = &mut self.shards[index];
-            shard.heads.extend(heads);
-            let order = self.walk.order;
-            // Only heads of the same millisecond change places.
-            shard.heads.make_contiguous().sort_by(|a, b| in_order(order, a, b));
-            shard.is_read = from.is_none();
-            shard.from = from;
+    /// Reads on where a shard's first head is not known yet, in all such shards at once.
+    async fn fill(&mut self) -> Result<(), StoreError> {
+        loop {
+            let this = &*self;
+            let open = this.shards.iter().enumerate().filter(|(_, shard)| !shard.is_ready());
+            let reads = open.map(|(index, shard)| async move { Ok::<_, StoreError>((index, this.page(shard).await?)) });
+            let pages = try_join_all(reads).await?;
+            if pages.is_empty() {
+                return Ok(());
+            }
+            for (index, (items, from)) in pages {
+                self.add(index, &items, from);
+            }
         }
-        Ok(())
+    }
+
+    fn add(&mut self, index: usize, items: &[Item], from: Option<Item>) {
+        let (heads, unreadable) = self.heads(items);
+        self.unreadable.extend(unreadable);
+        let (order, shard) = (self.walk.order, &mut self.shards[index]);
+        shard.heads.extend(heads);
+        // Only heads of the same millisecond change places.
+        shard.heads.make_contiguous().sort_by(|a, b| in_order(order, a, b));
+        shard.is_read = from.is_none();
+        shard.from = from;
     }
 
     fn heads(&self, items: &[Item]) -> (Vec<DeadLetter>, Vec<String>) {
