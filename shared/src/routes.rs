@@ -164,6 +164,11 @@ impl Routes {
         self.sources.iter().find(|source| source.name == name)
     }
 
+    /// The route of a destination, by the id that stands in records.
+    pub fn by_id(&self, id: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.id == id)
+    }
+
     /// The routes that an event takes. An event without a type takes those that take everything.
     pub fn matching(&self, source: &str, event_type: Option<&str>) -> Vec<&Route> {
         let event_type = event_type.unwrap_or_default();
@@ -172,6 +177,11 @@ impl Routes {
         };
         self.routes.iter().filter(takes).collect()
     }
+}
+
+/// What a destination said, in an error that names all that failed: `shop: 422 no such field; warehouse: 503 …`.
+pub fn said_by<'a>(error: &'a str, name: &str) -> Option<&'a str> {
+    error.split("; ").find(|said| said.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")))
 }
 
 impl SourceEntry {

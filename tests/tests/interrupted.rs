@@ -16,18 +16,18 @@ use surehook::{
     web::{Incoming, Moment},
 };
 use surehook_dlq_processor::Command;
-use surehook_local::{Stack, qstash::Faults, receiver::Reaction};
+use surehook_local::{Stack, receiver::Reaction};
 use surehook_requeuer::Requeuer;
 use tokio::time::Instant;
 
 use crate::{
     failure_path::{callback, lose_notice},
     support::{
-        accepted, connect, event,
+        accepted, event,
         fuse::{Fault, Fuse},
         key,
         ledger::claim,
-        letters, noise, operate, processor, publish, publish_with, received, record, signature, stack, url,
+        letters, noise, operate, processor, publish, publish_with, quiet_stack, received, record, signature, url,
     },
 };
 
@@ -59,14 +59,6 @@ async fn requeue(stack: &Stack, fuse: &Fuse) {
         request_id: outside::new_id(),
     };
     requeuer.call(request, moment(), 0.5).await;
-}
-
-/// A stack in which callbacks are lost, so that only the test and the sweep act.
-async fn quiet_stack() -> Stack {
-    let stack = stack().await;
-    connect(&stack, "t", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
-    stack
 }
 
 /// Publishes an event and lets QStash give it up with this status.

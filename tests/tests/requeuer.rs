@@ -7,8 +7,8 @@ use surehook_local::{Stack, qstash::Faults, receiver::Reaction};
 use crate::{
     failure_path::{callback, refuse},
     support::{
-        accepted, connect, event, key, ledger::claim, letters, operate, post, publish, publish_with, qstash, received,
-        record, signature, stack,
+        accepted, connect, event, key, ledger::claim, letters, operate, post, publish, publish_with, qstash,
+        quiet_stack, received, record, signature, stack,
     },
 };
 
@@ -20,9 +20,7 @@ async fn call_requeuer(stack: &Stack, callback: &Value) -> crate::support::Answe
 
 /// A stack in which an event was given up with 503, and its callback was lost: the test brings it.
 async fn given_up(name: &str) -> (Stack, String) {
-    let stack = stack().await;
-    connect(&stack, "t", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    let stack = quiet_stack().await;
     refuse(&stack, 503, 4);
     let body = event(name);
     publish(&stack, "t", &body).await;
@@ -154,9 +152,7 @@ async fn a_requeued_event_keeps_its_name_although_its_headers_are_redacted() {
 
 #[tokio::test]
 async fn a_destination_that_asks_for_hours_is_not_called_before() {
-    let stack = stack().await;
-    connect(&stack, "t", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    let stack = quiet_stack().await;
     stack.receiver.react(|_| Reaction { retry_after: Some(18_000), ..Reaction::status(503) });
     let body = event("patience");
     let once = [("upstash-retries", "0")];
@@ -197,15 +193,9 @@ async fn the_repeated_callback_delivers_nothing_twice() {
 
 #[tokio::test]
 async fn the_callback_after_the_event_was_done_only_clears_the_queue() {
-    let stack = stack().await;
-    connect(&stack, "late", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
-    refuse(&stack, 503, 4);
-    let body = event("late");
-    publish(&stack, "late", &body).await;
-    stack.qstash.idle().await;
+    let (stack, body) = given_up("done since").await;
     let callback = callback(&stack).await;
-    publish(&stack, "late", &body).await;
+    publish(&stack, "t", &body).await;
     stack.qstash.idle().await;
     assert_eq!(accepted(&stack, &body), 1);
     let answer = call_requeuer(&stack, &callback).await;
@@ -218,12 +208,7 @@ async fn the_callback_after_the_event_was_done_only_clears_the_queue() {
 
 #[tokio::test]
 async fn the_forged_callback_touches_nothing() {
-    let stack = stack().await;
-    connect(&stack, "forged", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
-    refuse(&stack, 503, 4);
-    publish(&stack, "forged", &event("forged")).await;
-    stack.qstash.idle().await;
+    let (stack, _body) = given_up("forged").await;
     let real = callback(&stack).await;
     let url = stack.function_url("requeuer");
     let bytes = real.to_string();

@@ -4,23 +4,16 @@ use futures::future::join_all;
 use serde_json::json;
 use surehook::{ledger::Status, outside, qstash::client::Destination, web::Moment};
 use surehook_dlq_processor::Command;
-use surehook_local::{Stack, qstash::Faults, receiver::Reaction};
+use surehook_local::{qstash::Faults, receiver::Reaction};
 use tokio::time::Instant;
 
 use crate::{
     failure_path::{lose_notice, refuse},
     support::{
-        accepted, connect, event, fuse::Fuse, letters, operate, processor, publish, qstash, received, record, stack,
+        accepted, connect, event, fuse::Fuse, letters, operate, processor, publish, qstash, quiet_stack, received,
+        record, stack,
     },
 };
-
-/// A stack whose callbacks are lost.
-async fn quiet_stack() -> Stack {
-    let stack = stack().await;
-    connect(&stack, "t", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
-    stack
-}
 
 #[tokio::test]
 async fn two_sweeps_at_once_do_no_harm() {

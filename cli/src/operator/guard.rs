@@ -117,7 +117,7 @@ impl Guard {
                 return Ok(Some(stop));
             }
             if self.waiting.len() <= left {
-                let nothing_known = self.tally.done + self.tally.failed == 0 && self.tally.unknown > 0;
+                let nothing_known = self.judged() == 0 && self.tally.unknown > 0;
                 return Ok(nothing_known.then_some(Stop::NotFollowed));
             }
             if last_news.elapsed() >= self.patience {
@@ -157,8 +157,7 @@ impl Guard {
     }
 
     fn verdict(&self, enough: u64) -> Option<Stop> {
-        let Tally { done, failed, .. } = self.tally;
-        let judged = done + failed;
+        let (judged, failed) = (self.judged(), self.tally.failed);
         // The last outcomes are all there will be.
         let is_enough = judged >= enough || self.waiting.is_empty();
         #[allow(clippy::cast_precision_loss, reason = "counts of letters are far below 2^52")]

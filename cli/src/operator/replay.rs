@@ -282,6 +282,14 @@ impl Run {
         }
     }
 
+    /// The command that goes on. A span until now would mean another time by then.
+    fn again(&self, until: &str) -> String {
+        let since = self.selection.filter.since.map(exact_date);
+        let options = [("--until", Some(until.to_owned())), ("--since", since)];
+        let options: Vec<_> = options.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        again_with(&options)
+    }
+
     fn print(&self, report: &Report) {
         let (sent, letters) = (report.sent, plural(report.sent, "letter"));
         if report.dry_run {
@@ -313,16 +321,6 @@ impl Run {
                 println!("To go on: the same command; letters that were sent are gone, and are refused as unknown.")
             }
         }
-    }
-}
-
-impl Run {
-    /// The command that goes on. A span until now would mean another time by then.
-    fn again(&self, until: &str) -> String {
-        let since = self.selection.filter.since.map(exact_date);
-        let options = [("--until", Some(until.to_owned())), ("--since", since)];
-        let options: Vec<_> = options.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        again_with(&options)
     }
 }
 

@@ -11,7 +11,7 @@ use reqwest::{Client, Response};
 use surehook::{
     identity::cut,
     qstash::duration::parse_retry_after,
-    routes::{Route, Routes},
+    routes::{Route, Routes, said_by},
     web::answer::{is_refusal, is_success},
 };
 use tokio::time::{Instant, timeout_at};
@@ -170,10 +170,8 @@ fn sum_up<'a>(
 
 /// What a destination said when it refused in an earlier attempt: its letter must tell the cause, whichever attempt was the last.
 fn said_before(routes: &Routes, id: &str, attempt: &Attempt) -> String {
-    let route = routes.routes.iter().find(|route| route.id == id);
-    let name = route.map_or(id, |route| route.name.as_str());
-    let said =
-        attempt.last_error.split("; ").find(|said| said.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")));
+    let name = routes.by_id(id).map_or(id, |route| route.name.as_str());
+    let said = said_by(&attempt.last_error, name);
     said.map_or_else(|| format!("{name}: refused in an earlier attempt"), str::to_owned)
 }
 

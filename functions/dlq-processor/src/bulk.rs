@@ -21,8 +21,6 @@ use crate::{
 
 /// Letters that are worked on at the same time. Each may have a body of 50 MB in memory.
 const AT_ONCE: usize = 4;
-/// The most that one answer names; see the limit of a function's answer.
-const MOST_NAMED: usize = 1_000;
 
 /// What is done with a letter.
 #[derive(Debug, Clone, Copy)]
@@ -126,21 +124,10 @@ impl Processor {
         // What fails again while this runs is a new letter, and not meant.
         let until = selection.filter.until.unwrap_or(moment.now);
         let filter = checked(Filter { until: Some(until), ..selection.filter.clone() })?;
-        let (limit, deadline) = (bulk.limit.clamp(1, MOST_NAMED), moment.give_up_at(LONGEST / 2));
-        let mut shelves = self.path.store.shelves(filter.walk(Order::OldestFirst, bulk.after.clone())).await?;
-        let mut chosen = Chosen { until: Some(until), ..Chosen::default() };
-        while let Some(letter) = shelves.next().await? {
-            let place = Place::behind(&letter);
-            if filter.takes(&letter) {
-                chosen.letters.push(place.clone());
-            }
-            if chosen.letters.len() == limit || Instant::now() >= deadline {
-                chosen.next = shelves.next().await?.map(|_more| Cursor(place));
-                break;
-            }
-        }
-        chosen.unreadable = shelves.unreadable;
-        Ok(chosen)
+        let walk = filter.walk(Order::OldestFirst, bulk.after.clone());
+        let picked = self.pick(&filter, walk, bulk.limit, moment.give_up_at(LONGEST / 2)).await?;
+        let letters = picked.letters.iter().map(Place::behind).collect();
+        Ok(Chosen { letters, unreadable: picked.unreadable, next: picked.next, until: Some(until) })
     }
 
     /// Removes a letter for good. Its record stays, so that late deliveries find it.

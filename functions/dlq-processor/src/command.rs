@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use surehook::{
     Millis,
     ledger::DeadLetter,
+    routes::said_by,
     store::shelves::{Order, Place, Walk},
 };
 use wildmatch::WildMatch;
@@ -263,7 +264,7 @@ impl Filter {
             && self.event_type.as_ref().is_none_or(|pattern| WildMatch::new(pattern).matches(kind))
             && equal(&self.reason, &letter.reason)
             && self.fingerprint.as_ref().is_none_or(|start| letter.fingerprint.starts_with(&start.to_ascii_lowercase()))
-            && self.destination.as_ref().is_none_or(|name| failed_at(letter, name))
+            && self.destination.as_ref().is_none_or(|name| said_by(&letter.error, name).is_some())
             && self.endpoint.as_ref().is_none_or(|part| letter.url.contains(part.as_str()))
             && self.since.is_none_or(|since| letter.at >= since)
             && self.until.is_none_or(|until| letter.at < until)
@@ -289,11 +290,6 @@ impl Filter {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// Whether a destination is among those that an error names: `shop: 422 …; warehouse: 503 …`.
-fn failed_at(letter: &DeadLetter, name: &str) -> bool {
-    letter.error.split("; ").any(|said| said.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")))
 }
 
 /// A choice of letters. Saying nothing chooses nothing.

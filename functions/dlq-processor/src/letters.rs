@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use surehook::{
     identity::EventKey,
     ledger::{DeadLetter, Record, letter::shown_headers},
-    store::shelves::{Order, Place},
+    store::shelves::{Order, Place, Walk},
     web::Moment,
 };
 use tokio::time::Instant;
@@ -26,6 +26,14 @@ const MOST_LISTED: usize = 1_000;
 const MOST_SHOWN: usize = 512 * 1_024;
 const PART: usize = 3 * 1_024 * 1_024;
 
+/// Letters of a walk, and where it goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Picked {
+    pub(crate) letters: Vec<DeadLetter>,
+    pub(crate) unreadable: Vec<String>,
+    pub(crate) next: Option<Cursor>,
+}
+
 impl Processor {
     /// Heads that a filter takes, the newest first, a page at a time.
     pub async fn list(
@@ -35,21 +43,35 @@ impl Processor {
         after: Option<Cursor>,
         moment: Moment,
     ) -> Result<Page, ProcessorError> {
-        let (deadline, limit) = (moment.give_up_at(LONGEST), limit.clamp(1, MOST_LISTED));
-        let mut shelves = self.path.store.shelves(filter.walk(Order::NewestFirst, after)).await?;
-        let mut page = Page::default();
+        let walk = filter.walk(Order::NewestFirst, after);
+        let picked = self.pick(filter, walk, limit, moment.give_up_at(LONGEST)).await?;
+        let Picked { letters, unreadable, next } = picked;
+        Ok(Page { letters: letters.iter().map(head).collect(), unreadable, next })
+    }
+
+    /// The letters of a walk that a filter takes, as many as one answer may list.
+    pub(crate) async fn pick(
+        &self,
+        filter: &Filter,
+        walk: Walk,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Picked, ProcessorError> {
+        let limit = limit.clamp(1, MOST_LISTED);
+        let mut shelves = self.path.store.shelves(walk).await?;
+        let mut picked = Picked::default();
         while let Some(letter) = shelves.next().await? {
             let place = Place::behind(&letter);
             if filter.takes(&letter) {
-                page.letters.push(head(&letter));
+                picked.letters.push(letter);
             }
-            if page.letters.len() == limit || Instant::now() >= deadline {
-                page.next = shelves.next().await?.map(|_more| Cursor(place));
+            if picked.letters.len() == limit || Instant::now() >= deadline {
+                picked.next = shelves.next().await?.map(|_more| Cursor(place));
                 break;
             }
         }
-        page.unreadable = shelves.unreadable;
-        Ok(page)
+        picked.unreadable = shelves.unreadable;
+        Ok(picked)
     }
 
     /// Counts letters by what they died of.

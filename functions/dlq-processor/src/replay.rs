@@ -7,7 +7,7 @@
 
 use surehook::{
     failure::first_callback,
-    identity::{Delivered, Endpoint},
+    identity::{Delivered, Endpoint, Identified},
     ledger::{DeadLetter, Record, Refused, Status},
     qstash::{
         ClientError,
@@ -42,14 +42,17 @@ impl Processor {
     ) -> Result<String, ProcessorError> {
         let (letter, body) = self.find(id).await?;
         let routes = self.path.store.routes(true).await?;
-        self.check_route(&letter, &body, &routes).await?;
+        let named = named_today(&letter, &body, &routes);
+        self.check_route(&letter, named.as_ref(), &routes).await?;
         let mut record = None;
         if letter.replaying.is_none() {
             self.check_entry(&letter).await?;
             let begun = self.path.store.begin_replay(&letter, moment.at_present()).await;
             record = Some(begun.map_err(|error| unconfirmed(error.into()))?);
         }
-        let claimed = self.is_claimed_under_its_key(&letter, &body, &routes);
+        // The consumer completes this letter's own record, unless its endpoint is not ours, it is a conflict, or it was buried before its
+        // source was configured.
+        let claimed = named.is_some_and(|named| named.key == letter.key);
         if letter.redacted {
             self.retry(&letter, rate, moment).await?;
         } else {
@@ -71,14 +74,18 @@ impl Processor {
 
     /// An event that no route takes is answered "ignored", which is done: what was kept as a letter would be lost. Where there are
     /// no routes at all, the consumer has a handler of its own, or answers 503.
-    async fn check_route(&self, letter: &DeadLetter, body: &[u8], routes: &Routes) -> Result<(), ProcessorError> {
-        let (Some(path), false) = (&letter.path, routes.routes.is_empty()) else { return Ok(()) };
-        // The routes of today take what the recipe of today reads, whatever was known when the letter was written.
-        let endpoint = Endpoint::Ours { source: letter.source.clone(), path: path.clone() };
-        let named = routes.identify(&endpoint, Delivered { body, message: &letter.first_message_id });
+    async fn check_route(
+        &self,
+        letter: &DeadLetter,
+        named: Option<&Identified>,
+        routes: &Routes,
+    ) -> Result<(), ProcessorError> {
+        if letter.path.is_none() || routes.routes.is_empty() {
+            return Ok(());
+        }
         let kind = match &letter.about {
             Some(event) => self.path.store.record(event).await?.and_then(|record| record.event_type),
-            None => named.and_then(|named| named.event_type),
+            None => named.and_then(|named| named.event_type.clone()),
         };
         let any_type = letter.redacted && kind.is_none();
         let of_source = || routes.routes.iter().any(|route| route.source == letter.source);
@@ -156,15 +163,6 @@ impl Processor {
         }
     }
 
-    /// Whether the consumer will complete this letter's own record. It will not for an endpoint that is not ours, for a
-    /// conflict, and for an event that was buried before its source was configured.
-    fn is_claimed_under_its_key(&self, letter: &DeadLetter, body: &[u8], routes: &Routes) -> bool {
-        let Some(path) = &letter.path else { return false };
-        let endpoint = Endpoint::Ours { source: letter.source.clone(), path: path.clone() };
-        let delivered = Delivered { body, message: &letter.first_message_id };
-        routes.identify(&endpoint, delivered).is_some_and(|named| named.key == letter.key)
-    }
-
     /// Our own endpoints are found below the base of today, others where they were.
     pub(crate) fn destination(&self, letter: &DeadLetter) -> Destination {
         if let Some(topic) = letter.url.strip_prefix(TOPIC_SCHEME) {
@@ -196,6 +194,12 @@ impl Processor {
             (format!("Upstash-Forward-{EVENT_HEADER}"), letter.first_message_id.clone()),
         ]
     }
+}
+
+/// How the consumer will name a letter's event: by the recipe of today, whatever was known when the letter was written.
+fn named_today(letter: &DeadLetter, body: &[u8], routes: &Routes) -> Option<Identified> {
+    let endpoint = Endpoint::Ours { source: letter.source.clone(), path: letter.path.clone()? };
+    routes.identify(&endpoint, Delivered { body, message: &letter.first_message_id })
 }
 
 fn pending(letter: &DeadLetter) -> PendingReplay {

@@ -91,7 +91,7 @@ fn shown(Waiting { key, since, record }: Waiting) -> StrandedEvent {
             source: record.source,
             since,
             attempts: record.attempts,
-            error: record.last_error.map(|failure| format!("{}: {}", failure.class, failure.text)),
+            error: record.last_error.as_ref().map(ToString::to_string),
         },
         Err(error) => {
             StrandedEvent { event, source: String::new(), since, attempts: 0, error: Some(error.to_string()) }

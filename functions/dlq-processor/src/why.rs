@@ -176,7 +176,7 @@ impl Processor {
             story.source.clone_from(&record.source);
             story.event_type.clone_from(&record.event_type);
             story.attempts = record.attempts;
-            story.last_error = record.last_error.as_ref().map(|failure| format!("{}: {}", failure.class, failure.text));
+            story.last_error = record.last_error.as_ref().map(ToString::to_string);
             story.accepted_by = names(&record.delivered);
             story.refused_by = names(&record.refused);
             // A handler of one's own has no routes, and delivers to nobody that the ledger knows.
@@ -312,8 +312,7 @@ fn unclaimed(qstash: &AtQStash) -> Next {
 
 /// A destination's name.
 pub(crate) fn name_of(routes: &Routes, id: &str) -> String {
-    let route = routes.routes.iter().find(|route| route.id == id);
-    route.map_or_else(|| format!("{id} (no longer in the routes)"), |route| route.name.clone())
+    routes.by_id(id).map_or_else(|| format!("{id} (no longer in the routes)"), |route| route.name.clone())
 }
 
 /// Whether a record waits for the first attempt since its replay.

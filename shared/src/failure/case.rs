@@ -81,6 +81,8 @@ pub(super) struct Event {
     pub(super) identified: Identified,
     pub(super) body: Vec<u8>,
     pub(super) redacted: bool,
+    /// The event of a redacted message, which has a name of its own.
+    pub(super) about: Option<EventKey>,
     pub(super) conflict: bool,
 }
 
@@ -88,8 +90,7 @@ impl FailurePath {
     /// The event that a message brings, or brought. Where its body is redacted, our consumer's answer tells.
     pub fn key_of(&self, message: &DlqEntry, routes: &Routes) -> EventKey {
         let event = self.name_message(message, routes);
-        let told = answered_event(message).filter(|_| event.redacted && event.endpoint.source().is_some());
-        told.unwrap_or(event.identified.key)
+        event.about.unwrap_or(event.identified.key)
     }
 
     /// The name under which a redacted message is buried, which is not its event's.
@@ -117,18 +118,19 @@ impl FailurePath {
             Ok(body) => (body, false),
             Err(_hidden) => (Vec::new(), true),
         };
+        // Our consumer's answer tells the event; a message that is retried by hand has another id.
+        let about = answered_event(message).filter(|_| redacted && endpoint.source().is_some());
         let delivered = Delivered { body: &body, message: first_message };
         let identified = match endpoint.source() {
-            // Our consumer's answer tells the event; a message that is retried by hand has another id.
             _ if redacted => {
-                let told = answered_event(message).filter(|_| endpoint.source().is_some());
-                Some(identify_redacted(&endpoint, told.as_ref().map_or(first_message, EventKey::as_str)))
+                let identity = about.as_ref().map_or(first_message, EventKey::as_str);
+                Some(identify_redacted(&endpoint, identity))
             }
             Some(_) => routes.identify(&endpoint, delivered),
             None => None,
         };
         let identified = identified.unwrap_or_else(|| identify_foreign(&endpoint, delivered));
-        Event { endpoint, identified, body, redacted, conflict: false }
+        Event { endpoint, identified, body, redacted, about, conflict: false }
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn letter(case: &Case<'_>, event: &Event, failure: &Failure, now: Mil
         size: event.body.len() as u64,
         body_sha256: Sha256::of(&event.body).hex(),
         redacted: event.redacted,
-        about: answered_event(entry).filter(|_| event.redacted && event.endpoint.source().is_some()),
+        about: event.about.clone(),
         dlq_id: entry.dlq_id.clone(),
         replaying: None,
         response: Response::new(entry.response_header.clone(), &entry.response_body()),

@@ -33,6 +33,8 @@ const CHUNK: usize = 256 * 1_024;
 const CHUNK_GRACE: i64 = 7 * 86_400;
 /// How often a transaction is tried again when the record moved between reading and writing.
 pub(super) const MOST_RACES: usize = 4;
+/// A removal compares the time of the burial: another letter may stand under the same name by now.
+const THIS_LETTER: &str = "attribute_not_exists(pk) OR dl_at = :at";
 const DAYS: &str = "config#dead-letter-days";
 
 impl Store {
@@ -63,8 +65,7 @@ impl Store {
             if old.as_ref() == Some(&purged) {
                 // The record was ended by something else, which left the letter.
                 let at = vec![(":at", number(letter.at))];
-                let condition = "attribute_not_exists(pk) OR dl_at = :at";
-                self.delete_if(partition(&letter.key), sort_key(letter.fence), condition, at).await?;
+                self.delete_if(partition(&letter.key), sort_key(letter.fence), THIS_LETTER, at).await?;
             }
             if old.as_ref() == Some(&purged) || self.swap(&letter.key, old.as_ref(), &purged, beside).await? {
                 self.release_all_chunks(&letter.key, letter.fence, now).await?;
@@ -207,6 +208,22 @@ impl Store {
         Ok(chunks.len())
     }
 
+    /// Changes a record alone, as a rule says of it as it stands; where the rule has no change for it, it is left as it is.
+    pub(super) async fn change(
+        &self,
+        key: &EventKey,
+        rule: impl Fn(Option<&Record>) -> Result<Option<Record>, Refused>,
+    ) -> Result<(), LedgerError> {
+        for _ in 0..MOST_RACES {
+            let old = self.record(key).await?;
+            let Some(new) = rule(old.as_ref())? else { return Ok(()) };
+            if old.as_ref() == Some(&new) || self.swap(key, old.as_ref(), &new, Vec::new()).await? {
+                return Ok(());
+            }
+        }
+        Err(LedgerError::Refused(Refused::Changed(None)))
+    }
+
     /// One transaction: the record goes from `old` to `new`, and `beside` happens to its letter. `false` where the record
     /// moved meanwhile.
     pub(super) async fn swap(
@@ -247,7 +264,7 @@ impl Store {
             .table_name(&self.table)
             .key("pk", text(partition(&letter.key)))
             .key("sk", text(sort_key(letter.fence)))
-            .condition_expression("attribute_not_exists(pk) OR dl_at = :at")
+            .condition_expression(THIS_LETTER)
             .expression_attribute_values(":at", number(letter.at))
             .build();
         TransactWriteItem::builder().set_delete(delete.ok()).build()

@@ -45,14 +45,7 @@ impl Store {
 
     /// Gives destinations that refused a waiting event for good another chance. An event that does not wait is left alone.
     pub async fn reopen(&self, key: &EventKey, now: Millis) -> Result<(), LedgerError> {
-        for _ in 0..MOST_RACES {
-            let old = self.record(key).await?;
-            let Ok(open) = rules::reopen(old.as_ref(), now) else { return Ok(()) };
-            if old.as_ref() == Some(&open) || self.swap(key, old.as_ref(), &open, Vec::new()).await? {
-                return Ok(());
-            }
-        }
-        Err(LedgerError::Refused(Refused::Changed(None)))
+        self.change(key, |old| Ok(rules::reopen(old, now).ok())).await
     }
 
     /// Removes a letter whose replay was published. One that was buried anew under the same name meanwhile is left alone,

@@ -4,7 +4,6 @@ use super::{
     LedgerError, SHARDS, Store, StoreError,
     item::{Item, Reading, number, text, to_record},
     ledger::lease_of,
-    letters::MOST_RACES,
 };
 use crate::{
     Millis,
@@ -120,14 +119,7 @@ impl Store {
         now: Millis,
         expires_at: i64,
     ) -> Result<(), LedgerError> {
-        for _ in 0..MOST_RACES {
-            let old = self.record(key).await?;
-            let purged = rules::dismiss(old.as_ref(), before, now, expires_at)?;
-            if old.as_ref() == Some(&purged) || self.swap(key, old.as_ref(), &purged, Vec::new()).await? {
-                return Ok(());
-            }
-        }
-        Err(rules::Refused::Changed(None).into())
+        self.change(key, |old| rules::dismiss(old, before, now, expires_at).map(Some)).await
     }
 
     async fn abandoned(

@@ -20,7 +20,11 @@ use surehook::{
     web::EndpointUrl,
 };
 use surehook_dlq_processor::Processor;
-use surehook_local::{Stack, StackOptions, qstash::TOKEN, receiver::Received};
+use surehook_local::{
+    Stack, StackOptions,
+    qstash::{Faults, TOKEN},
+    receiver::Received,
+};
 use url::Url;
 
 /// The message id of deliveries that a test signs itself.
@@ -52,6 +56,14 @@ pub(crate) async fn stack_with(options: StackOptions) -> Stack {
         ),
     )
     .await;
+    stack
+}
+
+/// A stack in which callbacks are lost, so that only the test and the sweep act.
+pub(crate) async fn quiet_stack() -> Stack {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
     stack
 }
 
