@@ -119,7 +119,8 @@ impl FailurePath {
             Err(_hidden) => (Vec::new(), true),
         };
         // Our consumer's answer tells the event; a message that is retried by hand has another id.
-        let about = answered_event(message).filter(|_| redacted && endpoint.source().is_some());
+        let is_apart = redacted && endpoint.source().is_some();
+        let about = if is_apart { answered_event(message) } else { None };
         let delivered = Delivered { body: &body, message: first_message };
         let identified = match endpoint.source() {
             _ if redacted => {
