@@ -10,7 +10,7 @@ use surehook::{
     identity::{Delivered, Endpoint, Recipe, at_pointer, identify},
     payload::Payload,
     qstash::{DlqEntry, FailureCallback, SigningKeys, duration, entry::DlqPage, token},
-    routes::Routes,
+    routes::{Routes, Subject},
     secret::Secret,
     web::{EndpointUrl, Incoming},
 };
@@ -165,7 +165,9 @@ pub fn routes(data: &[u8]) {
             let stored = serde_json::to_string(&routes).expect("JSON");
             assert_eq!(serde_json::from_str::<Routes>(&stored).expect("what was written"), routes);
             for source in &routes.sources {
-                let _matching = routes.matching(&source.name, Some(&String::from_utf8_lossy(event_type)));
+                let event_type = String::from_utf8_lossy(event_type);
+                let _destinations =
+                    routes.destinations(&Subject::new(&source.name, Some(&event_type), event_type.as_bytes()));
             }
         }
     }

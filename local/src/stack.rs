@@ -18,8 +18,8 @@ pub const TABLE: &str = "surehook";
 pub const PRODUCER_TOKEN: &str = "local-producer-token";
 /// The four functions.
 pub const FUNCTIONS: [&str; 4] = ["consumer", "requeuer", "producer", "dlq-processor"];
-/// A Standard Webhooks secret for the development stack only.
-const SIGNING_SECRET: &str = "whsec_c3VyZWhvb2stbG9jYWwtZGV2ZWxvcG1lbnQ=";
+/// The master secret of the development stack, and of nothing else.
+pub const SIGNING_SECRET: &str = "whsec_c3VyZWhvb2stbG9jYWwtZGV2ZWxvcG1lbnQ=";
 
 /// How to run it.
 #[derive(Debug, Clone)]
@@ -119,7 +119,7 @@ impl Stack {
         let receiver = Receiver::start(receiver);
         let elsewhere = format!("http://127.0.0.1:{}", options.functions_port);
         let functions_url = format!("{}/lambda-url", gateway.as_ref().map_or(elsewhere, crate::url_of));
-        let mut environment = environment(&dynamo.url, &qstash, &functions_url);
+        let mut environment = environment(&dynamo.url, &qstash, &functions_url, options.speed);
         environment.extend(options.environment.iter().cloned());
         let host = gateway.map(|gateway| Host::start(gateway, specs(&options, &environment)));
         if let Some(host) = &host {
@@ -149,8 +149,10 @@ impl Stack {
     }
 }
 
-fn environment(dynamo: &str, qstash: &QStash, functions: &str) -> Vec<(String, String)> {
+fn environment(dynamo: &str, qstash: &QStash, functions: &str, speed: f64) -> Vec<(String, String)> {
     let (current, next) = qstash.keys();
+    // A minute that passes as fast as QStash's.
+    let breaker_wait = format!("{}ms", (60_000.0 / speed).ceil().max(1.0));
     [
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamo),
         // For `--function`, which invokes functions as on AWS.
@@ -169,6 +171,7 @@ fn environment(dynamo: &str, qstash: &QStash, functions: &str) -> Vec<(String, S
         ("PRODUCER_TOKEN", PRODUCER_TOKEN),
         ("TOPICS", "strapi.create,orders"),
         ("SIGNING_SECRETS", SIGNING_SECRET),
+        ("BREAKER_WAIT", &breaker_wait),
         ("ALLOW_PRIVATE_DESTINATIONS", "true"),
     ]
     .into_iter()

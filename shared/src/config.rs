@@ -8,9 +8,11 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use url::Url;
 
 use crate::{
+    breaker::BreakerPolicy,
     qstash::{DEVELOPMENT_KEYS, SigningKeys, client::is_name, duration},
     retry::{RetryPolicy, Schedule},
     secret::Secret,
+    signing::SigningSecrets,
     web::EndpointUrl,
 };
 
@@ -28,6 +30,13 @@ const MOST_ROUNDS: u32 = 1_000;
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration can't be used:{}", list(.0))]
 pub struct ConfigError(Vec<String>);
+
+impl ConfigError {
+    /// One problem with one variable.
+    pub fn of(name: &str, problem: impl Display) -> Self {
+        Self(vec![format!("{name} {problem}")])
+    }
+}
 
 fn list(problems: &[String]) -> String {
     problems.iter().map(|problem| format!("\n  {problem}")).collect()
@@ -200,11 +209,21 @@ impl<'a> Reader<'a> {
         self.parsed("ALLOW_PRIVATE_DESTINATIONS", false, "true or false")
     }
 
-    /// `SIGNING_SECRETS`: secrets that sign our deliveries (Standard Webhooks, `whsec_…`), separated by commas; several
-    /// while one is being replaced.
-    pub fn signing_secrets(&mut self) -> Vec<Secret> {
-        let text = self.optional("SIGNING_SECRETS").unwrap_or_default();
-        text.split(',').filter_map(|part| Secret::new(part.trim())).collect()
+    /// `SIGNING_SECRETS`: the master secret that the secrets of destinations follow from (`whsec_…`), and its predecessors while
+    /// it is being replaced, separated by commas. `None` where it is not set.
+    pub fn signing_secrets(&mut self) -> Option<SigningSecrets> {
+        let text = self.optional("SIGNING_SECRETS")?;
+        let masters: Vec<Secret> = text.split(',').filter_map(|part| Secret::new(part.trim())).collect();
+        let secrets = SigningSecrets::new(&masters);
+        secrets.map_err(|error| self.problem("SIGNING_SECRETS", error)).ok()
+    }
+
+    /// `BREAKER_WAIT`: how long a destination that keeps failing is left alone at first; one minute by default, `None` for `off`.
+    pub fn breaker(&mut self) -> Option<BreakerPolicy> {
+        if self.optional("BREAKER_WAIT").as_deref() == Some("off") {
+            return None;
+        }
+        Some(BreakerPolicy { wait: self.span("BREAKER_WAIT", Duration::from_secs(60)) })
     }
 
     /// `PRODUCER_TOKEN`: what senders prove themselves with.

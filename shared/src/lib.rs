@@ -10,6 +10,8 @@
 //! | [`retry`] | when a failed event is delivered again, and when it is given up |
 //! | [`failure`] | what becomes of an entry of QStash's dead-letter queue |
 //! | [`routes`] | sources and destinations, as the operator writes them |
+//! | [`breaker`] | when a destination that keeps failing is left alone |
+//! | [`signing`] | signatures and secrets for what we send |
 //! | [`web`] | requests in, answers out: the only place that names an HTTP status for our callers |
 //! | [`config`] | environment variables, all problems at once |
 //! | [`outside`] | the clock, the environment, ids and chance: the only place that touches them |
@@ -17,6 +19,7 @@
 //!
 //! This crate imports no function, and nothing in it but [`outside`] reads the clock or the environment.
 
+pub mod breaker;
 pub mod config;
 pub mod digest;
 pub mod failure;
@@ -28,6 +31,7 @@ pub mod qstash;
 pub mod retry;
 pub mod routes;
 pub mod secret;
+pub mod signing;
 pub mod store;
 pub mod strapi;
 pub mod telemetry;

@@ -60,6 +60,8 @@ pub enum Metric {
     LeaseLost,
     /// The effect happened, or a part of it, but that could not be written.
     Unconfirmed,
+    /// A destination kept failing, and is left alone for a while.
+    CircuitOpened,
     /// Not signed by QStash for us.
     SignatureRefused,
     /// Something that a sweep could not do.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::support::{
     accepted, apply,
-    consumer::{Counting, consumer_with, incoming_at, times_counted, with_handler},
+    consumer::{Counting, breakers, consumer_with, incoming_at, times_counted, with_handler},
     event,
     fuse::{Fault, Fuse},
     record, stack, webhook_ids,
@@ -39,7 +39,7 @@ async fn play<H: Handler>(
     handler: impl Fn(Consumer<surehook_consumer::deliver::Deliverer>) -> Consumer<H>,
 ) -> (String, Option<String>, bool) {
     let body = event(&format!("{fault:?} {step}"));
-    let routes = Arc::new(RoutesCache::new(fuse.store()));
+    let routes = Arc::new(RoutesCache::new(fuse.store(), breakers(stack.store())));
     let consumer = handler(consumer_with(stack, fuse.store(), routes));
     let start = outside::now();
     fuse.arm(step, fault);

@@ -7,6 +7,7 @@
 //! | [`committed_together`] | `complete_with`: a handler's own writes stand exactly if the event is done |
 //! | [`once`] | handled once: copies, crashes, capacity, bytes |
 //! | [`contract`] | the table answers what the pure rules answer, on each DynamoDB that there is |
+//! | [`destinations`] | delivering to destinations: routing, signatures, safety, back-pressure, connections |
 //! | [`failure_path`] | what fails is delivered again or kept, replayed or purged |
 //! | [`requeuer`] | every callback that QStash may send |
 //! | [`sweep`] | what no callback brought, whoever else's entries there are |
@@ -27,6 +28,7 @@
 mod answers;
 mod committed_together;
 mod contract;
+mod destinations;
 mod failure_path;
 mod fast_day;
 mod interrupted;

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use crate::support::{
     accepted, apply_paths,
-    consumer::{Counting, consumer, consumer_with, incoming, incoming_at, times_counted, with_handler},
+    consumer::{Counting, breakers, consumer, consumer_with, incoming, incoming_at, times_counted, with_handler},
     event,
     proxy::{Proxy, Verdict, calls},
     received, record, stack, webhook_ids,
@@ -102,7 +102,7 @@ async fn whatever_ails_dynamodb_the_answer_is_503_with_retry_after_and_in_time()
                     },
                 );
             let store = patient_store_at(&proxy.url);
-            let routes = Arc::new(RoutesCache::new(store.clone()));
+            let routes = Arc::new(RoutesCache::new(store.clone(), breakers(store.clone())));
             let consumer = hasty(Duration::from_millis(500), consumer_with(&stack, store, routes));
             let body = event(&format!("weather {number} {operation}"));
             let (moment, limit) = moment();

@@ -12,7 +12,7 @@ mod replay;
 mod selection;
 mod show;
 pub(crate) mod stranded;
-mod table;
+pub(crate) mod table;
 pub(crate) mod why;
 
 use std::process::ExitCode;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use surehook::{
+    breaker::BreakerPolicy,
     config::{ConfigError, Lifetimes, Reader},
     qstash::SigningKeys,
-    secret::Secret,
+    signing::{BadSecret, SigningSecrets},
     web::EndpointUrl,
 };
 
@@ -26,8 +27,10 @@ pub struct Config {
     pub lifetimes: Lifetimes,
     /// `MAX_BODY_BYTES`.
     pub max_body_bytes: usize,
-    /// `SIGNING_SECRETS`.
-    pub signing_secrets: Vec<Secret>,
+    /// `SIGNING_SECRETS`; only the default handler needs them.
+    pub signing_secrets: Option<SigningSecrets>,
+    /// `BREAKER_WAIT`; `None` switches the breakers off.
+    pub breaker: Option<BreakerPolicy>,
     /// `ALLOW_PRIVATE_DESTINATIONS`.
     pub allow_private: bool,
 }
@@ -45,8 +48,14 @@ impl Config {
             lifetimes: reader.lifetimes(),
             max_body_bytes: reader.max_body_bytes(),
             signing_secrets: reader.signing_secrets(),
+            breaker: reader.breaker(),
             allow_private: reader.allow_private_destinations(),
         };
         reader.finish().map(|()| config)
+    }
+
+    /// The secrets that sign deliveries, which the default handler can't do without.
+    pub fn signing_secrets(&self) -> Result<SigningSecrets, ConfigError> {
+        self.signing_secrets.clone().ok_or_else(|| ConfigError::of("SIGNING_SECRETS", BadSecret::Missing))
     }
 }

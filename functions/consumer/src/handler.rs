@@ -31,6 +31,8 @@ pub struct Event {
 pub struct Attempt {
     /// Counts from 1.
     pub number: u64,
+    /// How often QStash has retried the message in this round; it waits longer each time. No signature covers it.
+    pub retried: u32,
     /// Grows with every change of hands: give it to systems that can refuse an older one.
     pub fence: u64,
     /// Destinations that accepted the event before.

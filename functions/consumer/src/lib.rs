@@ -4,13 +4,12 @@
 //! user's own work goes, [`deliver`] the handler that is there by default. The consumer never waits for anything but its
 //! handler and the table, and never answers anything but an [`Answer`].
 
-pub mod address;
+pub mod breakers;
 mod commit;
 pub mod config;
 pub mod deliver;
 pub mod handler;
 pub mod routes;
-pub mod sign;
 mod wire;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -85,10 +84,11 @@ impl<H: Handler> Consumer<H> {
         }
         let named = timeout_at(self.limit(moment), self.name_event(&verified, &request, trace)).await;
         let (event, content) = named.unwrap_or_else(|_elapsed| Err(Outcome::StoreAway.into()))?;
+        let retried = request.retried();
         let claim = self.claim_of(&event, content, request.request_id, trace, moment);
         let record = self.claim(&event.key, &claim, moment).await?;
         trace.attempt = record.attempts;
-        let attempt = self.attempt_of(&record, moment);
+        let attempt = self.attempt_of(&record, retried, moment);
         let result = self.handle(&event, &attempt, moment).await;
         let ending = Ending { key: &event.key, record: &record, attempt: &attempt, moment };
         Ok(self.commit(ending, result, trace).await)
@@ -188,9 +188,10 @@ impl<H: Handler> Consumer<H> {
         }
     }
 
-    fn attempt_of(&self, record: &Record, moment: Moment) -> Attempt {
+    fn attempt_of(&self, record: &Record, retried: u32, moment: Moment) -> Attempt {
         Attempt {
             number: record.attempts,
+            retried,
             fence: record.fence,
             delivered: record.delivered.clone(),
             refused: record.refused.clone(),

@@ -9,7 +9,9 @@ use surehook::{
     routes::Routes,
     store::{Store, StoreError},
 };
-use tokio::{sync::RwLock, time::Instant};
+use tokio::{join, sync::RwLock, time::Instant};
+
+use crate::breakers::Breakers;
 
 /// After this, the next event refreshes the routes beside its work.
 const KEPT: Duration = Duration::from_secs(60);
@@ -20,18 +22,28 @@ const STALE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct RoutesCache {
     store: Store,
+    breakers: Arc<Breakers>,
     known: RwLock<Option<(Arc<Routes>, Instant)>>,
 }
 
 impl RoutesCache {
-    /// An empty cache over a table.
-    pub fn new(store: Store) -> Self {
-        Self { store, known: RwLock::new(None) }
+    /// An empty cache over a table. The breakers are refreshed together with the routes.
+    pub fn new(store: Store, breakers: Arc<Breakers>) -> Self {
+        Self { store, breakers, known: RwLock::new(None) }
+    }
+
+    /// The breakers that are refreshed together with the routes.
+    pub fn breakers(&self) -> &Arc<Breakers> {
+        &self.breakers
     }
 
     /// Reads the routes now.
     pub async fn refresh(&self, consistent: bool) -> Result<Arc<Routes>, StoreError> {
-        let routes = Arc::new(self.store.routes(consistent).await?);
+        let (routes, breakers) = join!(self.store.routes(consistent), self.breakers.refresh());
+        if let Err(error) = breakers {
+            tracing::warn!(error = %error, "the breakers could not be read; those that are known stand");
+        }
+        let routes = Arc::new(routes?);
         *self.known.write().await = Some((Arc::clone(&routes), Instant::now()));
         Ok(routes)
     }

@@ -10,13 +10,23 @@ use surehook::{
     web::serve::serve,
 };
 
-use crate::{Consumer, Handler, config::Config, deliver::Deliverer, routes::RoutesCache, sign::SigningSecrets};
+use crate::{
+    Consumer, Handler,
+    breakers::Breakers,
+    config::Config,
+    deliver::{Deliverer, address, connect::Connections},
+    routes::RoutesCache,
+};
 
 /// Runs the consumer with its default handler, which delivers to destinations, until Lambda ends it.
 pub async fn run() -> Result<(), Error> {
     run_with(|config, routes| {
-        let secrets = SigningSecrets::new(&config.signing_secrets)?;
-        Ok(Deliverer::new(Arc::clone(routes), secrets, config.allow_private)?)
+        Ok(Deliverer {
+            routes: Arc::clone(routes),
+            connections: Connections::new(config.allow_private, address::system_lookup())?,
+            secrets: config.signing_secrets()?,
+            breakers: Arc::clone(routes.breakers()),
+        })
     })
     .await
 }
@@ -28,7 +38,9 @@ pub async fn run_with<H: Handler>(
     telemetry::init();
     let config = Config::load(&outside::variable)?;
     let store = Store::connect(&config.table).await;
-    let routes = Arc::new(RoutesCache::new(store.clone()));
+    let telemetry = Telemetry::new(config.stack.clone(), "consumer", telemetry::on_lambda());
+    let breakers = Arc::new(Breakers::new(store.clone(), config.breaker, telemetry.clone()));
+    let routes = Arc::new(RoutesCache::new(store.clone(), breakers));
     if let Err(error) = routes.refresh(false).await {
         tracing::warn!(error = %error, "the routes could not be read at start; the first event reads them");
     }
@@ -42,7 +54,7 @@ pub async fn run_with<H: Handler>(
         handler_timeout: config.handler_timeout,
         retention: config.lifetimes.retention,
         max_body_bytes: config.max_body_bytes,
-        telemetry: Telemetry::new(config.stack, "consumer", telemetry::on_lambda()),
+        telemetry,
     });
     serve(move |request, moment| {
         let consumer = Arc::clone(&consumer);

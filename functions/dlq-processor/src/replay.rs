@@ -14,7 +14,7 @@ use surehook::{
         client::{Destination, EVENT_HEADER},
     },
     retry::RETRIES_PER_ROUND,
-    routes::Routes,
+    routes::{Routes, Subject},
     store::replays::PendingReplay,
     web::{EndpointUrl, Moment},
 };
@@ -43,7 +43,7 @@ impl Processor {
         let (letter, body) = self.find(id).await?;
         let routes = self.path.store.routes(true).await?;
         let named = named_today(&letter, &body, &routes);
-        self.check_route(&letter, named.as_ref(), &routes).await?;
+        self.check_route(&letter, &body, named.as_ref(), &routes).await?;
         let mut record = None;
         if letter.replaying.is_none() {
             self.check_entry(&letter).await?;
@@ -77,6 +77,7 @@ impl Processor {
     async fn check_route(
         &self,
         letter: &DeadLetter,
+        body: &[u8],
         named: Option<&Identified>,
         routes: &Routes,
     ) -> Result<(), ProcessorError> {
@@ -88,8 +89,13 @@ impl Processor {
             None => named.and_then(|named| named.event_type.clone()),
         };
         let any_type = letter.redacted && kind.is_none();
-        let of_source = || routes.routes.iter().any(|route| route.source == letter.source);
-        if !routes.matching(&letter.source, kind.as_deref()).is_empty() || (any_type && of_source()) {
+        let is_taken = match letter.redacted {
+            // Only QStash has the body, and so the conditions are the consumer's to decide.
+            true if any_type => routes.routes.iter().any(|route| route.source == letter.source),
+            true => !routes.for_type(&letter.source, kind.as_deref()).is_empty(),
+            false => !routes.destinations(&Subject::new(&letter.source, kind.as_deref(), body)).is_empty(),
+        };
+        if is_taken {
             return Ok(());
         }
         let kind = kind.unwrap_or_else(|| "an event without a type".to_owned());

@@ -7,7 +7,7 @@ use surehook::{
     ledger::{DeadLetter, Record, Status},
     qstash::{ClientError, DlqEntry, LogEntry, client::Destination},
     retry::millis,
-    routes::Routes,
+    routes::{Route, Routes},
     web::Moment,
 };
 
@@ -266,9 +266,9 @@ impl Processor {
         if letter.path.is_none() || letter.redacted {
             return String::new();
         }
-        let matching = routes.matching(&letter.source, letter.event_type.as_deref());
+        let matching = routes.for_type(&letter.source, letter.event_type.as_deref());
         let open = matching.iter().filter(|route| !record.delivered.contains(&route.id));
-        let open: Vec<&str> = open.map(|route| route.name.as_str()).collect();
+        let open: Vec<String> = open.map(|route| named_with_condition(route)).collect();
         let accepted: Vec<String> = record.delivered.iter().map(|id| name_of(routes, id)).collect();
         let not = if accepted.is_empty() {
             String::new()
@@ -308,6 +308,11 @@ fn unclaimed(qstash: &AtQStash) -> Next {
         ),
         AtQStash::Silent(error) => Next::at(None, &format!("only QStash knows ({error})")),
     }
+}
+
+/// A route's name; its conditions are asked when the event's body is there.
+fn named_with_condition(route: &Route) -> String {
+    if route.when.is_empty() { route.name.clone() } else { format!("{} (if its conditions hold)", route.name) }
 }
 
 /// A destination's name.

@@ -271,7 +271,7 @@ impl Store {
     }
 }
 
-fn is_race(error: &aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError) -> bool {
+pub(super) fn is_race(error: &aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError) -> bool {
     use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError as Error;
     let Error::TransactionCanceledException(cancelled) = error else {
         return false;

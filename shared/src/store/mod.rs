@@ -6,13 +6,15 @@
 //! |---|---|
 //! | [`ledger`], `commit` | `sk = ledger`: the record |
 //! | [`letters`] | `sk = dead-letter#<fence>`: heads; `…#<ms>#000` and so on: chunks of the body |
-//! | [`routes`] | `pk = config#routes` |
+//! | [`routes`] | `pk = config#routes`: what stands, and every version |
 //! | [`outbox`] | `pk = outbox#<0..7>` |
 //! | [`letters`] | `pk = config#dead-letter-days`: the days that have letters; [`shelves`] reads letters by time |
 //! | [`replays`] | `pk = replay#<0..7>`: replays under way |
 //! | [`place`] | `pk = config#sweep`: where the last sweep was cut short |
+//! | [`breakers`] | `pk = breaker`: destinations that keep failing |
 //! | [`schema`] | the table itself and its indexes |
 
+pub mod breakers;
 mod commit;
 pub mod error;
 mod item;

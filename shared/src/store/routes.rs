@@ -1,55 +1,120 @@
-//! The routes document in the table: `pk = config#routes`, `sk = current`.
+//! The routes in the table: `pk = config#routes`.
+//!
+//! `sk = current` is the compiled form that functions read. `sk = v#<version>` keeps each version as it was applied, with its
+//! document; it is written in the same transaction and never again.
+
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    types::{Put, TransactWriteItem},
+};
 
 use super::{
     LedgerError, Store, StoreError,
-    item::{Builder, Reading, number, text},
+    item::{Builder, Item, Reading, number, text},
+    letters::is_race,
 };
-use crate::{ledger::Refused, routes::Routes};
+use crate::{Millis, ledger::Refused, routes::Routes};
 
 const PARTITION: &str = "config#routes";
+const CURRENT: &str = "current";
+
+/// A version as it was applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// What the functions read.
+    pub routes: Routes,
+    /// The document as it was written.
+    pub document: String,
+    /// When.
+    pub at: Millis,
+}
 
 impl Store {
     /// The routes that stand; the empty ones of version 0 where none were applied. `consistent` costs twice as much.
     pub async fn routes(&self, consistent: bool) -> Result<Routes, StoreError> {
+        let item = self.routes_item(CURRENT.to_owned(), consistent).await?;
+        item.as_ref().map_or_else(|| Ok(Routes::default()), compiled)
+    }
+
+    /// A version by its number; `None` where it was never applied.
+    pub async fn applied_routes(&self, version: u64) -> Result<Option<Applied>, StoreError> {
+        let item = self.routes_item(version_key(version), true).await?;
+        item.as_ref().map(applied).transpose()
+    }
+
+    /// The last versions, the newest first.
+    pub async fn last_applied_routes(&self, limit: i32) -> Result<Vec<Applied>, StoreError> {
+        let output = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :version)")
+            .expression_attribute_values(":pk", text(PARTITION))
+            .expression_attribute_values(":version", text("v#"))
+            .scan_index_forward(false)
+            .consistent_read(true)
+            .limit(limit)
+            .send()
+            .await?;
+        output.items().iter().map(applied).collect()
+    }
+
+    async fn routes_item(&self, sk: String, consistent: bool) -> Result<Option<Item>, StoreError> {
         let output = self
             .client
             .get_item()
             .table_name(&self.table)
             .key("pk", text(PARTITION))
-            .key("sk", text("current"))
+            .key("sk", text(sk))
             .consistent_read(consistent)
             .set_return_consumed_capacity(self.wants_capacity())
             .send()
             .await?;
         self.count_read(output.consumed_capacity());
-        let Some(item) = output.item() else {
-            return Ok(Routes::default());
-        };
-        Reading(item).json("compiled").ok_or_else(|| StoreError::unreadable(PARTITION, "compiled"))
+        Ok(output.item)
     }
 
-    /// Replaces the routes, unless somebody else did since `routes` was compiled.
-    pub async fn put_routes(&self, routes: &Routes) -> Result<(), LedgerError> {
+    /// Replaces the routes, and keeps them as a version of their own, unless somebody else replaced them since they were
+    /// compiled. May be repeated after a lost answer: what stands already is refused as changed.
+    pub async fn put_routes(&self, routes: &Routes, document: &str, now: Millis) -> Result<(), LedgerError> {
         let compiled = serde_json::to_string(routes).unwrap_or_default();
-        let item = Builder::new(PARTITION, "current")
-            .with("compiled", text(compiled))
-            .with("version", number(routes.version))
-            .build();
-        let answer = self
-            .client
-            .put_item()
+        let item = |sk: &str| {
+            Builder::new(PARTITION, sk).with("compiled", text(&compiled)).with("version", number(routes.version))
+        };
+        let version =
+            item(&version_key(routes.version)).with_text("document", document).with("applied_at", number(now));
+        let current = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(item))
+            .set_item(Some(item(CURRENT).build()))
             .condition_expression("attribute_not_exists(pk) OR version = :seen")
-            .expression_attribute_values(":seen", number(routes.version - 1))
-            .send()
-            .await;
-        match answer {
+            .expression_attribute_values(":seen", number(routes.version.saturating_sub(1)))
+            .build();
+        let current = TransactWriteItem::builder().set_put(current.ok()).build();
+        let items = vec![current, self.put(version.build())];
+        match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
+            Err(SdkError::ServiceError(error)) if is_race(error.err()) => {
                 Err(LedgerError::Refused(Refused::Changed(None)))
             }
             Err(error) => Err(StoreError::from(error).into()),
         }
     }
+}
+
+/// Sorts as the number does.
+fn version_key(version: u64) -> String {
+    format!("v#{version:010}")
+}
+
+fn compiled(item: &Item) -> Result<Routes, StoreError> {
+    Reading(item).json("compiled").ok_or_else(|| StoreError::unreadable(PARTITION, "compiled"))
+}
+
+fn applied(item: &Item) -> Result<Applied, StoreError> {
+    let reading = Reading(item);
+    Ok(Applied {
+        routes: compiled(item)?,
+        document: reading.optional_text("document").unwrap_or_default(),
+        at: reading.number("applied_at")?,
+    })
 }

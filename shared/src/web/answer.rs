@@ -271,6 +271,11 @@ pub fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..=599)
 }
 
+/// Whether a status says that its sender is up, and wants less.
+pub fn is_throttling(status: u16) -> bool {
+    status == 429
+}
+
 /// Whether a status refuses an event for good.
 pub fn is_refusal(status: u16) -> bool {
     matches!(status, 400..=499) && !is_transient(status)

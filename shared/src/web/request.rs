@@ -54,6 +54,11 @@ impl Incoming {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// How often QStash has retried this message: 0 the first time. No signature covers it.
+    pub fn retried(&self) -> u32 {
+        self.header("upstash-retried").and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
     /// Our public bases: those that are configured, and the domain that Lambda names, at which the function answers
     /// whatever is configured: a message that was published before a new domain must still arrive.
     pub fn bases(&self, configured: &[EndpointUrl]) -> Vec<EndpointUrl> {

@@ -85,7 +85,7 @@ where
     let moment = Moment::new(outside::now(), Instant::now(), event.context.deadline);
     match Incoming::from_event(event.payload, event.context.request_id) {
         Ok(request) => {
-            let retried = request.header("upstash-retried").and_then(|text| text.parse().ok()).unwrap_or(0);
+            let retried = request.retried();
             Answer { retried, ..handle(request, moment).await }
         }
         Err(_undecodable) => Outcome::Malformed.into(),

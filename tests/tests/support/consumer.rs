@@ -3,18 +3,28 @@
 use std::{sync::Arc, time::Duration};
 
 use surehook::{
+    breaker::BreakerPolicy,
     outside,
     qstash::SigningKeys,
     secret::Secret,
-    store::dynamodb::types::{AttributeValue, TransactWriteItem, Update},
+    signing::SigningSecrets,
+    store::{
+        Store,
+        dynamodb::types::{AttributeValue, TransactWriteItem, Update},
+    },
     telemetry::Telemetry,
     web::{Incoming, Moment},
 };
 use surehook_consumer::{
-    Attempt, Consumer, Effects, Event, Handler, HandlerError, deliver::Deliverer, routes::RoutesCache,
-    sign::SigningSecrets,
+    Attempt, Consumer, Effects, Event, Handler, HandlerError,
+    breakers::Breakers,
+    deliver::{Deliverer, address::system_lookup, connect::Connections},
+    routes::RoutesCache,
 };
-use surehook_local::{Stack, stack::TABLE};
+use surehook_local::{
+    Stack,
+    stack::{SIGNING_SECRET, TABLE},
+};
 use tokio::time::Instant;
 
 use super::{signature_at, url};
@@ -36,9 +46,15 @@ pub(crate) fn with_handler<H>(consumer: Consumer<Deliverer>, handler: H) -> Cons
 
 /// A consumer in this process, its routes read beforehand, as in Lambda's init phase.
 pub(crate) async fn consumer(stack: &Stack, store: surehook::store::Store) -> Consumer<Deliverer> {
-    let routes = Arc::new(RoutesCache::new(stack.store()));
+    let routes = Arc::new(RoutesCache::new(stack.store(), breakers(stack.store())));
     routes.refresh(true).await.unwrap();
     consumer_with(stack, store, routes)
+}
+
+/// Breakers over a table.
+pub(crate) fn breakers(store: Store) -> Arc<Breakers> {
+    let policy = BreakerPolicy { wait: Duration::from_secs(60) };
+    Arc::new(Breakers::new(store, Some(policy), Telemetry::new("test", "consumer", false)))
 }
 
 /// A consumer that knows its routes from this cache.
@@ -47,7 +63,12 @@ pub(crate) fn consumer_with(
     store: surehook::store::Store,
     routes: Arc<RoutesCache>,
 ) -> Consumer<Deliverer> {
-    let handler = Deliverer::new(Arc::clone(&routes), SigningSecrets::new(&[]).unwrap(), true).unwrap();
+    let handler = Deliverer {
+        routes: Arc::clone(&routes),
+        connections: Connections::new(true, system_lookup()).unwrap(),
+        secrets: SigningSecrets::new(&[Secret::new(SIGNING_SECRET).unwrap()]).unwrap(),
+        breakers: Arc::clone(routes.breakers()),
+    };
     Consumer {
         keys: SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(),
         bases: vec![url(&stack.function_url("consumer"))],

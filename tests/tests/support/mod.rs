@@ -4,6 +4,7 @@ pub(crate) mod consumer;
 pub(crate) mod fuse;
 pub(crate) mod ledger;
 pub(crate) mod proxy;
+pub(crate) mod raw;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
@@ -80,7 +81,8 @@ pub(crate) async fn apply_paths(stack: &Stack, paths: &[&str]) {
 pub(crate) async fn apply(stack: &Stack, document: &str) {
     let store = stack.store();
     let previous = store.routes(true).await.unwrap();
-    store.put_routes(&Routes::compile(document, &previous).unwrap()).await.unwrap();
+    let routes = Routes::compile(document, &previous).unwrap();
+    store.put_routes(&routes, document, outside::now()).await.unwrap();
 }
 
 /// A Strapi event that no other test sends.

@@ -1,0 +1,89 @@
+//! `surehook routes apply` and `rollback`.
+
+use std::path::Path;
+
+use surehook::{
+    config::Reader,
+    outside,
+    routes::{Route, Routes, diff},
+    store::{LedgerError, Store},
+};
+use surehook_consumer::deliver::connect::is_out_of_bounds;
+
+use super::{compile, print_changes, read, store, version};
+use crate::{Failure, text::harmless};
+
+pub(super) async fn run(file: &Path) -> Result<(), Failure> {
+    let document = read(file)?;
+    let store = store()?.await;
+    let current = store.routes(true).await?;
+    let routes = compile(file, &document, &current)?;
+    warn(&routes, may_be_private()?);
+    let standing = store.applied_routes(current.version).await?;
+    if standing.is_some_and(|standing| standing.document == document) {
+        println!("Nothing changes: version {} is this document.", current.version);
+        return Ok(());
+    }
+    print_changes(&diff::changes(&current, &routes));
+    put(&store, &routes, &document).await?;
+    tell(&routes, "");
+    Ok(())
+}
+
+/// Brings an older version back as it was compiled then, its secrets and destinations' ids included.
+pub(super) async fn roll_back(to: Option<u64>) -> Result<(), Failure> {
+    let store = store()?.await;
+    let current = store.routes(true).await?;
+    let to = to.or(current.version.checked_sub(1)).filter(|to| *to > 0);
+    let to = to.ok_or("there is no version before the one that stands")?;
+    let old = version(&store, to).await?;
+    let routes = old.routes.restored(&current);
+    print_changes(&diff::changes(&current, &routes));
+    put(&store, &routes, &old.document).await?;
+    tell(&routes, &format!(", as version {to} was"));
+    Ok(())
+}
+
+/// Compiles a document against what stands, and puts it in its place.
+pub(crate) async fn apply(store: &Store, document: &str) -> Result<Routes, Failure> {
+    let routes = Routes::compile(document, &store.routes(true).await?)?;
+    put(store, &routes, document).await?;
+    Ok(routes)
+}
+
+async fn put(store: &Store, routes: &Routes, document: &str) -> Result<(), Failure> {
+    store.put_routes(routes, document, outside::now()).await.map_err(|error| match error {
+        LedgerError::Refused(_) => {
+            "somebody else applied routes meanwhile: look at them, and run the command again".into()
+        }
+        LedgerError::Store(error) => error.into(),
+    })
+}
+
+fn tell(routes: &Routes, how: &str) {
+    let (sources, count) = (routes.sources.len(), routes.routes.len());
+    println!("Version {} stands{how}: {sources} sources, {count} routes.", routes.version);
+    println!("Running consumers use it within two minutes.");
+}
+
+fn may_be_private() -> Result<bool, Failure> {
+    let mut reader = Reader::new(&outside::variable);
+    let may = reader.allow_private_destinations();
+    reader.finish()?;
+    Ok(may)
+}
+
+/// What is allowed, and probably not meant.
+fn warn(routes: &Routes, may_be_private: bool) {
+    for Route { name, url, .. } in &routes.routes {
+        if is_out_of_bounds(url) && !may_be_private {
+            eprintln!(
+                "warning: route {name}: {} is not on the public internet; the consumer refuses it unless it has \
+                 ALLOW_PRIVATE_DESTINATIONS=true",
+                harmless(url)
+            );
+        } else if url.starts_with("http:") && !may_be_private {
+            eprintln!("warning: route {name}: events go over plain http, readable on their way");
+        }
+    }
+}

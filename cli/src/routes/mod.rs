@@ -1,0 +1,143 @@
+//! `surehook routes`: sources and destinations.
+
+mod apply;
+mod show;
+mod try_out;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use surehook::{
+    config::Reader,
+    outside,
+    routes::{Routes, diff},
+    store::{Store, routes::Applied},
+};
+
+pub(crate) use apply::apply;
+
+use crate::{
+    Failure,
+    text::{harmless, harmless_json},
+};
+
+/// What to do with the routes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoutesCommand {
+    /// Replace the routes by those of a TOML document; what they were is kept
+    Apply {
+        /// The document
+        file: PathBuf,
+    },
+    /// Say what applying a document would change
+    Diff {
+        /// The document
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the document that stands, or an older one
+    Show(ShowArguments),
+    /// Say which destinations would get an event, and why; ends with 1 where nobody would
+    Test(TestArguments),
+    /// Put an older version in the place of what stands
+    Rollback {
+        /// Which; the one before what stands unless given
+        #[arg(value_name = "VERSION")]
+        number: Option<u64>,
+    },
+    /// Print the secret that a receiver verifies its deliveries with (Standard Webhooks)
+    Secret {
+        /// The route to it
+        route: String,
+    },
+}
+
+/// What to show.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArguments {
+    /// An older version
+    #[arg(value_name = "VERSION", conflicts_with = "versions")]
+    number: Option<u64>,
+    /// List the last 20 versions instead
+    #[arg(long)]
+    versions: bool,
+    /// Print JSON, as it is compiled
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which event, and by which routes.
+#[derive(Debug, Args)]
+pub(crate) struct TestArguments {
+    /// A file with the event's body; - reads it from standard input
+    event: PathBuf,
+    /// The source that it comes from, which is the path below the consumer's URL; may be left out where all routes have the same
+    #[arg(long)]
+    source: Option<String>,
+    /// Try a document that is not applied yet; nothing else is needed for it
+    #[arg(long, value_name = "FILE")]
+    routes: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(command: RoutesCommand) -> Result<ExitCode, Failure> {
+    match command {
+        RoutesCommand::Apply { file } => apply::run(&file).await?,
+        RoutesCommand::Diff { file, json } => diff(&file, json).await?,
+        RoutesCommand::Show(arguments) => show::run(&arguments).await?,
+        RoutesCommand::Test(arguments) => return try_out::run(&arguments).await,
+        RoutesCommand::Rollback { number } => apply::roll_back(number).await?,
+        RoutesCommand::Secret { route } => show::secret(&route).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn diff(file: &Path, json: bool) -> Result<(), Failure> {
+    let current = store()?.await.routes(true).await?;
+    let changes = diff::changes(&current, &compile(file, &read(file)?, &current)?);
+    if json {
+        println!("{}", harmless_json(&serde_json::to_string_pretty(&changes)?));
+        return Ok(());
+    }
+    print_changes(&changes);
+    if changes.is_empty() {
+        println!("Nothing would change: version {} says the same.", current.version);
+    }
+    Ok(())
+}
+
+fn print_changes(changes: &[diff::Change]) {
+    for change in changes {
+        println!("{}", harmless(&change.to_string()));
+    }
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()).into())
+}
+
+fn compile(file: &Path, document: &str, previous: &Routes) -> Result<Routes, Failure> {
+    Routes::compile(document, previous).map_err(|error| format!("{}:\n{error}", file.display()).into())
+}
+
+async fn version(store: &Store, version: u64) -> Result<Applied, Failure> {
+    let applied = store.applied_routes(version).await?;
+    applied.ok_or_else(|| {
+        format!("version {version} was never applied; `surehook routes show --versions` lists those that were").into()
+    })
+}
+
+/// The table, from the environment.
+fn store() -> Result<impl Future<Output = Store>, Failure> {
+    let mut reader = Reader::new(&outside::variable);
+    let table = reader.table();
+    reader.finish()?;
+    Ok(Store::connect(table))
+}

@@ -1,0 +1,253 @@
+//! The circuit breakers as this process knows them.
+//!
+//! They are read together with the routes, and written beside the work and not in its way: what is lost of them costs time and
+//! nothing else. Only a probe waits for the table, because only one may probe.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use surehook::{
+    Millis,
+    breaker::{Breaker, BreakerPolicy, Passage, Tally, WINDOW},
+    identity::EventKey,
+    retry::millis,
+    routes::Route,
+    store::{Store, StoreError},
+    telemetry::{Metric, Telemetry},
+};
+
+/// How often a state is written anew when somebody else was first.
+const MOST_RACES: usize = 4;
+/// What a probe may take beyond its route's time limit before the next one is let through.
+const PROBE_MARGIN: Duration = Duration::from_secs(2);
+
+/// The breakers of all destinations.
+#[derive(Debug)]
+pub struct Breakers {
+    store: Store,
+    /// `None` switches them off.
+    policy: Option<BreakerPolicy>,
+    telemetry: Telemetry,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+/// What this process knows of a destination.
+#[derive(Debug, Default)]
+struct Known {
+    breaker: Option<Breaker>,
+    /// When the counting of this process began.
+    window: Millis,
+    /// Successes that the table does not know; a failure takes them along.
+    succeeded: u32,
+    /// Events that failed in this window. An event that is tried again and again counts once, so that it can't open a breaker alone.
+    failed: HashSet<EventKey>,
+}
+
+/// Leave to send.
+#[derive(Debug)]
+pub enum Permit {
+    /// The breaker is closed.
+    Usual,
+    /// This delivery decides whether it will be.
+    Probe(Breaker),
+}
+
+/// The breaker is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftAlone {
+    /// For so much longer.
+    pub rest: Duration,
+    /// What was wrong last.
+    pub reason: String,
+}
+
+impl Breakers {
+    /// Breakers over a table, none of them known yet.
+    pub fn new(store: Store, policy: Option<BreakerPolicy>, telemetry: Telemetry) -> Self {
+        Self { store, policy, telemetry, known: Mutex::default() }
+    }
+
+    /// Reads them all.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        if self.policy.is_none() {
+            return Ok(());
+        }
+        let mut fresh: BTreeMap<String, Breaker> = self.store.breakers().await?;
+        let mut all = self.all();
+        for (destination, known) in all.iter_mut() {
+            known.breaker = fresh.remove(destination);
+        }
+        for (destination, breaker) in fresh {
+            all.insert(destination, Known { breaker: Some(breaker), ..Known::default() });
+        }
+        Ok(())
+    }
+
+    /// Asks whether to send now. Where it is time for a probe, and nobody else probes, this delivery is it.
+    pub async fn ask(&self, route: &Route, now: Millis) -> Result<Permit, LeftAlone> {
+        let known = self.all().get(&route.id).and_then(|known| known.breaker.clone());
+        let Some(breaker) = known.filter(|_| self.policy.is_some()) else {
+            return Ok(Permit::Usual);
+        };
+        match breaker.passage(now) {
+            Passage::Closed => Ok(Permit::Usual),
+            Passage::Open(until) => Err(LeftAlone::until(until, &breaker, now)),
+            Passage::HalfOpen => self.probe(route, breaker, now).await,
+        }
+    }
+
+    async fn probe(&self, route: &Route, seen: Breaker, now: Millis) -> Result<Permit, LeftAlone> {
+        let probing = seen.probing(Duration::from_millis(route.timeout_ms) + PROBE_MARGIN, now);
+        match self.store.put_breaker(&route.id, Some(&seen), &probing).await {
+            Ok(Ok(())) => {
+                self.learn(&route.id, Some(probing.clone()));
+                Ok(Permit::Probe(probing))
+            }
+            // It is closed by now, or was never written.
+            Ok(Err(None)) => {
+                self.learn(&route.id, None);
+                Ok(Permit::Usual)
+            }
+            Ok(Err(Some(current))) => {
+                let passage = current.passage(now);
+                self.learn(&route.id, Some(current.clone()));
+                if passage == Passage::Closed { Ok(Permit::Usual) } else { Err(LeftAlone::of(&current, now)) }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "a probe could not be taken");
+                Err(LeftAlone::of(&seen, now))
+            }
+        }
+    }
+
+    /// Takes note of how a delivery ended: `trouble` is what was wrong, if it says that the destination is in trouble.
+    pub fn note(self: &Arc<Self>, route: &Route, event: &EventKey, permit: Permit, trouble: Option<&str>, now: Millis) {
+        let Some(policy) = self.policy else { return };
+        match (permit, trouble) {
+            (Permit::Usual, None) => self.count_success(&route.id, now),
+            (Permit::Usual, Some(reason)) => {
+                if let Some(tally) = self.count_failure(&route.id, event, now) {
+                    self.beside(route, reason, move |breakers, route, reason| async move {
+                        breakers.write_count(&route, tally, &reason, now, policy).await;
+                    });
+                }
+            }
+            (Permit::Probe(held), None) => self.beside(route, "", move |breakers, route, _| async move {
+                breakers.close(&route, &held).await;
+            }),
+            (Permit::Probe(held), Some(reason)) => {
+                self.beside(route, reason, move |breakers, route, reason| async move {
+                    let next = held.opening(&reason, now, policy);
+                    breakers.write(&route, Some(&held), &next).await;
+                })
+            }
+        }
+    }
+
+    /// Does something without making the event wait.
+    fn beside<F, W>(self: &Arc<Self>, route: &Route, reason: &str, work: F)
+    where
+        F: FnOnce(Arc<Self>, Route, String) -> W,
+        W: Future<Output = ()> + Send + 'static,
+    {
+        tokio::spawn(work(Arc::clone(self), route.clone(), reason.to_owned()));
+    }
+
+    fn count_success(&self, destination: &str, now: Millis) {
+        let mut all = self.all();
+        let known = all.entry(destination.to_owned()).or_default();
+        known.begin(now);
+        known.succeeded = known.succeeded.saturating_add(1);
+    }
+
+    /// What the table is to hear of; `None` for an event that has failed before.
+    fn count_failure(&self, destination: &str, event: &EventKey, now: Millis) -> Option<Tally> {
+        let mut all = self.all();
+        let known = all.entry(destination.to_owned()).or_default();
+        known.begin(now);
+        let is_new = known.failed.insert(event.clone());
+        is_new.then(|| Tally { failed: 1, succeeded: std::mem::take(&mut known.succeeded) })
+    }
+
+    async fn write_count(&self, route: &Route, tally: Tally, reason: &str, now: Millis, policy: BreakerPolicy) {
+        let mut seen = self.all().get(&route.id).and_then(|known| known.breaker.clone());
+        for _ in 0..MOST_RACES {
+            let Some(next) = Breaker::count(seen.as_ref(), tally, reason, now, policy) else {
+                return self.learn(&route.id, seen);
+            };
+            match self.write(route, seen.as_ref(), &next).await {
+                Some(current) => seen = current,
+                None => return,
+            }
+        }
+    }
+
+    /// Writes a state; answers the one that is there where somebody else was first.
+    async fn write(&self, route: &Route, seen: Option<&Breaker>, next: &Breaker) -> Option<Option<Breaker>> {
+        match self.store.put_breaker(&route.id, seen, next).await {
+            Ok(Ok(())) => {
+                self.learn(&route.id, Some(next.clone()));
+                if let Some(until) = next.open_until {
+                    self.tell_opened(route, next, until);
+                }
+                None
+            }
+            Ok(Err(current)) => Some(current),
+            Err(error) => {
+                tracing::warn!(error = %error, "a failure could not be counted");
+                None
+            }
+        }
+    }
+
+    async fn close(&self, route: &Route, held: &Breaker) {
+        match self.store.close_breaker(&route.id, held).await {
+            Ok(()) => {
+                self.learn(&route.id, None);
+                tracing::info!(destination = route.name, "a destination is up again");
+            }
+            Err(error) => tracing::warn!(error = %error, "a breaker could not be closed; the next probe will"),
+        }
+    }
+
+    /// The destination's own words stay in the records.
+    fn tell_opened(&self, route: &Route, breaker: &Breaker, until: Millis) {
+        let Breaker { failed, succeeded, opened, .. } = breaker;
+        let destination = &route.name;
+        tracing::warn!(destination, failed, succeeded, opened, until, "a destination keeps failing and is left alone");
+        self.telemetry.count(Metric::CircuitOpened, 1, breaker.version);
+    }
+
+    fn learn(&self, destination: &str, breaker: Option<Breaker>) {
+        self.all().entry(destination.to_owned()).or_default().breaker = breaker;
+    }
+
+    /// A panic while it was locked left at worst a count behind.
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Begins a window of counting anew when the last one is over.
+    fn begin(&mut self, now: Millis) {
+        if now >= self.window + millis(WINDOW) {
+            (self.window, self.succeeded) = (now, 0);
+            self.failed.clear();
+        }
+    }
+}
+
+impl LeftAlone {
+    fn of(breaker: &Breaker, now: Millis) -> Self {
+        Self::until(breaker.open_until.unwrap_or(now), breaker, now)
+    }
+
+    fn until(until: Millis, breaker: &Breaker, now: Millis) -> Self {
+        let rest = Duration::from_millis(u64::try_from(until - now).unwrap_or_default());
+        Self { rest, reason: breaker.reason.clone() }
+    }
+}

@@ -1,0 +1,93 @@
+//! Connections to destinations: vetted, pooled, kept over invocations.
+//!
+//! A pooled connection that turns out to be closed before anything was sent on it is replaced without a word, which is what
+//! hyper's pool does of itself. One that breaks after the request was written is a failed attempt: the destination may have got
+//! the event, and only QStash's next delivery may try again.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use http::HeaderMap;
+use reqwest::{Client, Response, redirect::Policy};
+use url::{Host, Url};
+
+use super::address::{Lookup, NotPublic, VettingResolver, is_public};
+
+/// How long an idle connection is kept: less than the 60 s after which load balancers close them (AWS, Elastic Load Balancing,
+/// "Connection idle timeout").
+const KEPT: Duration = Duration::from_secs(50);
+
+/// Why a request was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL in the table can't be read. `apply` refuses such a route.
+    #[error("the route's URL can't be read")]
+    Url(#[source] url::ParseError),
+    /// The URL names an address that is out of bounds.
+    #[error(transparent)]
+    NotPublic(#[from] NotPublic),
+    /// No connection, or no answer on it.
+    #[error("{}", root_cause(.0))]
+    Http(#[source] reqwest::Error),
+}
+
+/// A pool of connections to destinations.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    http: Client,
+    allow_private: bool,
+}
+
+impl Connections {
+    /// A pool. `lookup` resolves names; what it finds is vetted unless private destinations are allowed. There are no redirects,
+    /// because a destination is the URL that the operator wrote, and no proxies, because a proxy would resolve the name again.
+    pub fn new(allow_private: bool, lookup: Lookup) -> Result<Self, reqwest::Error> {
+        let http = Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .dns_resolver(Arc::new(VettingResolver { allow_private, lookup }))
+            .pool_idle_timeout(KEPT)
+            .user_agent(concat!("Surehook/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { http, allow_private })
+    }
+
+    /// Posts a body and returns when the answer's head is there.
+    pub async fn post(&self, url: &str, headers: HeaderMap, body: bytes::Bytes) -> Result<Response, ConnectError> {
+        let url = Url::parse(url).map_err(ConnectError::Url)?;
+        self.vet_literal(&url)?;
+        self.http.post(url).headers(headers).body(body).send().await.map_err(ConnectError::Http)
+    }
+
+    /// Addresses that are written in the URL never meet the resolver.
+    fn vet_literal(&self, url: &Url) -> Result<(), NotPublic> {
+        match literal(url) {
+            Some(address) if !self.allow_private && !is_public(address) => Err(NotPublic(address.to_string())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The innermost error says what happened; the outer ones repeat the URL.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// Whether a URL names an address that is not on the public internet. What a name stands for is known only when it is
+/// connected to.
+pub fn is_out_of_bounds(url: &str) -> bool {
+    Url::parse(url).ok().and_then(|url| literal(&url)).is_some_and(|address| !is_public(address))
+}
+
+/// The address that is written in a URL. The URL parser has made plain ones of all spellings (`0x7f.1`, `127.1`, `2130706433`, a
+/// dot at the end).
+fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+        Host::Domain(_) => None,
+    }
+}

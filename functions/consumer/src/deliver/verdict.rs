@@ -1,0 +1,91 @@
+//! How one destination answered.
+
+use std::time::Duration;
+
+use http::{StatusCode, header};
+use reqwest::Response;
+use surehook::{
+    Millis,
+    identity::cut,
+    qstash::duration::parse_retry_after,
+    web::answer::{is_refusal, is_success, is_throttling},
+};
+use tokio::time::{Instant, timeout_at};
+
+/// How much of a destination's answer is read: enough for an error's text, and no room for an endless one.
+const MOST_ANSWER: usize = 64 * 1_024;
+/// How much of it an error quotes, in bytes.
+const MOST_QUOTED: usize = 200;
+/// How long the rest of a success is waited for, so that its connection can be used again. The verdict does not wait for it.
+const DRAINING: Duration = Duration::from_millis(100);
+
+/// What became of a delivery to one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It accepted the event.
+    Accepted,
+    /// It refused the event for good.
+    Refused(String),
+    /// It may accept the event later.
+    NotNow {
+        /// What was wrong.
+        reason: String,
+        /// When to come again, where somebody said so.
+        retry_after: Option<Duration>,
+        /// Whether this says that the destination is in trouble. One that throttles, or that was not even asked, is not.
+        is_trouble: bool,
+    },
+}
+
+impl Verdict {
+    /// A delivery that had no answer.
+    pub fn unanswered(reason: impl Into<String>) -> Self {
+        Self::NotNow { reason: reason.into(), retry_after: None, is_trouble: true }
+    }
+
+    /// A delivery that was not tried.
+    pub fn untried(reason: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self::NotNow { reason: reason.into(), retry_after, is_trouble: false }
+    }
+
+    /// Reads an answer. The status is the verdict; the body is only quoted, as far as it comes before `limit`.
+    pub async fn of(mut response: Response, now: Millis, limit: Instant) -> Self {
+        let status = response.status();
+        if is_success(status.as_u16()) {
+            read(&mut response, limit.min(Instant::now() + DRAINING)).await;
+            return Self::Accepted;
+        }
+        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| parse_retry_after(text, now));
+        let reason = cut(format!("{} {}", status.as_u16(), quoted(&mut response, limit).await), MOST_QUOTED);
+        if is_refusal(status.as_u16()) {
+            return Self::Refused(reason);
+        }
+        Self::NotNow { reason, retry_after, is_trouble: !is_throttling(status.as_u16()) }
+    }
+}
+
+/// What an answer says, for an error's text.
+async fn quoted(response: &mut Response, limit: Instant) -> String {
+    if response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED {
+        return "(redirects are not followed: give the route the URL where events shall go)".to_owned();
+    }
+    let encoding = response.headers().get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
+    if encoding.is_some() {
+        return "(answered in an encoding that was not asked for)".to_owned();
+    }
+    String::from_utf8_lossy(&read(response, limit).await).into_owned()
+}
+
+/// The start of an answer's body, as far as it comes in time. What is not read closes the connection.
+async fn read(response: &mut Response, limit: Instant) -> Vec<u8> {
+    let mut read = Vec::new();
+    while let Ok(Ok(Some(chunk))) = timeout_at(limit, response.chunk()).await {
+        let room = MOST_ANSWER - read.len();
+        read.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if read.len() == MOST_ANSWER {
+            break;
+        }
+    }
+    read
+}

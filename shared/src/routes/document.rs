@@ -1,0 +1,320 @@
+//! The TOML document, as the operator writes it: read, checked as a whole, compiled.
+//!
+//! A problem names its line. What TOML itself can't read, and fields that we do not know, are told alone and first; all else is
+//! told at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use http::HeaderValue;
+use serde::Deserialize;
+use serde_json::Number;
+use toml::Spanned;
+
+use super::{
+    Condition, Route, Routes, RoutesError, Source, Test,
+    condition::Scalar,
+    destination_id,
+    headers::{HeaderProblem, forwardable, settable},
+    secrets,
+};
+use crate::{
+    identity::Recipe,
+    qstash::{client::is_name, duration},
+    web::EndpointUrl,
+};
+
+/// How long a destination may take where its route does not say.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(8);
+/// A document and its compiled form are one item of the table, which holds 400 KB (AWS, service quotas of DynamoDB).
+const MOST_BYTES: usize = 380_000;
+/// All destinations of an event are reached within one time limit, and their ids stand in its record.
+const MOST_ROUTES_OF_A_SOURCE: usize = 100;
+/// Names stand in records and in errors of 256 bytes.
+const LONGEST_NAME: usize = 64;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default, rename = "source")]
+    sources: Vec<SourceEntry>,
+    #[serde(default, rename = "route")]
+    routes: Vec<RouteEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceEntry {
+    name: Spanned<String>,
+    identity: Spanned<String>,
+    event_type: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteEntry {
+    name: Spanned<String>,
+    source: Spanned<String>,
+    events: Option<Spanned<Vec<String>>>,
+    #[serde(default)]
+    when: Vec<Spanned<ConditionEntry>>,
+    url: Spanned<String>,
+    timeout: Option<Spanned<String>>,
+    #[serde(default)]
+    headers: BTreeMap<Spanned<String>, String>,
+    #[serde(default)]
+    forward: Vec<Spanned<String>>,
+    secret: Option<Spanned<OneOrMany>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConditionEntry {
+    field: String,
+    equals: Option<Scalar>,
+    one_of: Option<Vec<Scalar>>,
+    exists: Option<bool>,
+    prefix: Option<String>,
+    above: Option<Number>,
+    at_least: Option<Number>,
+    below: Option<Number>,
+    at_most: Option<Number>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// Compiles a document against the routes that stand, from which secrets keep their names.
+pub(super) fn compile(text: &str, previous: &Routes) -> Result<Routes, RoutesError> {
+    let document: Document = toml::from_str(text)?;
+    let mut problems = Problems { text, found: Vec::new() };
+    problems.check(&document);
+    let routes = document.routes.into_iter().map(RouteEntry::compile).collect();
+    let sources = document.sources.into_iter().map(SourceEntry::compile).collect();
+    let mut compiled = Routes { version: previous.version + 1, sources, routes };
+    // What follows from other problems is not worth telling.
+    if problems.found.is_empty() {
+        problems.found = secrets::assign(&mut compiled.routes, &previous.routes);
+        problems.check_size(&compiled);
+    }
+    if problems.found.is_empty() { Ok(compiled) } else { Err(RoutesError::Invalid(problems.found)) }
+}
+
+impl SourceEntry {
+    fn compile(self) -> Source {
+        let recipe = match self.identity.into_inner() {
+            word if word == "body" => Recipe::Body,
+            word if word == "message" => Recipe::Message,
+            pointer => Recipe::Pointer(pointer),
+        };
+        Source { name: self.name.into_inner(), recipe, event_type: self.event_type.map(Spanned::into_inner) }
+    }
+}
+
+impl RouteEntry {
+    fn compile(self) -> Route {
+        let timeout = self.timeout.and_then(|text| duration::parse(text.get_ref())).unwrap_or(DEFAULT_TIMEOUT);
+        let (source, url) = (self.source.into_inner(), self.url.into_inner());
+        let lower = |name: &str| name.to_ascii_lowercase();
+        Route {
+            id: destination_id(&source, &url),
+            name: self.name.into_inner(),
+            source,
+            events: self.events.map_or_else(|| vec!["*".to_owned()], Spanned::into_inner),
+            when: self.when.into_iter().map(|entry| entry.into_inner().compile()).collect(),
+            url,
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            headers: self.headers.into_iter().map(|(name, value)| (lower(name.get_ref()), value)).collect(),
+            forward: self.forward.iter().map(|name| lower(name.get_ref())).collect(),
+            secrets: self.secret.map(|secret| secret.into_inner().into()).unwrap_or_default(),
+        }
+    }
+}
+
+impl ConditionEntry {
+    fn compile(self) -> Condition {
+        let tests = [
+            self.exists.map(Test::Exists),
+            self.equals.map(Test::Equals),
+            self.one_of.map(Test::OneOf),
+            self.prefix.map(Test::Prefix),
+            self.above.map(Test::Above),
+            self.at_least.map(Test::AtLeast),
+            self.below.map(Test::Below),
+            self.at_most.map(Test::AtMost),
+        ];
+        Condition { field: self.field, tests: tests.into_iter().flatten().collect() }
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        if !is_pointer(&self.field) {
+            return Some("field is a JSON pointer such as \"/entry/price\" (~1 stands for / and ~0 for ~ in a name)");
+        }
+        let tests = [
+            self.exists.is_some(),
+            self.equals.is_some(),
+            self.one_of.is_some(),
+            self.prefix.is_some(),
+            [&self.above, &self.at_least, &self.below, &self.at_most].iter().any(|limit| limit.is_some()),
+        ];
+        if tests.iter().all(|given| !given) {
+            return Some("it asks nothing: give equals, one_of, exists, prefix, above, at_least, below or at_most");
+        }
+        if self.one_of.as_ref().is_some_and(Vec::is_empty) {
+            return Some("one_of needs at least one value");
+        }
+        (self.exists == Some(false) && tests[1..].contains(&true)).then_some("exists = false contradicts the rest")
+    }
+}
+
+impl From<OneOrMany> for Vec<String> {
+    fn from(names: OneOrMany) -> Self {
+        match names {
+            OneOrMany::One(name) => vec![name],
+            OneOrMany::Many(names) => names,
+        }
+    }
+}
+
+/// Empty, or `/` before each name, in which `~` is followed by `0` or `1`. Source: RFC 6901, section 3.
+fn is_pointer(text: &str) -> bool {
+    let escapes = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    text.starts_with('/') && escapes
+}
+
+/// What is wrong with a document, each with its line.
+struct Problems<'a> {
+    text: &'a str,
+    found: Vec<String>,
+}
+
+impl Problems<'_> {
+    fn tell<T>(&mut self, place: &Spanned<T>, sentence: impl AsRef<str>) {
+        let before = &self.text.as_bytes()[..place.span().start.min(self.text.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        self.found.push(format!("line {line}: {}", sentence.as_ref()));
+    }
+
+    fn check_size(&mut self, compiled: &Routes) {
+        let bytes = self.text.len() + serde_json::to_string(compiled).map_or(0, |json| json.len());
+        if bytes > MOST_BYTES {
+            self.found
+                .push(format!("the document and what it compiles to take {bytes} bytes; {MOST_BYTES} are the most"));
+        }
+    }
+
+    fn check(&mut self, document: &Document) {
+        let mut sources: BTreeSet<&str> = ["payload", "strapi"].into();
+        for source in &document.sources {
+            self.check_source(source);
+            if !sources.insert(source.name.get_ref()) {
+                let name = source.name.get_ref();
+                self.tell(&source.name, format!("source \"{name}\" is defined twice, or is built in"));
+            }
+        }
+        let mut names = BTreeSet::new();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for route in &document.routes {
+            self.check_route(route, &sources);
+            if !names.insert(route.name.get_ref()) {
+                self.tell(&route.name, format!("two routes are named \"{}\"", route.name.get_ref()));
+            }
+            let count = counts.entry(route.source.get_ref()).or_default();
+            *count += 1;
+            if *count == MOST_ROUTES_OF_A_SOURCE + 1 {
+                let source = route.source.get_ref();
+                self.tell(&route.source, format!("source \"{source}\" has more than {MOST_ROUTES_OF_A_SOURCE} routes"));
+            }
+        }
+    }
+
+    fn check_source(&mut self, source: &SourceEntry) {
+        let name = source.name.get_ref();
+        if !is_name(name) {
+            self.tell(&source.name, format!("source \"{name}\": a name has letters, digits, '-', '_' and '.'"));
+        }
+        let identity = source.identity.get_ref();
+        if !matches!(identity.as_str(), "body" | "message") && !is_pointer(identity) {
+            let sentence = "identity is \"body\", \"message\", or a JSON pointer such as \"/id\"";
+            self.tell(&source.identity, format!("source \"{name}\": {sentence}"));
+        }
+        if let Some(pointer) = source.event_type.as_ref().filter(|pointer| !is_pointer(pointer.get_ref())) {
+            self.tell(pointer, format!("source \"{name}\": event_type is a JSON pointer such as \"/type\""));
+        }
+    }
+
+    fn check_route(&mut self, route: &RouteEntry, sources: &BTreeSet<&str>) {
+        let name = route.name.get_ref();
+        let about = |sentence: &str| format!("route \"{name}\": {sentence}");
+        if !is_name(name) || name.len() > LONGEST_NAME {
+            self.tell(&route.name, about("a name has up to 64 letters, digits, '-', '_' and '.'"));
+        }
+        if !sources.contains(route.source.get_ref().as_str()) {
+            let source = route.source.get_ref();
+            self.tell(&route.source, about(&format!("source \"{source}\" is neither built in nor defined")));
+        }
+        if let Err(error) = EndpointUrl::parse(route.url.get_ref()) {
+            self.tell(&route.url, about(&format!("url: {error}")));
+        }
+        if let Some(events) = route.events.as_ref().filter(|events| has_empty(events.get_ref())) {
+            self.tell(events, about("events needs at least one pattern, none of them empty"));
+        }
+        if let Some(text) = &route.timeout
+            && duration::parse(text.get_ref()).is_none_or(|span| span.is_zero())
+        {
+            let sentence = format!("timeout \"{}\" is not a span such as \"5s\"", text.get_ref());
+            self.tell(text, about(&sentence));
+        }
+        for condition in &route.when {
+            if let Some(sentence) = condition.get_ref().problem() {
+                self.tell(condition, about(&format!("condition on \"{}\": {sentence}", condition.get_ref().field)));
+            }
+        }
+        self.check_headers(route);
+        if let Some(secret) = route.secret.as_ref().filter(|secret| !secret.get_ref().is_named()) {
+            self.tell(secret, about("secret is a name, or a list of names, of letters, digits, '-', '_' and '.'"));
+        }
+    }
+
+    fn check_headers(&mut self, route: &RouteEntry) {
+        let about = |name: &str, problem: HeaderProblem| {
+            format!("route \"{}\": header {name}: {problem}", route.name.get_ref())
+        };
+        for (name, value) in &route.headers {
+            let is_value = HeaderValue::from_str(value).is_ok();
+            let problem = settable(name.get_ref()).err().or((!is_value).then_some(HeaderProblem::Value));
+            if let Some(problem) = problem {
+                self.tell(name, about(name.get_ref(), problem));
+            }
+        }
+        for name in &route.forward {
+            if let Err(problem) = forwardable(name.get_ref()) {
+                self.tell(name, about(name.get_ref(), problem));
+            }
+        }
+    }
+}
+
+impl OneOrMany {
+    fn is_named(&self) -> bool {
+        let names = match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Many(names) => names.as_slice(),
+        };
+        !names.is_empty() && names.iter().all(|name| is_name(name) && name.len() <= LONGEST_NAME)
+    }
+}
+
+fn has_empty(patterns: &[String]) -> bool {
+    patterns.is_empty() || patterns.iter().any(String::is_empty)
+}
+
+#[cfg(test)]
+#[path = "document_tests.rs"]
+mod tests;

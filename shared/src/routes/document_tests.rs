@@ -1,0 +1,141 @@
+use super::*;
+use crate::routes::Subject;
+
+const DOCUMENT: &str = r#"
+[[source]]
+name = "github"
+identity = "/delivery"
+event_type = "/action"
+
+[[route]]
+name = "shop"
+source = "strapi"
+events = ["entry.*", "media.create"]
+when = [{ field = "/entry/price", at_least = 10, below = 20.5 }, { field = "/uid", one_of = ["a", 1, true] }]
+url = "https://shop.example/hook"
+timeout = "5s"
+headers = { "X-Tenant" = "blue" }
+forward = ["Authorization"]
+
+[[route]]
+name = "all"
+source = "github"
+url = "https://all.example/"
+"#;
+
+fn compile(text: &str) -> Result<Routes, RoutesError> {
+    Routes::compile(text, &Routes::default())
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match compile(text) {
+        Err(RoutesError::Invalid(problems)) => problems,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A document of one route with these lines more, which begin in line 5.
+fn route(more: &str) -> String {
+    format!("[[route]]\nname = \"x\"\nsource = \"strapi\"\nurl = \"https://x.example/\"\n{more}\n")
+}
+
+#[test]
+fn a_document_says_all_that_a_route_is() {
+    let routes = compile(DOCUMENT).unwrap();
+    let shop = routes.by_name("shop").unwrap();
+    assert_eq!((shop.timeout_ms, shop.when.len(), shop.when[0].tests.len()), (5_000, 2, 2));
+    assert_eq!(shop.headers["x-tenant"], "blue");
+    assert_eq!(
+        (shop.forward.as_slice(), shop.secrets.as_slice()),
+        (&["authorization".into()][..], &["shop".into()][..])
+    );
+    let all = routes.by_name("all").unwrap();
+    assert_eq!((all.events.as_slice(), all.timeout_ms), (&["*".into()][..], 8_000));
+    assert_eq!(routes.version, 1);
+}
+
+#[test]
+fn sources_are_known_only_when_somebody_configured_them() {
+    let routes = compile(DOCUMENT).unwrap();
+    assert_eq!(routes.recipe("strapi"), Some(Recipe::Strapi));
+    assert_eq!(routes.recipe("github"), Some(Recipe::Pointer("/delivery".into())));
+    assert_eq!(routes.recipe("stripe"), None);
+}
+
+#[test]
+fn a_destination_is_its_source_and_url_and_nothing_else() {
+    let id = |text: &str| compile(text).unwrap().routes[0].id.clone();
+    let first = id(DOCUMENT);
+    assert_eq!(id(&DOCUMENT.replace("name = \"shop\"", "name = \"store\"")), first, "renamed");
+    assert_ne!(id(&DOCUMENT.replace("shop.example", "new.example")), first, "moved");
+    let moved = Routes::compile(&DOCUMENT.replace("shop.example", "new.example"), &compile(DOCUMENT).unwrap()).unwrap();
+    let back = Routes::compile(DOCUMENT, &moved).unwrap();
+    assert_eq!((back.routes[0].id.as_str(), back.version), (first.as_str(), 3), "it remembers what it has accepted");
+}
+
+#[test]
+fn all_problems_are_told_at_once_with_their_lines() {
+    let bad = r#"[[source]]
+name = "a/b"
+identity = "id"
+event_type = "type"
+[[route]]
+name = "x y"
+source = "nowhere"
+url = "ftp://x"
+timeout = "soon"
+events = []
+when = [
+  { field = "price", above = 1 },
+  { field = "/price" },
+  { field = "/price", one_of = [] },
+  { field = "/price", exists = false, below = 3 },
+]
+headers = { host = "x", x-ok = "yes", authorization = "Bearer x" }
+forward = ["webhook-id"]
+secret = []
+[[route]]
+name = "x y"
+source = "strapi"
+url = "https://ok.example"
+"#;
+    let found = problems(bad);
+    let lines: Vec<&str> = found.iter().map(|problem| problem.split(':').next().unwrap()).collect();
+    let expected = [2, 3, 4, 6, 7, 8, 10, 9, 12, 13, 14, 15, 17, 17, 18, 19, 21, 21].map(|line| format!("line {line}"));
+    assert_eq!(lines, expected, "{found:#?}");
+}
+
+#[test]
+fn unknown_fields_are_errors_with_their_line() {
+    let error = compile("[[route]]\nnmae = \"x\"").unwrap_err();
+    assert!(error.to_string().contains("line 2"), "{error}");
+    let error = compile(&route("when = [{ field = \"/a\", equal = 1 }]")).unwrap_err();
+    assert!(error.to_string().contains("line 5"), "{error}");
+    let error = compile(&route("when = [{ field = \"/a\", above = nan }]")).unwrap_err();
+    assert!(error.to_string().contains("line 5"), "{error}");
+}
+
+#[test]
+fn conditions_mean_what_they_say() {
+    let routes = compile(DOCUMENT).unwrap();
+    let takes = |body: &str| !routes.destinations(&Subject::new("strapi", Some("entry.x"), body.as_bytes())).is_empty();
+    assert!(takes(r#"{"entry": {"price": 20.4}, "uid": 1}"#));
+    assert!(!takes(r#"{"entry": {"price": 20.5}, "uid": 1}"#));
+    assert!(!takes(r#"{"entry": {"price": 12}, "uid": "b"}"#));
+}
+
+#[test]
+fn more_than_a_table_can_hold_is_refused() {
+    let many: String = (0..101).map(|n| route("").replace("\"x\"", &format!("\"x{n}\""))).collect();
+    assert!(problems(&many)[0].contains("more than 100 routes"));
+    let long = route(&format!("# {}", "x".repeat(MOST_BYTES)));
+    assert!(problems(&long)[0].contains("380000 are the most"));
+}
+
+#[test]
+fn what_an_older_version_compiled_can_still_be_read() {
+    let old = r#"{"version": 3, "next_id": 9, "sources": [], "document": "", "routes": [{"id": "d1", "name": "a",
+        "source": "strapi", "events": ["*"], "url": "https://a.example/", "timeout_ms": 8000}]}"#;
+    let routes: Routes = serde_json::from_str(old).unwrap();
+    assert_eq!((routes.version, routes.routes[0].id.as_str(), routes.routes[0].secrets.len()), (3, "d1", 0));
+}

@@ -1,0 +1,89 @@
+//! Which headers an operator may add to deliveries, and which of an event's own may be passed on.
+
+use http::HeaderName;
+
+/// Headers of an event that every destination gets. All others stay with us: they may hold secrets of ours.
+pub const PASSED_ON: [&str; 6] =
+    ["content-type", "traceparent", "tracestate", "x-strapi-event", "x-webhook-id", "x-webhook-retry"];
+/// Names that belong to the connection, to the body as it was published, or to us.
+const RESERVED: [&str; 15] = [
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+/// Whole families of them. `webhook-` is Standard Webhooks', `upstash-` QStash's.
+const RESERVED_FAMILIES: [&str; 6] = ["proxy-", "surehook-", "upstash-", "webhook-", "x-amz", "x-forwarded-"];
+/// What usually holds a secret. The table is no place for one.
+const SECRET: [&str; 6] = ["authorization", "cookie", "x-api-key", "api-key", "x-auth-token", "x-access-token"];
+
+/// Why a header is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderProblem {
+    /// Not a header's name.
+    #[error("this is not the name of a header")]
+    Name,
+    /// Control characters, or text that is not ASCII.
+    #[error("its value may have visible ASCII characters and spaces only")]
+    Value,
+    /// The name is not the operator's to use.
+    #[error(
+        "the name is reserved: it belongs to the connection, to QStash, to Standard Webhooks or to the body as it was published"
+    )]
+    Reserved,
+    /// The value would be readable for everybody who may read the table.
+    #[error(
+        "its value would stand readable in the table; have the sender send it, and pass it on with forward = [\"…\"]"
+    )]
+    Secret,
+}
+
+/// Whether a header may be set to a fixed value.
+pub fn settable(name: &str) -> Result<HeaderName, HeaderProblem> {
+    let parsed = forwardable(name)?;
+    if SECRET.contains(&parsed.as_str()) { Err(HeaderProblem::Secret) } else { Ok(parsed) }
+}
+
+/// Whether a header of the event may be passed on where a route asks for it.
+pub fn forwardable(name: &str) -> Result<HeaderName, HeaderProblem> {
+    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_bad| HeaderProblem::Name)?;
+    let reserved = RESERVED.contains(&parsed.as_str())
+        || RESERVED_FAMILIES.iter().any(|family| parsed.as_str().starts_with(family));
+    if reserved { Err(HeaderProblem::Reserved) } else { Ok(parsed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_names_are_refused_in_any_spelling() {
+        for name in
+            ["Host", "content-length", "Webhook-Id", "UPSTASH-SIGNATURE", "Surehook-Event", "Proxy-Authorization"]
+        {
+            assert_eq!(forwardable(name).unwrap_err(), HeaderProblem::Reserved, "{name}");
+            assert_eq!(settable(name).unwrap_err(), HeaderProblem::Reserved, "{name}");
+        }
+        for name in ["", "a b", "x\r\ny", "naïve"] {
+            assert_eq!(forwardable(name).unwrap_err(), HeaderProblem::Name, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_secret_may_be_passed_on_but_not_stand_in_the_table() {
+        assert_eq!(settable("Authorization").unwrap_err(), HeaderProblem::Secret);
+        assert!(forwardable("Authorization").is_ok());
+        assert!(settable("x-tenant").is_ok());
+    }
+}

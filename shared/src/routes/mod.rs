@@ -1,0 +1,155 @@
+//! Sources and destinations, as the operator writes them in one TOML document.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`document`] | the document: read, checked as a whole, compiled |
+//! | [`condition`] | conditions on fields of an event's body |
+//! | [`subject`] | which destinations an event goes to, and why |
+//! | [`headers`] | which headers may be added and passed on |
+//! | `secrets` | which secret signs whose deliveries |
+//! | [`diff`] | what another document would change |
+//!
+//! `surehook routes apply` compiles the document; the compiled form is what the functions read.
+
+pub mod condition;
+pub mod diff;
+pub mod document;
+pub mod headers;
+mod secrets;
+pub mod subject;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use condition::{Condition, Test};
+pub use document::DEFAULT_TIMEOUT;
+pub use subject::{Destination, Match, Subject};
+
+use crate::{
+    digest::Sha256,
+    identity::{Delivered, Endpoint, Identified, Recipe, at_pointer, cut, identify},
+};
+
+/// A source that the operator configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The first segment of the path that its events come to.
+    pub name: String,
+    /// How its events are told apart.
+    pub recipe: Recipe,
+    /// JSON pointer to the event type in the body.
+    pub event_type: Option<String>,
+}
+
+/// A destination, and what it gets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// Names the destination in records. It follows from source and URL, so that it is the same whatever the route is called,
+    /// whenever it comes back, and never another URL's.
+    pub id: String,
+    /// The operator's name for it.
+    pub name: String,
+    /// Whose events it gets.
+    pub source: String,
+    /// Which of them: patterns in which `*` stands for anything.
+    pub events: Vec<String>,
+    /// Which of those: all conditions must hold.
+    #[serde(default)]
+    pub when: Vec<Condition>,
+    /// Where they are sent.
+    pub url: String,
+    /// How long one delivery may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Headers that are added, with their values.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Headers of the event that are passed on besides the usual ones.
+    #[serde(default)]
+    pub forward: Vec<String>,
+    /// Names of the secrets that sign its deliveries; several while one is being replaced. The secrets follow from these names
+    /// and the master secret, which is not here.
+    #[serde(default)]
+    pub secrets: Vec<String>,
+}
+
+/// The compiled document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Routes {
+    /// Counts what was applied; a write that did not see the last version is refused.
+    pub version: u64,
+    /// The configured sources.
+    pub sources: Vec<Source>,
+    /// The routes.
+    pub routes: Vec<Route>,
+}
+
+/// What is wrong with a document.
+#[derive(Debug, thiserror::Error)]
+pub enum RoutesError {
+    /// It is not TOML, or has fields that we do not know. The message names line and column.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// It is TOML, but does not make sense; all problems, a sentence each.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+}
+
+/// A destination is a source and a URL: an event that it has accepted is never sent there again, whatever its routes are called.
+fn destination_id(source: &str, url: &str) -> String {
+    let digest = Sha256::of_parts(&[b"surehook destination/1", source.as_bytes(), url.as_bytes()]);
+    format!("d{}", cut(digest.hex(), 12))
+}
+
+impl Routes {
+    /// Compiles a document. `previous` are the routes that stand: they give the next version's number, and the secrets of
+    /// destinations that were renamed.
+    pub fn compile(document: &str, previous: &Self) -> Result<Self, RoutesError> {
+        document::compile(document, previous)
+    }
+
+    /// An older version, as it shall stand now.
+    pub fn restored(self, current: &Self) -> Self {
+        Self { version: current.version + 1, ..self }
+    }
+
+    /// How events of a source are told apart; `None` for a source that nobody configured.
+    pub fn recipe(&self, source: &str) -> Option<Recipe> {
+        match source {
+            "payload" => Some(Recipe::Payload),
+            "strapi" => Some(Recipe::Strapi),
+            _ => self.source(source).map(|source| source.recipe.clone()),
+        }
+    }
+
+    /// Names an event of one of our endpoints; `None` where nobody configured its source. Consumer, requeuer, sweep and
+    /// replay all come here, so that they mean the same record.
+    pub fn identify(&self, endpoint: &Endpoint, event: Delivered<'_>) -> Option<Identified> {
+        let source = endpoint.source()?;
+        let mut identified = identify(endpoint, &self.recipe(source)?, event);
+        if let Some(pointer) = self.source(source).and_then(|source| source.event_type.as_deref()) {
+            identified.event_type = at_pointer(event.body, pointer).map(|text| cut(text, 128));
+        }
+        Some(identified)
+    }
+
+    /// A configured source by name.
+    pub fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.iter().find(|source| source.name == name)
+    }
+
+    /// The route of a destination, by the id that stands in records.
+    pub fn by_id(&self, id: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.id == id)
+    }
+
+    /// The route of this name.
+    pub fn by_name(&self, name: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.name == name)
+    }
+}
+
+/// What a destination said, in an error that names all that failed: `shop: 422 no such field; warehouse: 503 …`.
+pub fn said_by<'a>(error: &'a str, name: &str) -> Option<&'a str> {
+    error.split("; ").find(|said| said.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")))
+}

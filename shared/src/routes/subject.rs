@@ -1,0 +1,204 @@
+//! Which destinations an event goes to, and why.
+
+use std::{collections::BTreeSet, sync::OnceLock};
+
+use serde_json::Value;
+use wildmatch::WildMatchPattern;
+
+use super::{Route, Routes};
+
+/// `*` stands for anything; there is no other wildcard, so that `?` and all else stand for themselves.
+type Pattern = WildMatchPattern<'*', '\0'>;
+
+/// What a route looks at in an event.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    source: &'a str,
+    event_type: Option<&'a str>,
+    body: &'a [u8],
+    /// Parsed once, and only where a condition asks for it; `None` inside where it is not JSON.
+    fields: OnceLock<Option<Value>>,
+}
+
+/// What one route says of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Match {
+    /// It takes the event.
+    Takes,
+    /// It does not, and why.
+    Leaves(String),
+    /// It has conditions, and the body can't be read. The event must not be ignored for that.
+    Undecided,
+}
+
+/// A destination of an event.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Destination<'a> {
+    /// The first of its routes that takes the event.
+    pub route: &'a Route,
+    /// Whether it can't be told that the route takes it, because the body is not JSON.
+    pub undecided: bool,
+}
+
+impl<'a> Subject<'a> {
+    /// An event. Its body is read only if a route has conditions.
+    pub fn new(source: &'a str, event_type: Option<&'a str>, body: &'a [u8]) -> Self {
+        Self { source, event_type, body, fields: OnceLock::new() }
+    }
+
+    fn fields(&self) -> Option<&Value> {
+        self.fields.get_or_init(|| serde_json::from_slice(self.body).ok()).as_ref()
+    }
+}
+
+impl Route {
+    /// Whether the route takes events of this source and type; its conditions may refuse them all the same. An event without a
+    /// type is taken by those that take everything.
+    pub fn is_for(&self, source: &str, event_type: Option<&str>) -> bool {
+        let event_type = event_type.unwrap_or_default();
+        self.source == source && self.events.iter().any(|pattern| Pattern::new(pattern).matches(event_type))
+    }
+
+    /// What the route says of an event.
+    pub fn judge(&self, subject: &Subject<'_>) -> Match {
+        if self.source != subject.source {
+            return Match::Leaves(format!("it takes events of source \"{}\"", self.source));
+        }
+        if !self.is_for(subject.source, subject.event_type) {
+            let event_type = subject.event_type.map_or("nothing".to_owned(), |text| format!("\"{text}\""));
+            return Match::Leaves(format!("its events are {:?}, the event's type is {event_type}", self.events));
+        }
+        if self.when.is_empty() {
+            return Match::Takes;
+        }
+        let Some(fields) = subject.fields() else {
+            return Match::Undecided;
+        };
+        let refused = self.when.iter().find_map(|condition| condition.why_not(fields));
+        refused.map_or(Match::Takes, Match::Leaves)
+    }
+}
+
+impl Routes {
+    /// Where an event goes. A destination gets it once, whichever of its routes take it.
+    pub fn destinations(&self, subject: &Subject<'_>) -> Vec<Destination<'_>> {
+        let judged: Vec<(&Route, Match)> = self.routes.iter().map(|route| (route, route.judge(subject))).collect();
+        let taking = judged.iter().filter(|(_, verdict)| *verdict == Match::Takes);
+        let undecided = judged.iter().filter(|(_, verdict)| *verdict == Match::Undecided);
+        let found = taking.map(|(route, _)| (*route, false)).chain(undecided.map(|(route, _)| (*route, true)));
+        let mut seen = BTreeSet::new();
+        found
+            .filter(|(route, _)| seen.insert(&route.id))
+            .map(|(route, undecided)| Destination { route, undecided })
+            .collect()
+    }
+
+    /// The routes that take events of this source and type, whatever their conditions say: for what is known without a body.
+    pub fn for_type(&self, source: &str, event_type: Option<&str>) -> Vec<&Route> {
+        self.routes.iter().filter(|route| route.is_for(source, event_type)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = r#"
+        [[source]]
+        name = "github"
+        identity = "/delivery"
+
+        [[route]]
+        name = "shop"
+        source = "strapi"
+        events = ["entry.*", "media.create"]
+        url = "https://shop.example/hook"
+
+        [[route]]
+        name = "expensive"
+        source = "strapi"
+        events = ["entry.*"]
+        when = [{ field = "/entry/price", above = 100 }]
+        url = "https://sales.example/"
+
+        [[route]]
+        name = "German"
+        source = "strapi"
+        when = [{ field = "/entry/locale", one_of = ["de", "de-AT"] }]
+        url = "https://sales.example/"
+
+        [[route]]
+        name = "all"
+        source = "github"
+        url = "https://all.example/"
+    "#;
+
+    fn names(source: &str, event_type: Option<&str>, body: &str) -> Vec<(String, bool)> {
+        let routes = Routes::compile(DOCUMENT, &Routes::default()).unwrap();
+        let subject = Subject::new(source, event_type, body.as_bytes());
+        let found = routes.destinations(&subject);
+        found.iter().map(|destination| (destination.route.name.clone(), destination.undecided)).collect()
+    }
+
+    fn taken(source: &str, event_type: Option<&str>, body: &str) -> Vec<String> {
+        names(source, event_type, body).into_iter().filter(|(_, undecided)| !undecided).map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn events_take_the_routes_whose_patterns_match() {
+        assert_eq!(taken("strapi", Some("entry.create"), "{}"), ["shop"]);
+        assert_eq!(taken("strapi", Some("media.create"), "{}"), ["shop"]);
+        assert!(taken("strapi", Some("media.update"), "{}").is_empty());
+        assert!(taken("strapi", None, "{}").is_empty());
+        assert_eq!(taken("github", None, "{}"), ["all"]);
+    }
+
+    #[test]
+    fn only_the_star_is_a_wildcard() {
+        let takes = |pattern: &str, text: &str| Pattern::new(pattern).matches(text);
+        assert!(takes("a?", "a?") && !takes("a?", "ab"));
+        assert!(takes("*", "") && takes("entry.*", "entry.") && !takes("entry.*", "entry"));
+    }
+
+    #[test]
+    fn conditions_decide_among_the_events_that_match() {
+        assert_eq!(taken("strapi", Some("entry.create"), r#"{"entry": {"price": 101}}"#), ["shop", "expensive"]);
+        assert_eq!(taken("strapi", Some("entry.create"), r#"{"entry": {"price": 100}}"#), ["shop"]);
+        assert_eq!(taken("strapi", Some("media.update"), r#"{"entry": {"locale": "de"}}"#), ["German"]);
+    }
+
+    #[test]
+    fn a_destination_gets_an_event_once_whichever_of_its_routes_take_it() {
+        let both = r#"{"entry": {"price": 101, "locale": "de"}}"#;
+        assert_eq!(taken("strapi", Some("entry.create"), both), ["shop", "expensive"]);
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_leaves_conditions_undecided_and_not_refused() {
+        let found = names("strapi", Some("entry.create"), "{");
+        assert_eq!(found, [("shop".to_owned(), false), ("expensive".to_owned(), true)]);
+        // Deeper than what is parsed: valid JSON all the same.
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        assert_eq!(names("strapi", Some("media.x"), &deep), [("German".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_body_is_not_read_where_no_condition_asks() {
+        let subject = Subject::new("github", None, b"{}");
+        let routes = Routes::compile(DOCUMENT, &Routes::default()).unwrap();
+        assert_eq!(routes.destinations(&subject).len(), 1);
+        assert!(subject.fields.get().is_none());
+    }
+
+    #[test]
+    fn every_route_says_why_it_leaves_an_event() {
+        let routes = Routes::compile(DOCUMENT, &Routes::default()).unwrap();
+        let subject = Subject::new("strapi", Some("media.create"), br#"{"entry": {"locale": "fr"}}"#);
+        let why: Vec<Match> = routes.routes.iter().map(|route| route.judge(&subject)).collect();
+        assert_eq!(why[0], Match::Takes);
+        for (verdict, part) in why[1..].iter().zip(["\"media.create\"", "/entry/locale is \"fr\"", "source \"github\""])
+        {
+            assert!(matches!(verdict, Match::Leaves(reason) if reason.contains(part)), "{verdict:?}");
+        }
+    }
+}

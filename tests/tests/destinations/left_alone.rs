@@ -1,0 +1,191 @@
+//! The circuit breaker: opened by failures, shared through the table, probed by one, closed again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use surehook::{
+    breaker::{Breaker, FEWEST_FAILURES},
+    outside,
+    web::{Answer, Moment},
+};
+use surehook_consumer::{Consumer, deliver::Deliverer};
+use surehook_local::{Stack, receiver::Reaction};
+use tokio::time::Instant;
+
+use crate::support::{
+    apply_paths,
+    consumer::{consumer, incoming_at},
+    event, received, record, stack, until,
+};
+
+/// Enough fresh events to open a breaker.
+const ENOUGH: u32 = FEWEST_FAILURES;
+const MINUTE: i64 = 60_000;
+
+async fn call(consumer: &Consumer<Deliverer>, stack: &Stack, body: &str, now: i64) -> Answer {
+    let moment = Moment { now, started: Instant::now(), deadline: None };
+    consumer.call(incoming_at(stack, body, now), moment).await
+}
+
+async fn breakers(stack: &Stack) -> BTreeMap<String, Breaker> {
+    stack.store().breakers().await.unwrap()
+}
+
+async fn only_breaker(stack: &Stack) -> Option<Breaker> {
+    breakers(stack).await.into_values().next()
+}
+
+/// Fails enough events at a destination to open its breaker.
+async fn open(stack: &Stack, consumer: &Consumer<Deliverer>, now: i64) {
+    stack.receiver.react(|_| Reaction::status(503).saying("down"));
+    for n in 0..ENOUGH {
+        assert_eq!(call(consumer, stack, &event(&format!("opens {n}")), now).await.status(), 503);
+    }
+    until("the breaker opens", || async { only_breaker(stack).await.is_some_and(|b| b.open_until.is_some()) }).await;
+}
+
+async fn down_stack() -> (Stack, Consumer<Deliverer>, i64) {
+    let stack = stack().await;
+    apply_paths(&stack, &["shop"]).await;
+    let consumer = consumer(&stack, stack.store()).await;
+    let now = outside::now();
+    open(&stack, &consumer, now).await;
+    (stack, consumer, now)
+}
+
+#[tokio::test]
+async fn while_it_is_open_events_are_answered_at_once_with_retry_after_and_nothing_is_sent() {
+    let (stack, consumer, now) = down_stack().await;
+    let body = event("held back");
+    let answer = call(&consumer, &stack, &body, now + 1_000).await;
+    assert_eq!((answer.status(), answer.outcome.word()), (503, "transient-failure"));
+    let wait: i64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((59..=120).contains(&wait), "{wait}: the rest, and up to as much again to spread them");
+    assert!(received(&stack, &body).is_empty());
+    let error = record(&stack, &body).await.unwrap().last_error.unwrap().text;
+    assert!(error.contains("left alone for a while") && error.contains("503 down"), "{error}");
+}
+
+#[tokio::test]
+async fn a_retry_that_qstash_brings_late_anyway_is_not_brought_sooner() {
+    let (stack, consumer, now) = down_stack().await;
+    let mut request = incoming_at(&stack, &event("second retry"), now + 1_000);
+    request.headers.insert("upstash-retried", "1".parse().unwrap());
+    let answer = consumer.call(request, Moment { now: now + 1_000, started: Instant::now(), deadline: None }).await;
+    assert!(!answer.headers().contains_key("retry-after"), "QStash's own wait of two and a half minutes is longer");
+}
+
+#[tokio::test]
+async fn another_environment_learns_of_it_with_its_routes_or_by_its_first_failure() {
+    let (stack, _opener, now) = down_stack().await;
+    let sent = stack.receiver.received().len();
+    let informed = consumer(&stack, stack.store()).await;
+    call(&informed, &stack, &event("informed"), now + 1_000).await;
+    assert_eq!(stack.receiver.received().len(), sent, "read with the routes");
+
+    let stack = crate::support::stack().await;
+    apply_paths(&stack, &["shop"]).await;
+    let (opener, ignorant) = (consumer(&stack, stack.store()).await, consumer(&stack, stack.store()).await);
+    open(&stack, &opener, now).await;
+    call(&ignorant, &stack, &event("first"), now + 1_000).await;
+    until("it has heard", || async {
+        let sent = stack.receiver.received().len();
+        call(&ignorant, &stack, &event(&format!("after {sent}")), now + 1_000).await;
+        stack.receiver.received().len() == sent
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_its_time_one_event_probes_and_a_success_closes_it() {
+    let (stack, consumer, now) = down_stack().await;
+    let sent = stack.receiver.received().len();
+    stack.receiver.react(|_| Reaction::status(200));
+    let probe = event("probe");
+    assert_eq!(call(&consumer, &stack, &probe, now + 2 * MINUTE).await.outcome.word(), "processed");
+    until("it is closed", || async { breakers(&stack).await.is_empty() }).await;
+    assert_eq!(call(&consumer, &stack, &event("usual"), now + 2 * MINUTE).await.outcome.word(), "processed");
+    assert_eq!(stack.receiver.received().len(), sent + 2);
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_keeps_it_open_for_twice_as_long() {
+    let (stack, consumer, now) = down_stack().await;
+    let probed_at = now + 2 * MINUTE;
+    call(&consumer, &stack, &event("probe"), probed_at).await;
+    until("it is open again", || async { only_breaker(&stack).await.is_some_and(|b| b.opened == 2) }).await;
+    let rest = only_breaker(&stack).await.unwrap().open_until.unwrap() - probed_at;
+    assert!((2 * MINUTE..2 * MINUTE + 5_000).contains(&rest), "{rest}");
+}
+
+#[tokio::test]
+async fn of_many_environments_one_probes() {
+    let (stack, _opener, now) = down_stack().await;
+    let sent = stack.receiver.received().len();
+    let mut consumers = Vec::new();
+    for _ in 0..8 {
+        consumers.push(Arc::new(consumer(&stack, stack.store()).await));
+    }
+    let bodies: Vec<String> = (0..8).map(|n| event(&format!("herd {n}"))).collect();
+    let calls = consumers.iter().zip(&bodies).map(|(consumer, body)| call(consumer, &stack, body, now + 2 * MINUTE));
+    futures::future::join_all(calls).await;
+    assert_eq!(stack.receiver.received().len(), sent + 1);
+}
+
+#[tokio::test]
+async fn one_event_that_fails_again_and_again_opens_nothing() {
+    let stack = stack().await;
+    apply_paths(&stack, &["shop"]).await;
+    let consumer = consumer(&stack, stack.store()).await;
+    stack.receiver.react(|_| Reaction::status(500));
+    let (body, now) = (event("poisonous"), outside::now());
+    for _ in 0..3 * ENOUGH {
+        call(&consumer, &stack, &body, now).await;
+    }
+    assert_eq!(received(&stack, &body).len(), usize::try_from(3 * ENOUGH).unwrap());
+    until("it was counted", || async { only_breaker(&stack).await.is_some() }).await;
+    assert_eq!(only_breaker(&stack).await.unwrap().failed, 1);
+}
+
+#[tokio::test]
+async fn a_destination_that_is_left_alone_does_not_hold_up_the_others() {
+    let stack = stack().await;
+    apply_paths(&stack, &["shop", "depot"]).await;
+    let consumer = consumer(&stack, stack.store()).await;
+    stack.receiver.react(|received| Reaction::status(if received.path == "/shop" { 503 } else { 200 }));
+    let now = outside::now();
+    for n in 0..ENOUGH {
+        call(&consumer, &stack, &event(&format!("n {n}")), now).await;
+    }
+    until("it opens", || async { only_breaker(&stack).await.is_some_and(|b| b.open_until.is_some()) }).await;
+    let body = event("for the depot");
+    call(&consumer, &stack, &body, now + 1_000).await;
+    let paths: Vec<String> = received(&stack, &body).into_iter().map(|received| received.path).collect();
+    assert_eq!(paths, ["/depot"]);
+}
+
+#[tokio::test]
+async fn a_healthy_destination_costs_no_write_and_a_refusal_is_no_trouble() {
+    let stack = stack().await;
+    apply_paths(&stack, &["shop"]).await;
+    let store = stack.store().metered();
+    let consumer = consumer(&stack, store.clone()).await;
+    let now = outside::now();
+    call(&consumer, &stack, &event("healthy"), now).await;
+    assert_eq!(store.capacity().written, 2.0);
+    stack.receiver.react(|_| Reaction::status(422));
+    for n in 0..2 * ENOUGH {
+        call(&consumer, &stack, &event(&format!("refused {n}")), now).await;
+    }
+    stack.receiver.react(|_| Reaction::status(503));
+    call(&consumer, &stack, &event("counted"), now).await;
+    until("the failure is counted", || async { only_breaker(&stack).await.is_some() }).await;
+    let breaker = only_breaker(&stack).await.unwrap();
+    assert_eq!((breaker.failed, breaker.succeeded), (1, 2 * ENOUGH + 1), "and takes the successes along");
+}
+
+#[tokio::test]
+async fn routes_show_says_who_is_left_alone() {
+    let (stack, ..) = down_stack().await;
+    let shown = crate::support::run(&stack, &["routes", "show"]).await;
+    assert!(shown.out.contains("left alone until") && shown.out.contains("503 down"), "{shown:?}");
+}
