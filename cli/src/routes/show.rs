@@ -18,7 +18,7 @@ use crate::{
     text::{date, date_and_distance, harmless, harmless_json, harmless_lines},
 };
 
-const MOST_VERSIONS: i32 = 20;
+const MOST_VERSIONS: usize = 20;
 
 pub(super) async fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     let store = store()?.await;

@@ -100,7 +100,7 @@ impl Breakers {
     }
 
     async fn probe(&self, route: &Route, seen: Breaker, now: Millis) -> Result<Permit, LeftAlone> {
-        let probing = seen.probing(Duration::from_millis(route.timeout_ms) + PROBE_MARGIN, now);
+        let probing = seen.probing(route.timeout() + PROBE_MARGIN, now);
         match self.store.put_breaker(&route.id, Some(&seen), &probing).await {
             Ok(Ok(())) => {
                 self.learn(&route.id, Some(probing.clone()));

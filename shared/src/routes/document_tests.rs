@@ -106,6 +106,13 @@ url = "https://ok.example"
 }
 
 #[test]
+fn a_time_limit_that_no_function_could_keep_is_refused() {
+    for timeout in ["0s", "16m", "99999999999d", "5 apples"] {
+        assert!(problems(&route(&format!("timeout = \"{timeout}\"")))[0].starts_with("line 5: "), "{timeout}");
+    }
+}
+
+#[test]
 fn unknown_fields_are_errors_with_their_line() {
     let error = compile("[[route]]\nnmae = \"x\"").unwrap_err();
     assert!(error.to_string().contains("line 2"), "{error}");

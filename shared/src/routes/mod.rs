@@ -18,12 +18,12 @@ pub mod headers;
 mod secrets;
 pub mod subject;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 pub use condition::{Condition, Test};
-pub use document::DEFAULT_TIMEOUT;
+pub use document::{DEFAULT_TIMEOUT, LONGEST_TIMEOUT};
 pub use subject::{Destination, Match, Subject};
 
 use crate::{
@@ -82,6 +82,13 @@ pub struct Routes {
     pub sources: Vec<Source>,
     /// The routes.
     pub routes: Vec<Route>,
+}
+
+impl Route {
+    /// How long one delivery may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms).min(LONGEST_TIMEOUT)
+    }
 }
 
 /// What is wrong with a document.

@@ -43,8 +43,8 @@ impl Store {
     }
 
     /// The last versions, the newest first.
-    pub async fn last_applied_routes(&self, limit: i32) -> Result<Vec<Applied>, StoreError> {
-        let output = self
+    pub async fn last_applied_routes(&self, limit: usize) -> Result<Vec<Applied>, StoreError> {
+        let mut items = self
             .client
             .query()
             .table_name(&self.table)
@@ -53,10 +53,18 @@ impl Store {
             .expression_attribute_values(":version", text("v#"))
             .scan_index_forward(false)
             .consistent_read(true)
-            .limit(limit)
-            .send()
-            .await?;
-        output.items().iter().map(applied).collect()
+            .into_paginator()
+            .page_size(i32::try_from(limit).unwrap_or(i32::MAX))
+            .items()
+            .send();
+        let mut versions = Vec::new();
+        while let Some(item) = items.next().await.transpose()? {
+            versions.push(applied(&item)?);
+            if versions.len() == limit {
+                break;
+            }
+        }
+        Ok(versions)
     }
 
     async fn routes_item(&self, sk: String, consistent: bool) -> Result<Option<Item>, StoreError> {

@@ -111,7 +111,7 @@ impl Deliverer {
     /// One deadline for name, connection, TLS, request and answer.
     async fn send(&self, route: &Route, delivery: Delivery<'_>) -> Verdict {
         let Delivery { event, attempt, .. } = delivery;
-        let limit = (attempt.deadline - SUMMING_UP).min(Instant::now() + Duration::from_millis(route.timeout_ms));
+        let limit = (attempt.deadline - SUMMING_UP).min(Instant::now() + route.timeout());
         let headers = request::headers(route, event, &self.secrets, attempt.now);
         match timeout_at(limit, self.connections.post(&route.url, headers, event.body.clone())).await {
             Ok(Ok(response)) => Verdict::of(response, attempt.now, limit).await,
