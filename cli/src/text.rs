@@ -57,6 +57,11 @@ pub(crate) fn short(text: &str, most: usize) -> String {
     console::truncate_str(&harmless(text), most, "…").into_owned()
 }
 
+/// A number of things: `1 route`, `2 routes`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A span in its two largest units: `1h 12m`.
 pub(crate) fn span(span: Duration) -> String {
     let seconds = Duration::from_secs(span.as_secs());

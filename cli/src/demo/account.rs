@@ -14,7 +14,7 @@ use super::{
     scene::{OTHER, SHOP},
     watch::{History, Story},
 };
-use crate::Failure;
+use crate::{Failure, text::counted};
 
 /// One event at its two endpoints.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl Side {
     }
 
     fn text(&self, dead: bool) -> String {
-        let attempts = format!("{} attempt{}", self.story.attempts, if self.story.attempts == 1 { "" } else { "s" });
+        let attempts = counted(usize::try_from(self.story.attempts).unwrap_or(usize::MAX), "attempt");
         match (dead, self.accepted, self.story.again) {
             (true, ..) => format!("buried after {attempts}"),
             (false, 0, _) => format!("NOT DELIVERED after {attempts}"),

@@ -11,7 +11,10 @@ use surehook::{
 use surehook_consumer::deliver::connect::is_out_of_bounds;
 
 use super::{compile, print_changes, read, store, version};
-use crate::{Failure, text::harmless};
+use crate::{
+    Failure,
+    text::{counted, harmless},
+};
 
 pub(super) async fn run(file: &Path) -> Result<(), Failure> {
     let document = read(file)?;
@@ -24,9 +27,15 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
         println!("Nothing changes: version {} is this document.", current.version);
         return Ok(());
     }
-    print_changes(&diff::changes(&current, &routes));
+    let changes = diff::changes(&current, &routes);
+    print_changes(&changes);
     put(&store, &routes, &document).await?;
     tell(&routes, "");
+    for change in &changes {
+        if let diff::Change::Added { name, .. } = change {
+            println!("Its receiver verifies with the secret that `surehook routes secret {name}` prints.");
+        }
+    }
     Ok(())
 }
 
@@ -61,8 +70,8 @@ async fn put(store: &Store, routes: &Routes, document: &str) -> Result<(), Failu
 }
 
 fn tell(routes: &Routes, how: &str) {
-    let (sources, count) = (routes.sources.len(), routes.routes.len());
-    println!("Version {} stands{how}: {sources} sources, {count} routes.", routes.version);
+    let (sources, count) = (counted(routes.sources.len(), "source"), counted(routes.routes.len(), "route"));
+    println!("Version {} stands{how}: {sources}, {count}.", routes.version);
     println!("Running consumers use it within two minutes.");
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     if shown.routes.version == current.version {
         destinations(&current, &store.breakers().await?);
     }
-    println!("{}", harmless_lines(shown.document.trim_end()));
+    println!("\n{}", harmless_lines(shown.document.trim_end()));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use surehook::{
 use super::{TestArguments, compile, read, store};
 use crate::{
     Failure,
-    text::{harmless, harmless_json},
+    text::{counted, harmless, harmless_json},
 };
 
 /// What would become of an event.
@@ -130,7 +130,7 @@ impl Report<'_> {
             count => {
                 let rest =
                     if undecided { "; because of the undecided it becomes a dead letter all the same" } else { "" };
-                format!("{count} destination{} would get it{rest}.", if count == 1 { "" } else { "s" })
+                format!("{} would get it{rest}.", counted(count, "destination"))
             }
         }
     }

@@ -102,10 +102,11 @@ pub(super) fn compile(text: &str, previous: &Routes) -> Result<Routes, RoutesErr
     let mut compiled = Routes { version: previous.version + 1, sources, routes };
     // What follows from other problems is not worth telling.
     if problems.found.is_empty() {
-        problems.found = secrets::assign(&mut compiled.routes, &previous.routes);
+        let undecided = secrets::assign(&mut compiled.routes, &previous.routes);
+        problems.found = undecided.into_iter().map(|sentence| (0, sentence)).collect();
         problems.check_size(&compiled);
     }
-    if problems.found.is_empty() { Ok(compiled) } else { Err(RoutesError::Invalid(problems.found)) }
+    if problems.found.is_empty() { Ok(compiled) } else { Err(RoutesError::Invalid(problems.by_line())) }
 }
 
 impl SourceEntry {
@@ -193,21 +194,29 @@ fn is_pointer(text: &str) -> bool {
 /// What is wrong with a document, each with its line.
 struct Problems<'a> {
     text: &'a str,
-    found: Vec<String>,
+    /// Lines and sentences; 0 is the document as a whole.
+    found: Vec<(usize, String)>,
 }
 
 impl Problems<'_> {
     fn tell<T>(&mut self, place: &Spanned<T>, sentence: impl AsRef<str>) {
         let before = &self.text.as_bytes()[..place.span().start.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        self.found.push(format!("line {line}: {}", sentence.as_ref()));
+        self.found.push((line, sentence.as_ref().to_owned()));
+    }
+
+    fn by_line(mut self) -> Vec<String> {
+        self.found.sort();
+        let told = |(line, sentence)| if line == 0 { sentence } else { format!("line {line}: {sentence}") };
+        self.found.into_iter().map(told).collect()
     }
 
     fn check_size(&mut self, compiled: &Routes) {
         let bytes = self.text.len() + serde_json::to_string(compiled).map_or(0, |json| json.len());
         if bytes > MOST_BYTES {
-            self.found
-                .push(format!("the document and what it compiles to take {bytes} bytes; {MOST_BYTES} are the most"));
+            let sentence =
+                format!("the document and what it compiles to take {bytes} bytes; {MOST_BYTES} are the most");
+            self.found.push((0, sentence));
         }
     }
 

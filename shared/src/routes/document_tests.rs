@@ -101,7 +101,7 @@ url = "https://ok.example"
 "#;
     let found = problems(bad);
     let lines: Vec<&str> = found.iter().map(|problem| problem.split(':').next().unwrap()).collect();
-    let expected = [2, 3, 4, 6, 7, 8, 10, 9, 12, 13, 14, 15, 17, 17, 18, 19, 21, 21].map(|line| format!("line {line}"));
+    let expected = [2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 14, 15, 17, 17, 18, 19, 21, 21].map(|line| format!("line {line}"));
     assert_eq!(lines, expected, "{found:#?}");
 }
 
