@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use surehook::{
     identity::{Delivered, Endpoint, Recipe, identify},
     ledger::Status,
+    secret::Secret,
+    signing::SigningSecrets,
     store::shelves::{Order, Walk},
     web::EndpointUrl,
 };
-use surehook_local::{Stack, strapi::Capture};
+use surehook_local::{Stack, receiver::Received, stack::SIGNING_SECRET, strapi::Capture};
 
 use super::{
     scene::{OTHER, SHOP},
@@ -42,11 +44,18 @@ pub(super) struct Account {
     unknown: usize,
     dlq: usize,
     letters: usize,
+    /// Requests to the shop, and those whose signature its secret confirms.
+    to_shop: usize,
+    signed: usize,
 }
 
 impl Account {
     pub(super) async fn take(stack: &Stack, captures: &[Capture], history: &History) -> Result<Self, Failure> {
         let mut answers: HashMap<(String, String), Vec<u16>> = HashMap::new();
+        let to_shop: Vec<Received> =
+            stack.receiver.received().into_iter().filter(|received| received.path == SHOP).collect();
+        let secrets = SigningSecrets::new(&[Secret::new(SIGNING_SECRET).ok_or("the development secret is empty")?])?;
+        let signed = to_shop.iter().filter(|received| is_signed(received, &secrets)).count();
         for received in stack.receiver.received() {
             answers.entry((received.body_sha256, received.path)).or_default().push(received.status);
         }
@@ -70,7 +79,14 @@ impl Account {
             });
         }
         // Whatever is left came with a body that nobody published.
-        Ok(Self { rows, unknown: answers.len(), dlq: stack.qstash.dlq_len(), letters: letters(stack).await? })
+        Ok(Self {
+            rows,
+            unknown: answers.len(),
+            dlq: stack.qstash.dlq_len(),
+            letters: letters(stack).await?,
+            to_shop: to_shop.len(),
+            signed,
+        })
     }
 
     pub(super) fn print(&self) {
@@ -98,6 +114,10 @@ impl Account {
         [
             check(shop == all, &format!("{shop} of {all} events arrived at the shop, bytes unchanged")),
             check(other == all, &format!("{other} of {all} events arrived at the other API, bytes unchanged")),
+            check(
+                self.signed == self.to_shop,
+                &format!("{} of {} requests to the shop are signed with its own secret", self.signed, self.to_shop),
+            ),
             check(again == 0, &format!("{again} events were sent again after they had succeeded")),
             check(done == all, &format!("{done} of {all} events are done in the ledger")),
             check(buried > 0, &format!("{buried} was buried, and arrived when it was replayed")),
@@ -128,6 +148,14 @@ impl Side {
             (false, _, again) => format!("requeued {again}×, delivered, {attempts}"),
         }
     }
+}
+
+/// Whether the signature is the one that the shop computes of what it got.
+fn is_signed(received: &Received, secrets: &SigningSecrets) -> bool {
+    let header = |name: &str| received.header(name).unwrap_or_default();
+    let timestamp = header("webhook-timestamp").parse().unwrap_or_default();
+    let names = [SHOP.trim_start_matches('/').to_owned()];
+    header("webhook-signature") == secrets.sign(&names, header("webhook-id"), timestamp, &received.body)
 }
 
 fn check(held: bool, sentence: &str) -> bool {
