@@ -55,6 +55,19 @@ pub enum Permit {
     Probe(Breaker),
 }
 
+/// What the table is to hear of a delivery.
+#[derive(Debug)]
+enum News {
+    Failed(Tally, String, BreakerPolicy),
+    /// The probe failed.
+    StillDown {
+        held: Breaker,
+        next: Breaker,
+    },
+    /// The probe succeeded.
+    Up(Breaker),
+}
+
 /// The breaker is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftAlone {
@@ -123,37 +136,48 @@ impl Breakers {
         }
     }
 
-    /// Takes note of how a delivery ended: `trouble` is what was wrong, if it says that the destination is in trouble.
+    /// Takes note of how a delivery ended: `trouble` is what was wrong, if it says that the destination is in trouble. What the
+    /// table is to hear of it, it hears beside the work.
     pub fn note(self: &Arc<Self>, route: &Route, event: &EventKey, permit: Permit, trouble: Option<&str>, now: Millis) {
-        let Some(policy) = self.policy else { return };
+        let Some(news) = self.news(&route.id, event, permit, trouble, now) else {
+            return;
+        };
+        let (breakers, route) = (Arc::clone(self), route.clone());
+        tokio::spawn(async move { breakers.tell(&route, news, now).await });
+    }
+
+    fn news(
+        &self,
+        destination: &str,
+        event: &EventKey,
+        permit: Permit,
+        trouble: Option<&str>,
+        now: Millis,
+    ) -> Option<News> {
+        let policy = self.policy?;
         match (permit, trouble) {
-            (Permit::Usual, None) => self.count_success(&route.id, now),
-            (Permit::Usual, Some(reason)) => {
-                if let Some(tally) = self.count_failure(&route.id, event, now) {
-                    self.beside(route, reason, move |breakers, route, reason| async move {
-                        breakers.write_count(&route, tally, &reason, now, policy).await;
-                    });
-                }
+            (Permit::Usual, None) => {
+                self.count_success(destination, now);
+                None
             }
-            (Permit::Probe(held), None) => self.beside(route, "", move |breakers, route, _| async move {
-                breakers.close(&route, &held).await;
-            }),
+            (Permit::Usual, Some(reason)) => {
+                let tally = self.count_failure(destination, event, now)?;
+                Some(News::Failed(tally, reason.to_owned(), policy))
+            }
+            (Permit::Probe(held), None) => Some(News::Up(held)),
             (Permit::Probe(held), Some(reason)) => {
-                self.beside(route, reason, move |breakers, route, reason| async move {
-                    let next = held.opening(&reason, now, policy);
-                    breakers.write(&route, Some(&held), &next).await;
-                })
+                let next = held.opening(reason, now, policy);
+                Some(News::StillDown { held, next })
             }
         }
     }
 
-    /// Does something without making the event wait.
-    fn beside<F, W>(self: &Arc<Self>, route: &Route, reason: &str, work: F)
-    where
-        F: FnOnce(Arc<Self>, Route, String) -> W,
-        W: Future<Output = ()> + Send + 'static,
-    {
-        tokio::spawn(work(Arc::clone(self), route.clone(), reason.to_owned()));
+    async fn tell(&self, route: &Route, news: News, now: Millis) {
+        match news {
+            News::Failed(tally, reason, policy) => self.write_count(route, tally, &reason, now, policy).await,
+            News::StillDown { held, next } => drop(self.write(route, Some(&held), &next).await),
+            News::Up(held) => self.close(route, &held).await,
+        }
     }
 
     fn count_success(&self, destination: &str, now: Millis) {
