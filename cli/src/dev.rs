@@ -137,6 +137,10 @@ curl -X POST {producer}/orders -H 'Authorization: Bearer {PRODUCER_TOKEN}' -H 'C
 {me} --env-file {env} dead-letters
 {me} --env-file {env} why EVENT
 
+4. Where events go, and where one of yours would go:
+{me} --env-file {env} routes show
+{me} --env-file {env} routes test YOUR-EVENT.json --source strapi
+
 Ctrl-C stops everything.
 ",
         producer = stack.function_url("producer"),
