@@ -11,8 +11,10 @@ use std::{
 
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use surehook::{
+    breaker::{Breaker, BreakerPolicy, FEWEST_FAILURES, Tally},
     ledger::Status,
     outside,
+    routes::Routes,
     store::{
         Store,
         dynamodb::{
@@ -197,4 +199,31 @@ async fn an_effect_inside_the_table_is_never_taken_for_granted() {
         assert_eq!(times_counted(&stack, &body).await, 0);
         assert_eq!(record(&stack, &body).await.unwrap().status, Status::Running);
     }
+}
+
+#[tokio::test]
+async fn a_table_that_is_silent_about_one_breaker_does_not_forget_who_accepted() {
+    let stack = stack().await;
+    apply_paths(&stack, &["good", "shop"]).await;
+    let id = |name: &str, routes: &Routes| routes.by_name(name).unwrap().id.clone();
+    let (store, known, now) = (stack.store(), stack.store().routes(true).await.unwrap(), outside::now());
+    let tally = Tally { failed: FEWEST_FAILURES, succeeded: 0 };
+    let policy = BreakerPolicy { wait: Duration::from_millis(1) };
+    let open = Breaker::count(None, tally, "503", now - 1_000, policy).unwrap();
+    store.put_breaker(&id("shop", &known), None, &open).await.unwrap().unwrap();
+    let proxy = Proxy::start(
+        &stack.dynamo.url,
+        |request| {
+            if calls(request, "PutItem") { Verdict::Hang } else { Verdict::Pass }
+        },
+    );
+    let routes = Arc::new(RoutesCache::new(store.clone(), breakers(patient_store_at(&proxy.url))));
+    routes.refresh(true).await.unwrap();
+    let consumer = hasty(Duration::from_millis(500), consumer_with(&stack, store, routes));
+    let body = event("silent about a breaker");
+    let answer = consumer.call(incoming(&stack, &body), moment().0).await;
+    assert_eq!(answer.outcome.word(), "transient-failure");
+    assert_eq!(record(&stack, &body).await.unwrap().delivered, [id("good", &known)]);
+    let paths: Vec<String> = received(&stack, &body).into_iter().map(|received| received.path).collect();
+    assert_eq!(paths, ["/good"]);
 }

@@ -95,11 +95,13 @@ impl Deliverer {
             // To ignore the event could lose it, and to send it could be wrong: a person decides.
             return Verdict::Refused("its conditions can't be decided: the body can't be read as JSON".to_owned());
         }
-        let permit = match self.breakers.ask(route, delivery.at_present()).await {
-            Ok(permit) => permit,
-            Err(left_alone) => return delivery.held_back(&left_alone),
+        let limit = delivery.limit(route);
+        let permit = match timeout_at(limit, self.breakers.ask(route, delivery.at_present())).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(left_alone)) => return delivery.held_back(&left_alone),
+            Err(_elapsed) => return Verdict::untried("the table does not say in time whether to try it", None),
         };
-        let verdict = self.send(route, delivery).await;
+        let verdict = self.send(route, delivery, limit).await;
         let trouble = match &verdict {
             Verdict::NotNow { reason, is_trouble: true, .. } => Some(reason.as_str()),
             _ => None,
@@ -108,10 +110,8 @@ impl Deliverer {
         verdict
     }
 
-    /// One deadline for name, connection, TLS, request and answer.
-    async fn send(&self, route: &Route, delivery: Delivery<'_>) -> Verdict {
+    async fn send(&self, route: &Route, delivery: Delivery<'_>, limit: Instant) -> Verdict {
         let Delivery { event, attempt, .. } = delivery;
-        let limit = (attempt.deadline - SUMMING_UP).min(Instant::now() + route.timeout());
         let headers = request::headers(route, event, &self.secrets, attempt.now);
         match timeout_at(limit, self.connections.post(&route.url, headers, event.body.clone())).await {
             Ok(Ok(response)) => Verdict::of(response, attempt.now, limit).await,
@@ -123,6 +123,12 @@ impl Deliverer {
 }
 
 impl Delivery<'_> {
+    /// One deadline for name, connection, TLS, request and answer. Nothing that is awaited for one destination may outlast it:
+    /// the handler would be cut off, and who had accepted would be forgotten.
+    fn limit(&self, route: &Route) -> Instant {
+        (self.attempt.deadline - SUMMING_UP).min(Instant::now() + route.timeout())
+    }
+
     fn at_present(&self) -> Millis {
         self.attempt.now.saturating_add(millis(self.began.elapsed()))
     }
