@@ -25,6 +25,8 @@ pub const FEWEST_FAILURES: u32 = 10;
 pub const FAILING_PERCENT: u64 = 50;
 /// A breaker is open for this long at most, so that a destination that is back is found out soon.
 pub const LONGEST_OPEN: Duration = Duration::from_secs(300);
+/// No honest clock opens a breaker, or takes a probe, for longer than this.
+const LONGEST_BELIEVED: Duration = Duration::from_secs(3_600);
 /// What is kept of the last failure, in bytes.
 const MOST_REASON: usize = 200;
 
@@ -79,7 +81,8 @@ impl Breaker {
     pub fn passage(&self, now: Millis) -> Passage {
         match self.open_until {
             None => Passage::Closed,
-            Some(until) if now < until => Passage::Open(until),
+            // A clock that is far ahead must not shut a destination for everybody.
+            Some(until) if now < until && until - now <= millis(LONGEST_BELIEVED) => Passage::Open(until),
             Some(_) => Passage::HalfOpen,
         }
     }
@@ -197,6 +200,12 @@ mod tests {
         let probing = open().probing(Duration::from_secs(10), until);
         assert_eq!(probing.passage(until + 1), Passage::Open(until + 10_000));
         assert_eq!(probing.passage(until + 10_000), Passage::HalfOpen, "the prober died");
+    }
+
+    #[test]
+    fn a_clock_that_is_far_ahead_shuts_nobody_out() {
+        let ahead = failed(None, FEWEST_FAILURES, 0, NOW + 86_400_000).unwrap();
+        assert_eq!(ahead.passage(NOW), Passage::HalfOpen);
     }
 
     #[test]

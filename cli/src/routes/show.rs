@@ -47,7 +47,7 @@ pub(super) async fn run(arguments: &ShowArguments) -> Result<(), Failure> {
 fn destinations(routes: &Routes, breakers: &BTreeMap<String, Breaker>) {
     for route in &routes.routes {
         let Route { id, name, secrets, .. } = route;
-        let secret = if secrets.as_slice() == [name.clone()] {
+        let secret = if secrets.as_slice() == [id.clone()] {
             String::new()
         } else {
             format!(", signed with the secret {}", secrets.join(" and "))

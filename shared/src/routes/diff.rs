@@ -127,6 +127,11 @@ fn route_changes(old: &Route, new: &Route) -> Vec<Change> {
     }
     if old.url != new.url {
         changes.push(Change::Moved { name: name.clone(), from: old.url.clone(), to: new.url.clone() });
+        if old.secrets == new.secrets {
+            let what =
+                "its secret goes along; if its receiver is another party now, write secret = \"…\" with a new name";
+            changes.push(Change::Changed { name: name.clone(), what: what.to_owned() });
+        }
     }
     let conditions = |route: &Route| route.when.iter().map(ToString::to_string).collect::<Vec<_>>();
     let headers =
@@ -173,7 +178,7 @@ mod tests {
         assert_eq!(between("", &shop), ["+ route shop to https"]);
         assert_eq!(between(&shop, ""), ["- route shop to https"]);
         assert_eq!(between(&shop, &route("store", "a", "")), ["~ route shop is called store"]);
-        assert_eq!(between(&shop, &route("shop", "b", "")), ["~ route shop from https"]);
+        assert_eq!(between(&shop, &route("shop", "b", "")), ["~ route shop from https", "~ route shop"]);
         assert_eq!(between(&shop, &route("shop", "a", "timeout = \"2s\"")), ["~ route shop"]);
         let source = "[[source]]\nname = \"x\"\nidentity = \"body\"\n";
         assert_eq!(between("", source), ["+ source x"]);
@@ -193,7 +198,7 @@ mod tests {
     #[test]
     fn swapped_names_are_two_moves() {
         let old = route("a", "a", "") + &route("b", "b", "");
-        let new = route("b", "a", "secret = \"a\"") + &route("a", "b", "secret = \"b\"");
+        let new = route("b", "a", "") + &route("a", "b", "");
         assert_eq!(between(&old, &new).iter().filter(|line| line.contains("from https")).count(), 2);
     }
 }

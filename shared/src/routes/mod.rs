@@ -29,6 +29,7 @@ pub use subject::{Destination, Match, Subject};
 use crate::{
     digest::Sha256,
     identity::{Delivered, Endpoint, Identified, Recipe, at_pointer, cut, identify},
+    web::EndpointUrl,
 };
 
 /// A source that the operator configured.
@@ -102,8 +103,10 @@ pub enum RoutesError {
     Invalid(Vec<String>),
 }
 
-/// A destination is a source and a URL: an event that it has accepted is never sent there again, whatever its routes are called.
+/// A destination is a source and a URL: an event that it has accepted is never sent there again, whatever its routes are called, and
+/// however host, default port and empty path are spelled.
 fn destination_id(source: &str, url: &str) -> String {
+    let url = EndpointUrl::parse(url).map_or_else(|_refused| url.to_owned(), |url| url.to_string());
     let digest = Sha256::of_parts(&[b"surehook destination/1", source.as_bytes(), url.as_bytes()]);
     format!("d{}", cut(digest.hex(), 12))
 }

@@ -269,7 +269,7 @@ async fn a_status_is_the_verdict_even_if_its_body_never_ends() {
         connection.write(&started("422 Unprocessable"));
         connection.be_silent();
     });
-    assert_eq!(said(&stack, &refusing.url, HASTE).await, "x: 422 no such field");
+    assert_eq!(said(&stack, &refusing.url, "timeout = \"2s\"").await, "x: 422 no such field");
     let accepting = RawServer::start(move |connection| {
         connection.read();
         connection.write(&started("200 OK"));
