@@ -19,7 +19,7 @@ pub const PRODUCER_TOKEN: &str = "local-producer-token";
 /// The four functions.
 pub const FUNCTIONS: [&str; 4] = ["consumer", "requeuer", "producer", "dlq-processor"];
 /// The master secret of the development stack, and of nothing else.
-pub const SIGNING_SECRET: &str = "whsec_c3VyZWhvb2stbG9jYWwtZGV2ZWxvcG1lbnQ=";
+pub const SIGNING_SECRET: &str = surehook::signing::DEVELOPMENT_MASTER;
 
 /// How to run it.
 #[derive(Debug, Clone)]

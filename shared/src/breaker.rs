@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!           enough of a window's deliveries fail
-//!  closed ───────────────────────────────────────▶ open ◀──────────────┐
-//!    ▲                                              │ its time is over │ the probe fails: twice as long
-//!    └───────────── the probe succeeds ────────── half-open ───────────┘
+//!  closed ──────────────────────────────────────▶ half-open ◀─────────────┐
+//!    ▲                                              │    │ the probe fails │ its time is over
+//!    └──────────── the probe succeeds ──────────────┘    └───────▶ open ───┘   (twice as long each time)
 //! ```
 //!
 //! The state is shared by all execution environments through the table (`store::breakers`), and written only when something
@@ -26,7 +26,7 @@ pub const FAILING_PERCENT: u64 = 50;
 /// A breaker is open for this long at most, so that a destination that is back is found out soon.
 pub const LONGEST_OPEN: Duration = Duration::from_secs(300);
 /// No honest clock opens a breaker, or takes a probe, for longer than this.
-const LONGEST_BELIEVED: Duration = Duration::from_secs(3_600);
+const LONGEST_BELIEVED: Duration = Duration::from_secs(7_200);
 /// What is kept of the last failure, in bytes.
 const MOST_REASON: usize = 200;
 
@@ -88,10 +88,10 @@ impl Breaker {
     }
 
     /// Counts failures, and what succeeded beside them. `None` where there is nothing to write: it is open already.
-    pub fn count(known: Option<&Self>, tally: Tally, reason: &str, now: Millis, policy: BreakerPolicy) -> Option<Self> {
+    pub fn count(known: Option<&Self>, tally: Tally, reason: &str, now: Millis) -> Option<Self> {
         match known.map(|breaker| (breaker, breaker.passage(now))) {
-            Some((_, Passage::Open(_))) => None,
-            Some((breaker, Passage::HalfOpen)) => Some(breaker.opening(reason, now, policy)),
+            // Once it has opened, only a probe decides.
+            Some((_, Passage::Open(_) | Passage::HalfOpen)) => None,
             Some((breaker, Passage::Closed)) if now < breaker.window + millis(WINDOW) => {
                 let counted = Self {
                     failed: breaker.failed.saturating_add(tally.failed),
@@ -100,9 +100,9 @@ impl Breaker {
                     version: breaker.next_version(now),
                     ..breaker.clone()
                 };
-                Some(counted.opening_if_failing(now, policy))
+                Some(counted.doubting_if_failing(now))
             }
-            other => Some(Self::fresh(tally, reason, now, other.map(|(old, _)| old)).opening_if_failing(now, policy)),
+            other => Some(Self::fresh(tally, reason, now, other.map(|(old, _)| old)).doubting_if_failing(now)),
         }
     }
 
@@ -118,13 +118,15 @@ impl Breaker {
         }
     }
 
-    fn opening_if_failing(self, now: Millis, policy: BreakerPolicy) -> Self {
+    /// Half-open where enough fails. It opens only if the next delivery, the probe, fails too: successes of workers that saw no failure
+    /// are not in the count.
+    fn doubting_if_failing(self, now: Millis) -> Self {
         let all = u64::from(self.failed) + u64::from(self.succeeded);
         let is_failing = self.failed >= FEWEST_FAILURES && u64::from(self.failed) * 100 >= all * FAILING_PERCENT;
-        if is_failing { self.opening(&self.reason, now, policy) } else { self }
+        Self { open_until: is_failing.then_some(now), ..self }
     }
 
-    /// Open, or open again after a probe that failed.
+    /// Open, because a probe failed.
     pub fn opening(&self, reason: &str, now: Millis, policy: BreakerPolicy) -> Self {
         let doubled = policy.wait.saturating_mul(1_u32.checked_shl(self.opened).unwrap_or(u32::MAX));
         let wait = doubled.min(LONGEST_OPEN.max(policy.wait));
@@ -163,26 +165,33 @@ mod tests {
     const POLICY: BreakerPolicy = BreakerPolicy { wait: Duration::from_secs(60) };
 
     fn failed(known: Option<&Breaker>, failed: u32, succeeded: u32, now: Millis) -> Option<Breaker> {
-        Breaker::count(known, Tally { failed, succeeded }, "503 down", now, POLICY)
+        Breaker::count(known, Tally { failed, succeeded }, "503 down", now)
     }
 
     fn open() -> Breaker {
-        failed(None, FEWEST_FAILURES, 0, NOW).unwrap()
+        failed(None, FEWEST_FAILURES, 0, NOW).unwrap().probing(Duration::from_secs(10), NOW).opening("503", NOW, POLICY)
     }
 
     #[test]
-    fn enough_failures_that_are_a_large_enough_share_open_it() {
+    fn enough_failures_that_are_a_large_enough_share_raise_doubts() {
         let passage = |failures, successes| failed(None, failures, successes, NOW).unwrap().passage(NOW);
         assert_eq!(passage(9, 0), Passage::Closed);
-        assert_eq!(passage(10, 0), Passage::Open(NOW + 60_000));
-        assert_eq!(passage(10, 10), Passage::Open(NOW + 60_000));
+        assert_eq!(passage(10, 0), Passage::HalfOpen);
+        assert_eq!(passage(10, 10), Passage::HalfOpen);
         assert_eq!(passage(10, 11), Passage::Closed);
+    }
+
+    #[test]
+    fn only_a_probe_that_fails_opens() {
+        let doubted = failed(None, FEWEST_FAILURES, 0, NOW).unwrap();
+        assert_eq!(failed(Some(&doubted), 1, 0, NOW), None, "others may have failed for reasons of their own");
+        assert_eq!(open().passage(NOW), Passage::Open(NOW + 60_000));
     }
 
     #[test]
     fn failures_count_together_within_a_window_and_not_beyond() {
         let first = failed(None, 9, 0, NOW).unwrap();
-        assert!(matches!(failed(Some(&first), 1, 0, NOW + 59_999).unwrap().passage(NOW + 59_999), Passage::Open(_)));
+        assert_eq!(failed(Some(&first), 1, 0, NOW + 59_999).unwrap().passage(NOW + 59_999), Passage::HalfOpen);
         let later = failed(Some(&first), 1, 0, NOW + 60_000).unwrap();
         assert_eq!((later.passage(NOW + 60_000), later.failed), (Passage::Closed, 1));
     }
@@ -204,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_far_ahead_shuts_nobody_out() {
-        let ahead = failed(None, FEWEST_FAILURES, 0, NOW + 86_400_000).unwrap();
+        let ahead = open().opening("503", NOW + 86_400_000, POLICY);
         assert_eq!(ahead.passage(NOW), Passage::HalfOpen);
     }
 
@@ -219,12 +228,6 @@ mod tests {
         assert_eq!(waits, [120, 240, 300, 300, 300]);
     }
 
-    #[test]
-    fn a_worker_that_did_not_know_and_failed_counts_as_the_probe() {
-        let late = failed(Some(&open()), 1, 0, NOW + 60_000).unwrap();
-        assert_eq!((late.passage(NOW + 60_000), late.opened), (Passage::Open(NOW + 180_000), 2));
-    }
-
     proptest! {
         /// Whatever happens, nobody waits longer than five minutes for a probe, and versions grow.
         #[test]
@@ -234,7 +237,12 @@ mod tests {
             let (mut now, mut known): (Millis, Option<Breaker>) = (NOW, None);
             for (pause, failures, successes) in steps {
                 now += pause;
-                if let Some(next) = failed(known.as_ref(), failures, successes, now) {
+                let is_probed = known.as_ref().is_some_and(|old: &Breaker| old.passage(now) == Passage::HalfOpen);
+                let next = match &known {
+                    Some(old) if is_probed => Some(old.opening("503", now, POLICY)),
+                    other => failed(other.as_ref(), failures, successes, now),
+                };
+                if let Some(next) = next {
                     prop_assert!(known.as_ref().is_none_or(|old| next.version > old.version));
                     prop_assert!(next.open_until.is_none_or(|until| until - now <= 300_000));
                     known = Some(next);

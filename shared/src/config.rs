@@ -12,7 +12,7 @@ use crate::{
     qstash::{DEVELOPMENT_KEYS, SigningKeys, client::is_name, duration},
     retry::{LONGEST_WISH, RetryPolicy, Schedule},
     secret::Secret,
-    signing::SigningSecrets,
+    signing::{DEVELOPMENT_MASTER, SigningSecrets},
     web::EndpointUrl,
 };
 
@@ -214,6 +214,12 @@ impl<'a> Reader<'a> {
     pub fn signing_secrets(&mut self) -> Option<SigningSecrets> {
         let text = self.optional("SIGNING_SECRETS")?;
         let masters: Vec<Secret> = text.split(',').filter_map(|part| Secret::new(part.trim())).collect();
+        if self.is_lambda() && masters.iter().any(|master| master.expose() == DEVELOPMENT_MASTER) {
+            self.problem(
+                "SIGNING_SECRETS",
+                "is the published secret of the development stack: anybody could sign with it",
+            );
+        }
         let secrets = SigningSecrets::new(&masters);
         secrets.map_err(|error| self.problem("SIGNING_SECRETS", error)).ok()
     }

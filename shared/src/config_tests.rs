@@ -40,6 +40,14 @@ fn breakers_wait_for_up_to_an_hour_or_are_off() {
 }
 
 #[test]
+fn the_development_master_is_refused_on_a_real_lambda_only() {
+    let master = ("SIGNING_SECRETS", DEVELOPMENT_MASTER);
+    assert_eq!(with(&[master], |reader| drop(reader.signing_secrets())).1, "");
+    let lambda = [master, ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")];
+    assert!(with(&lambda, |reader| drop(reader.signing_secrets())).1.contains("anybody could sign"));
+}
+
+#[test]
 fn master_secrets_are_checked_and_never_shown() {
     let bad = with(&[("SIGNING_SECRETS", "whsec_hunter2")], |reader| drop(reader.signing_secrets())).1;
     assert!(bad.contains("SIGNING_SECRETS must be whsec_") && !bad.contains("hunter2"), "{bad}");

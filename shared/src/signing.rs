@@ -14,6 +14,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::secret::Secret;
 
+/// The master of the development stack. Everybody knows it.
+pub const DEVELOPMENT_MASTER: &str = "whsec_c3VyZWhvb2stbG9jYWwtZGV2ZWxvcG1lbnQ=";
 /// What tells these keys from others that may ever be derived from the same master.
 const SALT: &[u8] = b"surehook destination secrets/1";
 /// Bytes of a destination's secret. Source: Standard Webhooks, "Signature scheme": 24 to 64.

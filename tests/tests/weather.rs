@@ -11,7 +11,7 @@ use std::{
 
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use surehook::{
-    breaker::{Breaker, BreakerPolicy, FEWEST_FAILURES, Tally},
+    breaker::{Breaker, FEWEST_FAILURES, Tally},
     ledger::Status,
     outside,
     routes::Routes,
@@ -208,8 +208,7 @@ async fn a_table_that_is_silent_about_one_breaker_does_not_forget_who_accepted()
     let id = |name: &str, routes: &Routes| routes.by_name(name).unwrap().id.clone();
     let (store, known, now) = (stack.store(), stack.store().routes(true).await.unwrap(), outside::now());
     let tally = Tally { failed: FEWEST_FAILURES, succeeded: 0 };
-    let policy = BreakerPolicy { wait: Duration::from_millis(1) };
-    let open = Breaker::count(None, tally, "503", now - 1_000, policy).unwrap();
+    let open = Breaker::count(None, tally, "503", now - 1_000).unwrap();
     store.put_breaker(&id("shop", &known), None, &open).await.unwrap().unwrap();
     let proxy = Proxy::start(
         &stack.dynamo.url,

@@ -5,7 +5,7 @@ use std::path::Path;
 use surehook::{
     config::Reader,
     outside,
-    routes::{Route, Routes, diff},
+    routes::{DEFAULT_TIMEOUT, Route, Routes, diff},
     store::{LedgerError, Store},
 };
 use surehook_consumer::deliver::connect::is_out_of_bounds;
@@ -23,7 +23,8 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
     let routes = compile(file, &document, &current)?;
     warn(&routes, may_be_private()?);
     let standing = store.applied_routes(current.version).await?;
-    if standing.is_some_and(|standing| standing.document == document) {
+    let is_same = routes == Routes { version: routes.version, ..current.clone() };
+    if is_same && standing.is_some_and(|standing| standing.document == document) {
         println!("Nothing changes: version {} is this document.", current.version);
         return Ok(());
     }
@@ -84,15 +85,29 @@ fn may_be_private() -> Result<bool, Failure> {
 
 /// What is allowed, and probably not meant.
 fn warn(routes: &Routes, may_be_private: bool) {
-    for Route { name, url, .. } in &routes.routes {
+    for route in &routes.routes {
+        let Route { name, url, secrets, .. } = route;
         if is_out_of_bounds(url) && !may_be_private {
             eprintln!(
                 "warning: route {name}: {} is not on the public internet; the consumer refuses it unless it has \
                  ALLOW_PRIVATE_DESTINATIONS=true",
                 harmless(url)
             );
-        } else if url.starts_with("http:") && !may_be_private {
+        }
+        if route.timeout() > DEFAULT_TIMEOUT {
+            eprintln!(
+                "warning: route {name}: the consumer ends every delivery with its HANDLER_TIMEOUT, 8s unless you set it"
+            );
+        }
+        if url.starts_with("http:") && !may_be_private {
             eprintln!("warning: route {name}: events go over plain http, readable on their way");
+        }
+        let others = routes.routes.iter().filter(|other| other.url == *url && other.source != route.source);
+        for other in others.filter(|other| other.secrets != *secrets && other.name < *name) {
+            eprintln!(
+                "warning: routes {} and {name} send to one URL with two secrets; if its receiver knows one, write the same secret = \"…\" for both",
+                other.name
+            );
         }
     }
 }

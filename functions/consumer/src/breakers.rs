@@ -21,6 +21,8 @@ use surehook::{
 
 /// How often a state is written anew when somebody else was first.
 const MOST_RACES: usize = 4;
+/// What a probe takes at most, whatever its route allows: if its worker dies, the next one must not wait for long.
+const LONGEST_PROBE: Duration = Duration::from_secs(30);
 /// What a probe may take beyond its route's time limit before the next one is let through.
 const PROBE_MARGIN: Duration = Duration::from_secs(2);
 
@@ -58,7 +60,7 @@ pub enum Permit {
 /// What the table is to hear of a delivery.
 #[derive(Debug)]
 enum News {
-    Failed(Tally, String, BreakerPolicy),
+    Failed(Tally, String),
     /// The probe failed.
     StillDown {
         held: Breaker,
@@ -113,7 +115,7 @@ impl Breakers {
     }
 
     async fn probe(&self, route: &Route, seen: Breaker, now: Millis) -> Result<Permit, LeftAlone> {
-        let probing = seen.probing(route.timeout() + PROBE_MARGIN, now);
+        let probing = seen.probing(route.timeout().min(LONGEST_PROBE) + PROBE_MARGIN, now);
         match self.store.put_breaker(&route.id, Some(&seen), &probing).await {
             Ok(Ok(())) => {
                 self.learn(&route.id, Some(probing.clone()));
@@ -162,7 +164,7 @@ impl Breakers {
             }
             (Permit::Usual, Some(reason)) => {
                 let tally = self.count_failure(destination, event, now)?;
-                Some(News::Failed(tally, reason.to_owned(), policy))
+                Some(News::Failed(tally, reason.to_owned()))
             }
             (Permit::Probe(held), None) => Some(News::Up(held)),
             (Permit::Probe(held), Some(reason)) => {
@@ -174,7 +176,7 @@ impl Breakers {
 
     async fn tell(&self, route: &Route, news: News, now: Millis) {
         match news {
-            News::Failed(tally, reason, policy) => self.write_count(route, tally, &reason, now, policy).await,
+            News::Failed(tally, reason) => self.write_count(route, tally, &reason, now).await,
             News::StillDown { held, next } => drop(self.write(route, Some(&held), &next).await),
             News::Up(held) => self.close(route, &held).await,
         }
@@ -196,10 +198,10 @@ impl Breakers {
         is_new.then(|| Tally { failed: 1, succeeded: std::mem::take(&mut known.succeeded) })
     }
 
-    async fn write_count(&self, route: &Route, tally: Tally, reason: &str, now: Millis, policy: BreakerPolicy) {
+    async fn write_count(&self, route: &Route, tally: Tally, reason: &str, now: Millis) {
         let mut seen = self.all().get(&route.id).and_then(|known| known.breaker.clone());
         for _ in 0..MOST_RACES {
-            let Some(next) = Breaker::count(seen.as_ref(), tally, reason, now, policy) else {
+            let Some(next) = Breaker::count(seen.as_ref(), tally, reason, now) else {
                 return self.learn(&route.id, seen);
             };
             match self.write(route, seen.as_ref(), &next).await {
@@ -214,7 +216,7 @@ impl Breakers {
         match self.store.put_breaker(&route.id, seen, next).await {
             Ok(Ok(())) => {
                 self.learn(&route.id, Some(next.clone()));
-                if let Some(until) = next.open_until {
+                if let Some(until) = next.open_until.filter(|until| *until > next.version) {
                     self.tell_opened(route, next, until);
                 }
                 None

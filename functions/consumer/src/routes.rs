@@ -9,7 +9,11 @@ use surehook::{
     routes::Routes,
     store::{Store, StoreError},
 };
-use tokio::{join, sync::RwLock, time::Instant};
+use tokio::{
+    join,
+    sync::RwLock,
+    time::{Instant, timeout},
+};
 
 use crate::breakers::Breakers;
 
@@ -17,6 +21,9 @@ use crate::breakers::Breakers;
 const KEPT: Duration = Duration::from_secs(60);
 /// After this, an event waits for the routes: a process that slept for an hour must not deliver by what stood then.
 const STALE: Duration = Duration::from_secs(120);
+
+/// How long the breakers may take that are read beside the routes.
+const MOST_FOR_BREAKERS: Duration = Duration::from_secs(1);
 
 /// The cache.
 #[derive(Debug)]
@@ -39,13 +46,26 @@ impl RoutesCache {
 
     /// Reads the routes now.
     pub async fn refresh(&self, consistent: bool) -> Result<Arc<Routes>, StoreError> {
-        let (routes, breakers) = join!(self.store.routes(consistent), self.breakers.refresh());
-        if let Err(error) = breakers {
+        let began = Instant::now();
+        // No event waits for its routes because the breakers are slow.
+        let breakers = timeout(MOST_FOR_BREAKERS, self.breakers.refresh());
+        let (routes, breakers) = join!(self.store.routes(consistent), breakers);
+        if let Ok(Err(error)) = breakers {
             tracing::warn!(error = %error, "the breakers could not be read; those that are known stand");
         }
-        let routes = Arc::new(routes?);
-        *self.known.write().await = Some((Arc::clone(&routes), Instant::now()));
-        Ok(routes)
+        Ok(self.keep(Arc::new(routes?), began).await)
+    }
+
+    /// Keeps what was read, unless something newer is known: an answer that came late must not bring back what was replaced.
+    async fn keep(&self, routes: Arc<Routes>, began: Instant) -> Arc<Routes> {
+        let mut known = self.known.write().await;
+        match known.as_ref() {
+            Some((newer, _)) if newer.version > routes.version => Arc::clone(newer),
+            _ => {
+                *known = Some((Arc::clone(&routes), began));
+                routes
+            }
+        }
     }
 
     /// Routes of which `enough` is true, or the routes as they stand in the table at this moment.
@@ -54,7 +74,8 @@ impl RoutesCache {
         match known {
             Some((routes, read)) if enough(&routes) => {
                 if read.elapsed() > STALE {
-                    return Ok(self.refresh(false).await.unwrap_or(routes));
+                    let fresh = self.refresh(false).await.unwrap_or(routes);
+                    return if enough(&fresh) { Ok(fresh) } else { self.refresh(true).await };
                 }
                 if read.elapsed() > KEPT {
                     self.refresh_beside();

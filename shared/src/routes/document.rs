@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a destination may take where its route does not say.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(8);
+/// No destination answers sooner than this over the internet.
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest that a function may run (AWS, Lambda quotas).
 pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
 /// A document and its compiled form are one item of the table, which holds 400 KB (AWS, service quotas of DynamoDB).
@@ -277,9 +279,9 @@ impl Problems<'_> {
             self.tell(events, about("events needs at least one pattern, none of them empty"));
         }
         if let Some(text) = &route.timeout
-            && duration::parse(text.get_ref()).is_none_or(|span| span.is_zero() || span > LONGEST_TIMEOUT)
+            && duration::parse(text.get_ref()).is_none_or(|span| !(SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(&span))
         {
-            let sentence = format!("timeout \"{}\" is not a span such as \"5s\", up to 15m", text.get_ref());
+            let sentence = format!("timeout \"{}\" is not a span such as \"5s\", from 100ms to 15m", text.get_ref());
             self.tell(text, about(&sentence));
         }
         for condition in &route.when {

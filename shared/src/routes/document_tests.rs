@@ -105,7 +105,7 @@ url = "https://ok.example"
 
 #[test]
 fn a_time_limit_that_no_function_could_keep_is_refused() {
-    for timeout in ["0s", "16m", "99999999999d", "5 apples"] {
+    for timeout in ["0s", "500us", "16m", "99999999999d", "5 apples"] {
         assert!(problems(&route(&format!("timeout = \"{timeout}\"")))[0].starts_with("line 5: "), "{timeout}");
     }
 }

@@ -21,6 +21,7 @@ pub mod subject;
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 pub use condition::{Condition, Test};
 pub use document::{DEFAULT_TIMEOUT, LONGEST_TIMEOUT};
@@ -29,7 +30,6 @@ pub use subject::{Destination, Match, Subject};
 use crate::{
     digest::Sha256,
     identity::{Delivered, Endpoint, Identified, Recipe, at_pointer, cut, identify},
-    web::EndpointUrl,
 };
 
 /// A source that the operator configured.
@@ -103,10 +103,10 @@ pub enum RoutesError {
     Invalid(Vec<String>),
 }
 
-/// A destination is a source and a URL: an event that it has accepted is never sent there again, whatever its routes are called, and
-/// however host, default port and empty path are spelled.
+/// A destination is a source and a URL as it is called: an event that it has accepted is never sent there again, whatever its routes
+/// are called, and however the URL is spelled.
 fn destination_id(source: &str, url: &str) -> String {
-    let url = EndpointUrl::parse(url).map_or_else(|_refused| url.to_owned(), |url| url.to_string());
+    let url = Url::parse(url).map_or_else(|_refused| url.to_owned(), String::from);
     let digest = Sha256::of_parts(&[b"surehook destination/1", source.as_bytes(), url.as_bytes()]);
     format!("d{}", cut(digest.hex(), 12))
 }
@@ -118,8 +118,14 @@ impl Routes {
         document::compile(document, previous)
     }
 
-    /// An older version, as it shall stand now.
-    pub fn restored(self, current: &Self) -> Self {
+    /// An older version, as it shall stand now. Destinations that stand keep the secrets that they have: those of then may have
+    /// been replaced because they leaked, and their receivers no longer know them.
+    pub fn restored(mut self, current: &Self) -> Self {
+        for route in &mut self.routes {
+            if let Some(standing) = current.by_id(&route.id) {
+                route.secrets.clone_from(&standing.secrets);
+            }
+        }
         Self { version: current.version + 1, ..self }
     }
 

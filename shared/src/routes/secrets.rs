@@ -12,7 +12,6 @@ use super::Route;
 /// Names the secrets of routes that do not say. Returns what an operator must decide, a sentence each.
 pub(super) fn assign(routes: &mut [Route], previous: &[Route]) -> Vec<String> {
     let mut problems = Vec::new();
-    let told: Vec<bool> = routes.iter().map(|route| !route.secrets.is_empty()).collect();
     let mut of_destination: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for route in routes.iter().filter(|route| !route.secrets.is_empty()) {
         let known = of_destination.entry(route.id.clone()).or_insert_with(|| route.secrets.clone());
@@ -20,6 +19,7 @@ pub(super) fn assign(routes: &mut [Route], previous: &[Route]) -> Vec<String> {
             problems.push(format!("route \"{}\": another route to {} has another secret", route.name, route.url));
         }
     }
+    let told: Vec<bool> = routes.iter().map(|route| of_destination.contains_key(&route.id)).collect();
     for route in routes.iter_mut().filter(|route| route.secrets.is_empty()) {
         let secrets = of_destination.entry(route.id.clone()).or_insert_with(|| inherited(route, previous));
         route.secrets.clone_from(secrets);

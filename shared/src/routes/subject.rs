@@ -27,7 +27,7 @@ pub enum Match {
     Takes,
     /// It does not, and why.
     Leaves(String),
-    /// It has conditions, and the body can't be read. The event must not be ignored for that.
+    /// It asks for a type or for fields, and the body can't be read. The event must not be ignored for that.
     Undecided,
 }
 
@@ -65,6 +65,9 @@ impl Route {
             return Match::Leaves(format!("it takes events of source \"{}\"", self.source));
         }
         if !self.is_for(subject.source, subject.event_type) {
+            if subject.event_type.is_none() && subject.fields().is_none() {
+                return Match::Undecided;
+            }
             let event_type = subject.event_type.map_or("nothing".to_owned(), |text| format!("\"{text}\""));
             return Match::Leaves(format!("its events are {:?}, the event's type is {event_type}", self.events));
         }
@@ -180,6 +183,11 @@ mod tests {
         // Deeper than what is parsed: valid JSON all the same.
         let deep = "[".repeat(200) + &"]".repeat(200);
         assert_eq!(names("strapi", Some("media.x"), &deep), [("German".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_type_that_stands_in_a_body_that_is_not_json_is_undecided() {
+        assert_eq!(names("strapi", None, "action=opened"), [("shop".to_owned(), true), ("expensive".to_owned(), true)]);
     }
 
     #[test]

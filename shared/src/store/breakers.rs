@@ -51,8 +51,11 @@ impl Store {
             }
         };
         let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match put.send().await {
-            Ok(_) => Ok(Ok(())),
+        match put.set_return_consumed_capacity(self.wants_capacity()).send().await {
+            Ok(output) => {
+                self.count_write(output.consumed_capacity());
+                Ok(Ok(()))
+            }
             Err(error) => match error.as_service_error() {
                 Some(aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(failed)) => {
                     Ok(Err(failed.item().and_then(|item| Reading(item).json("state"))))

@@ -125,6 +125,18 @@ async fn rollback_brings_back_what_stood_with_its_ids_and_secrets() {
 }
 
 #[tokio::test]
+async fn rollback_does_not_bring_a_replaced_secret_back() {
+    let desk = Desk::new().await;
+    let with = |secret: &str| {
+        ROUTES.replace("source = \"strapi\"\nevents", &format!("source = \"strapi\"\nsecret = \"{secret}\"\nevents"))
+    };
+    desk.on("apply", &with("leaked")).await;
+    desk.on("apply", &with("fresh")).await;
+    assert_eq!(desk.routes(&["rollback"]).await.code, Some(0));
+    assert_eq!(desk.stack.store().routes(true).await.unwrap().by_name("shop").unwrap().secrets, ["fresh"]);
+}
+
+#[tokio::test]
 async fn there_is_nothing_to_roll_back_to_before_the_first_version() {
     let desk = Desk::new().await;
     for _ in 0..2 {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use surehook::{identity::EventKey, ledger::Status};
+use surehook_consumer::{Consumer, deliver::Deliverer};
 use surehook_local::{Stack, receiver::Reaction};
 
 use crate::support::{
@@ -23,9 +24,13 @@ fn route(stack: &Stack, name: &str, path: &str, more: &str) -> String {
     format!("[[route]]\nname = \"{name}\"\nsource = \"strapi\"\nurl = \"{url}/{path}\"\n{more}\n")
 }
 
-/// One attempt by a worker that has just read the routes.
-async fn attempt(stack: &Stack, body: &str) -> &'static str {
-    consumer(stack, stack.store()).await.call(incoming(stack, body), moment()).await.outcome.word()
+/// A worker that knows the routes as they stand now, and will not read them again by itself for a minute.
+async fn worker(stack: &Stack) -> Consumer<Deliverer> {
+    consumer(stack, stack.store()).await
+}
+
+async fn attempt(worker: &Consumer<Deliverer>, stack: &Stack, body: &str) -> &'static str {
+    worker.call(incoming(stack, body), moment()).await.outcome.word()
 }
 
 /// 503 at these paths, 200 at the others.
@@ -123,10 +128,11 @@ async fn a_route_that_is_renamed_between_attempts_sends_nothing_again() {
     apply(&stack, &before).await;
     fail_at(&stack, &["/bad"]);
     let body = event("renamed");
-    assert_eq!(attempt(&stack, &body).await, "transient-failure");
+    let worker = worker(&stack).await;
+    assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
     apply(&stack, &before.replace("\"good\"", "\"better\"").replace("\"bad\"", "\"worse\"")).await;
     fail_at(&stack, &[]);
-    assert_eq!(attempt(&stack, &body).await, "processed");
+    assert_eq!(attempt(&worker, &stack, &body).await, "processed");
     assert_eq!(paths(&stack, &body), ["/bad", "/bad", "/good"]);
 }
 
@@ -137,9 +143,10 @@ async fn a_route_that_is_moved_between_attempts_sends_to_its_new_url() {
     apply(&stack, &before).await;
     fail_at(&stack, &["/bad"]);
     let body = event("moved");
-    assert_eq!(attempt(&stack, &body).await, "transient-failure");
+    let worker = worker(&stack).await;
+    assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
     apply(&stack, &before.replace("/bad", "/new")).await;
-    assert_eq!(attempt(&stack, &body).await, "processed");
+    assert_eq!(attempt(&worker, &stack, &body).await, "processed");
     assert_eq!(paths(&stack, &body), ["/bad", "/good", "/new"]);
 }
 
@@ -150,9 +157,10 @@ async fn a_route_that_is_removed_between_attempts_holds_nothing_up() {
     apply(&stack, &(good.clone() + &route(&stack, "bad", "bad", ""))).await;
     fail_at(&stack, &["/bad"]);
     let body = event("removed");
-    assert_eq!(attempt(&stack, &body).await, "transient-failure");
+    let worker = worker(&stack).await;
+    assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
     apply(&stack, &good).await;
-    assert_eq!(attempt(&stack, &body).await, "processed");
+    assert_eq!(attempt(&worker, &stack, &body).await, "processed");
     assert_eq!(paths(&stack, &body), ["/bad", "/good"]);
 }
 
@@ -163,11 +171,12 @@ async fn a_route_that_was_removed_and_comes_back_remembers_what_it_accepted() {
     apply(&stack, &(good.clone() + &bad)).await;
     fail_at(&stack, &["/bad"]);
     let body = event("back");
-    assert_eq!(attempt(&stack, &body).await, "transient-failure");
+    let worker = worker(&stack).await;
+    assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
     apply(&stack, &bad).await;
     apply(&stack, &(bad + &good)).await;
     fail_at(&stack, &[]);
-    assert_eq!(attempt(&stack, &body).await, "processed");
+    assert_eq!(attempt(&worker, &stack, &body).await, "processed");
     assert_eq!(paths(&stack, &body), ["/bad", "/bad", "/good"]);
 }
 
@@ -180,10 +189,27 @@ async fn what_a_removed_destination_refused_is_still_a_dead_letter() {
         _ => Reaction::status(503),
     });
     let body = event("refused and removed");
-    assert_eq!(attempt(&stack, &body).await, "transient-failure");
+    let worker = worker(&stack).await;
+    assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
     apply_paths(&stack, &["busy"]).await;
     stack.receiver.react(|_| Reaction::status(200));
-    assert_eq!(attempt(&stack, &body).await, "permanent-failure");
+    assert_eq!(attempt(&worker, &stack, &body).await, "permanent-failure");
+}
+
+#[tokio::test]
+async fn a_retry_by_a_worker_that_does_not_know_a_route_yet_does_not_forget_it() {
+    let stack = stack().await;
+    let (old, new) = (route(&stack, "old", "old", ""), route(&stack, "new", "new", ""));
+    apply(&stack, &old).await;
+    let ignorant = worker(&stack).await;
+    apply(&stack, &(old + &new)).await;
+    let informed = worker(&stack).await;
+    fail_at(&stack, &["/new"]);
+    let body = event("a new route");
+    assert_eq!(attempt(&informed, &stack, &body).await, "transient-failure");
+    fail_at(&stack, &[]);
+    assert_eq!(attempt(&ignorant, &stack, &body).await, "processed");
+    assert_eq!(paths(&stack, &body), ["/new", "/new", "/old"]);
 }
 
 #[tokio::test]

@@ -15,9 +15,9 @@ pub mod connect;
 mod request;
 pub mod verdict;
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures::future::join_all;
+use futures::{FutureExt, future::join_all};
 use surehook::{
     Millis,
     identity::cut,
@@ -40,6 +40,8 @@ use verdict::Verdict;
 /// What is left of the handler's time when the last destination is given up on: who accepted must be told, or a retry
 /// would send to them again.
 const SUMMING_UP: Duration = Duration::from_millis(50);
+/// What is not worth beginning: the destination could do its work and have no time to say so.
+const LEAST_TIME: Duration = Duration::from_millis(250);
 /// What each of very many destinations may say in an error, in bytes.
 const SHORTEST_SAID: usize = 16;
 
@@ -75,18 +77,29 @@ impl Handler for Deliverer {
         let settled = |id: &String| attempt.delivered.contains(id) || attempt.refused.contains(id);
         let open: Vec<Destination<'_>> = destinations.into_iter().filter(|to| !settled(&to.route.id)).collect();
         let delivery = Delivery { event, attempt, began: Instant::now() };
-        let verdicts = join_all(open.iter().map(|destination| self.deliver(destination, delivery))).await;
+        let verdicts = join_all(open.iter().map(|destination| self.deliver_unharmed(destination, delivery))).await;
         let refused_before = attempt.refused.iter().map(|id| said_before(&routes, id, attempt)).collect();
         sum_up(attempt, refused_before, open.iter().map(|destination| destination.route).zip(verdicts))
     }
 }
 
 impl Deliverer {
-    /// The routes of an event. Only the table's word of this moment makes an event unwanted.
+    /// The routes of an event. Only the table's word of this moment makes an event unwanted, and ends one that failed before: who
+    /// mended the routes and replays must not have it delivered by those that were wrong, and whom an earlier attempt knew must not
+    /// be forgotten by a worker that does not know them yet.
     async fn routes_of(&self, subject: &Subject<'_>, attempt: &Attempt) -> Result<Arc<Routes>, HandlerError> {
-        let known = self.routes.knowing(|routes| !routes.destinations(subject).is_empty()).await;
+        let known = match attempt.number {
+            0 | 1 => self.routes.knowing(|routes| !routes.destinations(subject).is_empty()).await,
+            _again => self.routes.refresh(true).await,
+        };
         let routes = known.map_err(|_away| HandlerError::transient("the routes can't be read", attempt))?;
         if routes.routes.is_empty() { Err(HandlerError::Unconfigured) } else { Ok(routes) }
+    }
+
+    /// A defect that shows at one destination must not make us forget who else accepted.
+    async fn deliver_unharmed(&self, destination: &Destination<'_>, delivery: Delivery<'_>) -> Verdict {
+        let verdict = AssertUnwindSafe(self.deliver(destination, delivery)).catch_unwind().await;
+        verdict.unwrap_or_else(|_panic| Verdict::untried("the delivery panicked", None))
     }
 
     async fn deliver(&self, destination: &Destination<'_>, delivery: Delivery<'_>) -> Verdict {
@@ -96,6 +109,9 @@ impl Deliverer {
             return Verdict::Refused("its conditions can't be decided: the body can't be read as JSON".to_owned());
         }
         let limit = delivery.limit(route);
+        if limit.saturating_duration_since(Instant::now()) < route.timeout().min(LEAST_TIME) {
+            return Verdict::untried("there was no time left to try it", None);
+        }
         let permit = match timeout_at(limit, self.breakers.ask(route, delivery.at_present())).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(left_alone)) => return delivery.held_back(&left_alone),
@@ -103,7 +119,7 @@ impl Deliverer {
         };
         let verdict = self.send(route, delivery, limit).await;
         let trouble = match &verdict {
-            Verdict::NotNow { reason, is_trouble: true, .. } => Some(reason.as_str()),
+            Verdict::NotNow { reason, is_trouble: true, .. } => Some(without_words(reason)),
             _ => None,
         };
         self.breakers.note(route, &delivery.event.key, permit, trouble, delivery.at_present());
@@ -175,6 +191,13 @@ fn sum_up<'a>(
     Ok(effects)
 }
 
+/// The status of an answer, or what was wrong with the connection. What a destination said about one event has no place in the
+/// records of others, which a breaker's reason comes to.
+fn without_words(reason: &str) -> &str {
+    let first = reason.split(' ').next().unwrap_or_default();
+    if first.len() == 3 && first.bytes().all(|byte| byte.is_ascii_digit()) { first } else { reason }
+}
+
 /// What stands between two destinations in an error must not stand in their words.
 fn saying(name: &str, reason: &str) -> String {
     format!("{name}: {}", reason.replace("; ", ", "))
@@ -192,9 +215,9 @@ fn joined(said: &[String]) -> String {
 
 /// What a destination said when it refused in an earlier attempt: its letter must tell the cause, whichever attempt was the last.
 fn said_before(routes: &Routes, id: &str, attempt: &Attempt) -> String {
-    let name = routes.by_id(id).map_or(id, |route| route.name.as_str());
-    let said = said_by(&attempt.last_error, name);
-    said.map_or_else(|| saying(name, "refused in an earlier attempt"), str::to_owned)
+    let mut names = routes.routes.iter().filter(|route| route.id == id).map(|route| route.name.as_str());
+    let said = names.clone().find_map(|name| said_by(&attempt.last_error, name));
+    said.map_or_else(|| saying(names.next().unwrap_or(id), "refused in an earlier attempt"), str::to_owned)
 }
 
 #[cfg(test)]

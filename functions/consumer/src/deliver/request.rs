@@ -1,6 +1,8 @@
 //! What a destination is sent besides the body: an event's own headers as far as they are allowed, the route's, and those of
 //! Standard Webhooks.
 
+use std::collections::HashSet;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use surehook::{
     Millis,
@@ -17,7 +19,8 @@ use crate::handler::Event;
 pub(super) fn headers(route: &Route, event: &Event, secrets: &SigningSecrets, now: Millis) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let asked = route.forward.iter().filter_map(|name| forwardable(name).ok());
-    for name in PASSED_ON.into_iter().map(HeaderName::from_static).chain(asked) {
+    let names: HashSet<HeaderName> = PASSED_ON.into_iter().map(HeaderName::from_static).chain(asked).collect();
+    for name in names {
         for value in event.headers.get_all(&name) {
             headers.append(name.clone(), value.clone());
         }
