@@ -20,6 +20,8 @@ use crate::support::{
 /// Enough fresh events to open a breaker.
 const ENOUGH: u32 = FEWEST_FAILURES;
 const MINUTE: i64 = 60_000;
+/// Later than whatever took its time in this process: a doubt bears the time at which its delivery ended.
+const LATER: i64 = 10_000;
 
 async fn call(consumer: &Consumer<Deliverer>, stack: &Stack, body: &str, now: i64) -> Answer {
     let moment = Moment { now, started: Instant::now(), deadline: None };
@@ -47,7 +49,7 @@ async fn open(stack: &Stack, consumer: &Consumer<Deliverer>, now: i64) {
 async fn probe_until_it_opens(stack: &Stack, consumer: &Consumer<Deliverer>, now: i64) {
     until("the breaker opens", || async {
         let sent = stack.receiver.received().len();
-        call(consumer, stack, &event(&format!("may be the probe {sent}")), now + 1).await;
+        call(consumer, stack, &event(&format!("may be the probe {sent}")), now + LATER).await;
         only_breaker(stack).await.is_some_and(|breaker| breaker.opened == 1)
     })
     .await;
@@ -208,7 +210,7 @@ async fn a_burst_whose_successes_nobody_counted_shuts_nobody_out() {
     until("it is in doubt", || async { only_breaker(&stack).await.is_some_and(|b| b.open_until.is_some()) }).await;
     stack.receiver.react(|_| Reaction::status(200));
     let next = consumer(&stack, stack.store()).await;
-    assert_eq!(call(&next, &stack, &event("next"), now + 1).await.outcome.word(), "processed");
+    assert_eq!(call(&next, &stack, &event("next"), now + LATER).await.outcome.word(), "processed");
     until("the doubt is gone", || async { breakers(&stack).await.is_empty() }).await;
 }
 
