@@ -73,6 +73,30 @@ impl fmt::Display for Condition {
 }
 
 impl Test {
+    /// Whether no value can pass both tests, so that a route which asks both would never be taken.
+    pub(super) fn excludes(&self, other: &Self) -> bool {
+        self.leaves_nothing_to(other) || other.leaves_nothing_to(self)
+    }
+
+    fn leaves_nothing_to(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Equals(wanted), _) => !other.holds(Some(&wanted.to_value())),
+            (Self::OneOf(wanted), _) => !wanted.iter().any(|wanted| other.holds(Some(&wanted.to_value()))),
+            (Self::Exists(false), _) => !other.holds(None),
+            (Self::Prefix(one), Self::Prefix(other)) => !one.starts_with(other) && !other.starts_with(one),
+            (Self::Prefix(_), _) => other.is_bound(),
+            (Self::AtLeast(low), Self::AtMost(high)) => compare(low, high).is_some_and(Ordering::is_gt),
+            (Self::Above(low) | Self::AtLeast(low), Self::Below(high) | Self::AtMost(high)) => {
+                compare(low, high).is_some_and(Ordering::is_ge)
+            }
+            _ => false,
+        }
+    }
+
+    fn is_bound(&self) -> bool {
+        matches!(self, Self::Above(_) | Self::AtLeast(_) | Self::Below(_) | Self::AtMost(_))
+    }
+
     fn holds(&self, value: Option<&Value>) -> bool {
         let Some(value) = value else {
             return matches!(self, Self::Exists(false));
@@ -111,6 +135,14 @@ impl fmt::Display for Test {
 }
 
 impl Scalar {
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Truth(truth) => Value::Bool(*truth),
+            Self::Number(number) => Value::Number(number.clone()),
+            Self::Text(text) => Value::String(text.clone()),
+        }
+    }
+
     fn is(&self, value: &Value) -> bool {
         match (self, value) {
             (Self::Truth(wanted), Value::Bool(found)) => wanted == found,
@@ -207,6 +239,34 @@ mod tests {
         assert_eq!(holds(test, body), (false, false));
         let largest = Test::AtLeast(id("18446744073709551615"));
         assert_eq!(holds(largest, json!(u64::MAX)), (true, false));
+    }
+
+    #[test]
+    fn tests_that_leave_nothing_to_each_other_exclude_each_other() {
+        let n = |value: i64| number(json!(value));
+        let at = |value: i64| Scalar::Number(n(value));
+        for (one, other, expected) in [
+            (Test::Above(n(10)), Test::Below(n(5)), true),
+            (Test::Above(n(5)), Test::Below(n(10)), false),
+            (Test::AtLeast(n(5)), Test::AtMost(n(5)), false),
+            (Test::AtLeast(n(5)), Test::Below(n(5)), true),
+            (Test::Above(n(5)), Test::AtMost(n(5)), true),
+            (Test::Above(n(5)), Test::AtLeast(n(9)), false),
+            (Test::Exists(false), Test::Below(n(5)), true),
+            (Test::Exists(false), Test::Exists(true), true),
+            (Test::Exists(true), Test::Below(n(5)), false),
+            (Test::Exists(true), Test::Prefix("a".into()), false),
+            (Test::Prefix("a.b".into()), Test::Prefix("a.".into()), false),
+            (Test::Prefix("a.".into()), Test::Prefix("b.".into()), true),
+            (Test::Prefix("a.".into()), Test::Above(n(1)), true),
+            (Test::Equals(text("a.b")), Test::Prefix("a.".into()), false),
+            (Test::Equals(text("a")), Test::Equals(text("b")), true),
+            (Test::Equals(at(1)), Test::OneOf(vec![at(2), at(1)]), false),
+            (Test::OneOf(vec![at(1), at(2)]), Test::Above(n(2)), true),
+        ] {
+            assert_eq!(one.excludes(&other), expected, "{one} and {other}");
+            assert_eq!(other.excludes(&one), expected, "{other} and {one}");
+        }
     }
 
     #[test]

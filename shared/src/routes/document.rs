@@ -144,37 +144,38 @@ impl RouteEntry {
 
 impl ConditionEntry {
     fn compile(self) -> Condition {
+        Condition { tests: self.tests().collect(), field: self.field }
+    }
+
+    fn tests(&self) -> impl Iterator<Item = Test> {
         let tests = [
             self.exists.map(Test::Exists),
-            self.equals.map(Test::Equals),
-            self.one_of.map(Test::OneOf),
-            self.prefix.map(Test::Prefix),
-            self.above.map(Test::Above),
-            self.at_least.map(Test::AtLeast),
-            self.below.map(Test::Below),
-            self.at_most.map(Test::AtMost),
+            self.equals.clone().map(Test::Equals),
+            self.one_of.clone().map(Test::OneOf),
+            self.prefix.clone().map(Test::Prefix),
+            self.above.clone().map(Test::Above),
+            self.at_least.clone().map(Test::AtLeast),
+            self.below.clone().map(Test::Below),
+            self.at_most.clone().map(Test::AtMost),
         ];
-        Condition { field: self.field, tests: tests.into_iter().flatten().collect() }
+        tests.into_iter().flatten()
     }
 
     fn problem(&self) -> Option<&'static str> {
         if !is_pointer(&self.field) {
             return Some("field is a JSON pointer such as \"/entry/price\" (~1 stands for / and ~0 for ~ in a name)");
         }
-        let tests = [
-            self.exists.is_some(),
-            self.equals.is_some(),
-            self.one_of.is_some(),
-            self.prefix.is_some(),
-            [&self.above, &self.at_least, &self.below, &self.at_most].iter().any(|limit| limit.is_some()),
-        ];
-        if tests.iter().all(|given| !given) {
+        if self.tests().next().is_none() {
             return Some("it asks nothing: give equals, one_of, exists, prefix, above, at_least, below or at_most");
         }
-        if self.one_of.as_ref().is_some_and(Vec::is_empty) {
-            return Some("one_of needs at least one value");
-        }
-        (self.exists == Some(false) && tests[1..].contains(&true)).then_some("exists = false contradicts the rest")
+        self.one_of.as_ref().is_some_and(Vec::is_empty).then_some("one_of needs at least one value")
+    }
+
+    /// What no value can be, of all that a route asks of this field.
+    fn contradiction(&self, asked: &[(&str, Test)]) -> Option<String> {
+        let rival = |test: &Test| asked.iter().find(|(field, other)| *field == self.field && test.excludes(other));
+        let (test, (_, other)) = self.tests().find_map(|test| rival(&test).map(|rival| (test, rival)))?;
+        Some(format!("nothing is {test} and {other}: the route would never be taken"))
     }
 }
 
@@ -284,14 +285,22 @@ impl Problems<'_> {
             let sentence = format!("timeout \"{}\" is not a span such as \"5s\", from 100ms to 15m", text.get_ref());
             self.tell(text, about(&sentence));
         }
-        for condition in &route.when {
-            if let Some(sentence) = condition.get_ref().problem() {
-                self.tell(condition, about(&format!("condition on \"{}\": {sentence}", condition.get_ref().field)));
-            }
-        }
+        self.check_conditions(route);
         self.check_headers(route);
         if let Some(secret) = route.secret.as_ref().filter(|secret| !secret.get_ref().is_named()) {
             self.tell(secret, about("secret is a name, or a list of names, of letters, digits, '-', '_' and '.'"));
+        }
+    }
+
+    fn check_conditions(&mut self, route: &RouteEntry) {
+        let mut asked = Vec::new();
+        for condition in &route.when {
+            let entry = condition.get_ref();
+            asked.extend(entry.tests().map(|test| (entry.field.as_str(), test)));
+            if let Some(sentence) = entry.problem().map(str::to_owned).or_else(|| entry.contradiction(&asked)) {
+                let (name, field) = (route.name.get_ref(), &entry.field);
+                self.tell(condition, format!("route \"{name}\": condition on \"{field}\": {sentence}"));
+            }
         }
     }
 

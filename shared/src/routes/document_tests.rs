@@ -104,6 +104,18 @@ url = "https://ok.example"
 }
 
 #[test]
+fn a_route_that_no_event_could_take_is_refused() {
+    let told = problems(&route("when = [{ field = \"/a\", above = 10, below = 5 }]"));
+    assert_eq!(
+        told,
+        [r#"line 5: route "x": condition on "/a": nothing is above 10 and below 5: the route would never be taken"#]
+    );
+    let apart = "when = [\n{ field = \"/a\", equals = 1 },\n{ field = \"/b\", equals = 2 },\n{ field = \"/a\", equals = 2 },\n]";
+    assert!(problems(&route(apart))[0].starts_with("line 8: "));
+    assert!(compile(&route("when = [{ field = \"/a\", at_least = 5, at_most = 5 }]")).is_ok());
+}
+
+#[test]
 fn a_time_limit_that_no_function_could_keep_is_refused() {
     for timeout in ["0s", "500us", "16m", "99999999999d", "5 apples"] {
         assert!(problems(&route(&format!("timeout = \"{timeout}\"")))[0].starts_with("line 5: "), "{timeout}");
