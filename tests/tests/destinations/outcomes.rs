@@ -41,6 +41,21 @@ fn fail_at(stack: &Stack, paths: &'static [&'static str]) {
     });
 }
 
+/// The routes `good` and `bad`.
+fn good_and_bad(stack: &Stack) -> (String, String) {
+    (route(stack, "good", "good", ""), route(stack, "bad", "bad", ""))
+}
+
+/// A worker that has delivered an event to `/good`, and failed at `/bad`.
+async fn half_done(stack: &Stack, body: &str) -> Consumer<Deliverer> {
+    let (good, bad) = good_and_bad(stack);
+    apply(stack, &(good + &bad)).await;
+    fail_at(stack, &["/bad"]);
+    let worker = worker(stack).await;
+    assert_eq!(attempt(&worker, stack, body).await, "transient-failure");
+    worker
+}
+
 #[tokio::test]
 async fn one_event_to_ten_destinations_with_three_failing_makes_seven_and_three_times_the_attempts() {
     let stack = stack().await;
@@ -123,14 +138,9 @@ async fn a_refusal_for_good_does_not_hide_the_others_and_its_letter_names_it() {
 
 #[tokio::test]
 async fn a_route_that_is_renamed_between_attempts_sends_nothing_again() {
-    let stack = stack().await;
-    let before = route(&stack, "good", "good", "") + &route(&stack, "bad", "bad", "");
-    apply(&stack, &before).await;
-    fail_at(&stack, &["/bad"]);
-    let body = event("renamed");
-    let worker = worker(&stack).await;
-    assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
-    apply(&stack, &before.replace("\"good\"", "\"better\"").replace("\"bad\"", "\"worse\"")).await;
+    let (stack, body) = (stack().await, event("renamed"));
+    let worker = half_done(&stack, &body).await;
+    apply(&stack, &(route(&stack, "better", "good", "") + &route(&stack, "worse", "bad", ""))).await;
     fail_at(&stack, &[]);
     assert_eq!(attempt(&worker, &stack, &body).await, "processed");
     assert_eq!(paths(&stack, &body), ["/bad", "/bad", "/good"]);
@@ -138,41 +148,27 @@ async fn a_route_that_is_renamed_between_attempts_sends_nothing_again() {
 
 #[tokio::test]
 async fn a_route_that_is_moved_between_attempts_sends_to_its_new_url() {
-    let stack = stack().await;
-    let before = route(&stack, "good", "good", "") + &route(&stack, "bad", "bad", "");
-    apply(&stack, &before).await;
-    fail_at(&stack, &["/bad"]);
-    let body = event("moved");
-    let worker = worker(&stack).await;
-    assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
-    apply(&stack, &before.replace("/bad", "/new")).await;
+    let (stack, body) = (stack().await, event("moved"));
+    let worker = half_done(&stack, &body).await;
+    apply(&stack, &(good_and_bad(&stack).0 + &route(&stack, "bad", "new", ""))).await;
     assert_eq!(attempt(&worker, &stack, &body).await, "processed");
     assert_eq!(paths(&stack, &body), ["/bad", "/good", "/new"]);
 }
 
 #[tokio::test]
 async fn a_route_that_is_removed_between_attempts_holds_nothing_up() {
-    let stack = stack().await;
-    let good = route(&stack, "good", "good", "");
-    apply(&stack, &(good.clone() + &route(&stack, "bad", "bad", ""))).await;
-    fail_at(&stack, &["/bad"]);
-    let body = event("removed");
-    let worker = worker(&stack).await;
-    assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
-    apply(&stack, &good).await;
+    let (stack, body) = (stack().await, event("removed"));
+    let worker = half_done(&stack, &body).await;
+    apply(&stack, &good_and_bad(&stack).0).await;
     assert_eq!(attempt(&worker, &stack, &body).await, "processed");
     assert_eq!(paths(&stack, &body), ["/bad", "/good"]);
 }
 
 #[tokio::test]
 async fn a_route_that_was_removed_and_comes_back_remembers_what_it_accepted() {
-    let stack = stack().await;
-    let (good, bad) = (route(&stack, "good", "good", ""), route(&stack, "bad", "bad", ""));
-    apply(&stack, &(good.clone() + &bad)).await;
-    fail_at(&stack, &["/bad"]);
-    let body = event("back");
-    let worker = worker(&stack).await;
-    assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
+    let (stack, body) = (stack().await, event("back"));
+    let worker = half_done(&stack, &body).await;
+    let (good, bad) = good_and_bad(&stack);
     apply(&stack, &bad).await;
     apply(&stack, &(bad + &good)).await;
     fail_at(&stack, &[]);

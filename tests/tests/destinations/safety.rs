@@ -56,6 +56,12 @@ async fn said_with(stack: &Stack, connections: Connections, url: &str, more: &st
     record(stack, &body).await.unwrap().last_error.unwrap().text
 }
 
+async fn assert_refused(careful: &Connections, host: &str, server: &RawServer) {
+    let url = format!("http://{host}:{}/", server.port);
+    let error = careful.post(&url, HeaderMap::new(), "{}".into()).await.unwrap_err().to_string();
+    assert!(error.contains("has no public address"), "{host}: {error}");
+}
+
 #[tokio::test]
 async fn private_addresses_are_refused_by_the_function_itself() {
     let stack = careful_stack(&[]).await;
@@ -92,9 +98,7 @@ async fn literal_addresses_in_any_notation_are_refused() {
         "100.64.0.1",
         "0",
     ] {
-        let url = format!("http://{host}:{}/", server.port);
-        let error = careful.post(&url, HeaderMap::new(), "{}".into()).await.unwrap_err().to_string();
-        assert!(error.contains("has no public address"), "{host}: {error}");
+        assert_refused(&careful, host, &server).await;
     }
     assert!(server.requests().is_empty());
 }
@@ -106,9 +110,7 @@ async fn names_of_private_addresses_are_refused_with_or_without_a_dot_at_the_end
     let dns: Lookup = Arc::new(|_| Box::pin(async { Ok(vec!["127.0.0.1:0".parse().unwrap()]) }));
     for (host, lookup) in [("localhost", system_lookup()), ("LOCALHOST", system_lookup()), ("localhost.", dns)] {
         let careful = Connections::new(false, lookup).unwrap();
-        let url = format!("http://{host}:{}/", server.port);
-        let error = careful.post(&url, HeaderMap::new(), "{}".into()).await.unwrap_err().to_string();
-        assert!(error.contains("has no public address"), "{host}: {error}");
+        assert_refused(&careful, host, &server).await;
     }
     assert!(server.requests().is_empty());
 }
