@@ -1,6 +1,6 @@
 //! Connections: kept, replaced when they are dead, never used to send twice; HTTP/2 where it is offered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc::channel};
 
 use axum::{Router, extract::Request, routing::post};
 use http::HeaderMap;
@@ -9,8 +9,11 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use surehook_consumer::deliver::{address::system_lookup, connect::Connections};
-use surehook_local::StackOptions;
+use surehook_consumer::{
+    Consumer,
+    deliver::{Deliverer, address::system_lookup, connect::Connections},
+};
+use surehook_local::{Stack, StackOptions};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_rustls::{
     TlsAcceptor,
@@ -18,9 +21,11 @@ use tokio_rustls::{
 };
 
 use crate::support::{
-    apply, deliver, event, options,
+    apply,
+    consumer::{consumer, incoming, moment},
+    deliver, event, options,
     raw::{OK, RawServer},
-    stack_with,
+    stack, stack_with,
 };
 
 fn connections() -> Connections {
@@ -33,6 +38,16 @@ async fn post_to(connections: &Connections, url: &str) -> Result<u16, String> {
     let status = answer.status().as_u16();
     answer.bytes().await.map_err(|error| error.to_string())?;
     Ok(status)
+}
+
+/// A consumer that delivers everything to a server.
+async fn consumer_of(stack: &Stack, server: &RawServer) -> Consumer<Deliverer> {
+    apply(stack, &format!("[[route]]\nname = \"raw\"\nsource = \"strapi\"\nurl = \"{}/\"\n", server.url)).await;
+    consumer(stack, stack.store()).await
+}
+
+async fn outcome(consumer: &Consumer<Deliverer>, stack: &Stack, text: &str) -> &'static str {
+    consumer.call(incoming(stack, &event(text)), moment()).await.outcome.word()
 }
 
 #[tokio::test]
@@ -50,36 +65,38 @@ async fn a_connection_serves_one_event_after_another() {
 
 #[tokio::test]
 async fn a_delivery_leaves_its_connection_ready_for_the_next() {
-    let stack = crate::support::stack().await;
+    let stack = stack().await;
     let server = RawServer::start(|connection| match connection.number {
         0 => connection.serve(OK),
         _ => connection.serve("HTTP/1.1 500 another connection\r\ncontent-length: 0\r\n\r\n"),
     });
-    apply(&stack, &format!("[[route]]\nname = \"raw\"\nsource = \"strapi\"\nurl = \"{}/\"\n", server.url)).await;
-    let consumer = crate::support::consumer::consumer(&stack, stack.store()).await;
+    let consumer = consumer_of(&stack, &server).await;
     for n in 0..3 {
-        let request = crate::support::consumer::incoming(&stack, &event(&format!("kept {n}")));
-        let answer = consumer.call(request, crate::support::consumer::moment()).await;
-        assert_eq!(answer.outcome.word(), "processed");
+        assert_eq!(outcome(&consumer, &stack, &format!("kept {n}")).await, "processed");
     }
     assert_eq!(server.requests().len(), 3);
 }
 
-/// The environment is frozen after its answer, the destination closes the connection meanwhile, and nothing in this process has
-/// noticed when the next event comes: the runtime of this test has one thread, and that stands still.
+/// The environment is frozen after its answer, and the destination closes the connection meanwhile: the runtime of this test has
+/// one thread, and that stands still. The next event comes by way of the ledger, and so not before the sockets were looked at.
 #[tokio::test(flavor = "current_thread")]
 async fn a_connection_that_died_in_a_freeze_is_replaced_and_the_request_is_sent_once() {
-    let server = RawServer::start(|connection| match connection.number {
+    let stack = stack().await;
+    let (freeze, frozen) = channel();
+    let frozen = Mutex::new(frozen);
+    let server = RawServer::start(move |connection| match connection.number {
         0 => {
             connection.read();
             connection.write(OK);
+            frozen.lock().unwrap().recv().unwrap();
         }
         _ => connection.serve(OK),
     });
-    let connections = connections();
-    assert_eq!(post_to(&connections, &server.url).await, Ok(200));
+    let consumer = consumer_of(&stack, &server).await;
+    assert_eq!(outcome(&consumer, &stack, "before").await, "processed");
+    freeze.send(()).unwrap();
     server.stand_still_until_it_closed_one();
-    assert_eq!(post_to(&connections, &server.url).await, Ok(200));
+    assert_eq!(outcome(&consumer, &stack, "after").await, "processed");
     assert_eq!(server.requests().len(), 2);
 }
 
