@@ -7,10 +7,16 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex, mpsc},
     thread,
+    time::Duration,
 };
+
+use socket2::SockRef;
 
 /// An answer after which the connection may be used again.
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// The limit only ends a test that has failed.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(10);
 
 /// A running destination. Its threads end with the test's process.
 #[derive(Debug)]
@@ -42,7 +48,10 @@ impl RawServer {
             for (number, stream) in listener.incoming().enumerate() {
                 let (log, script, tell) = (Arc::clone(&log), Arc::clone(&script), tell.clone());
                 thread::spawn(move || {
-                    let mut connection = Connection { number, stream: BufReader::new(stream.unwrap()), requests: log };
+                    let stream = stream.unwrap();
+                    // Closed means that the other side's kernel knows it: on a busy machine it may hear of it later.
+                    SockRef::from(&stream).set_linger(Some(LONGEST_GOODBYE)).unwrap();
+                    let mut connection = Connection { number, stream: BufReader::new(stream), requests: log };
                     script(&mut connection);
                     drop(connection);
                     let _test_is_over = tell.send(());
@@ -57,7 +66,7 @@ impl RawServer {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Stands still until it has closed a connection.
+    /// Stands still until it has closed a connection, and this side could know it.
     pub(crate) fn stand_still_until_it_closed_one(&self) {
         self.closed.recv().unwrap();
     }
