@@ -10,7 +10,7 @@ use surehook::{
     identity::{Delivered, Endpoint, Recipe, at_pointer, identify},
     payload::Payload,
     qstash::{DlqEntry, FailureCallback, SigningKeys, duration, entry::DlqPage, token},
-    routes::{Routes, Subject},
+    routes::Routes,
     secret::Secret,
     web::{EndpointUrl, Incoming},
 };
@@ -167,7 +167,7 @@ pub fn routes(data: &[u8]) {
             for source in &routes.sources {
                 let event_type = String::from_utf8_lossy(event_type);
                 let _destinations =
-                    routes.destinations(&Subject::new(&source.name, Some(&event_type), event_type.as_bytes()));
+                    routes.destinations(&routes.subject(&source.name, Some(&event_type), event_type.as_bytes()));
             }
         }
     }

@@ -40,18 +40,35 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Brings an older version back as it was compiled then, its secrets and destinations' ids included.
+/// Brings an older version back as it was compiled then, but for the secrets of destinations that stand.
 pub(super) async fn roll_back(to: Option<u64>) -> Result<(), Failure> {
     let store = store()?.await;
     let current = store.routes(true).await?;
     let to = to.or(current.version.checked_sub(1)).filter(|to| *to > 0);
     let to = to.ok_or("there is no version before the one that stands")?;
     let old = version(&store, to).await?;
-    let routes = old.routes.restored(&current);
+    let routes = old.routes.restored(&current)?;
     print_changes(&diff::changes(&current, &routes));
     put(&store, &routes, &old.document).await?;
+    tell_secrets(&current, &old.routes, &routes);
     tell(&routes, &format!(", as version {to} was"));
     Ok(())
+}
+
+/// What a rollback does with secrets that the operator may not expect.
+fn tell_secrets(current: &Routes, old: &Routes, restored: &Routes) {
+    for (was, is) in old.routes.iter().zip(&restored.routes) {
+        let comes_back =
+            |secret: &&String| **secret != is.id && current.routes.iter().all(|route| !route.secrets.contains(secret));
+        if was.secrets != is.secrets {
+            println!("Route {} keeps the secret that it has now; that version's document names another.", is.name);
+        } else if let Some(secret) = is.secrets.iter().find(comes_back) {
+            println!(
+                "Route {} signs with the secret \"{secret}\" again: replace it if it was given up because it leaked.",
+                is.name
+            );
+        }
+    }
 }
 
 /// Compiles a document against what stands, and puts it in its place.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io::Read, process::ExitCode};
 use serde::Serialize;
 use surehook::{
     identity::{Delivered, Endpoint, Identified},
-    routes::{Match, Route, Routes, Subject},
+    routes::{Match, Route, Routes},
 };
 
 use super::{TestArguments, compile, read, store};
@@ -79,13 +79,15 @@ fn report<'a>(routes: &'a Routes, source: &'a str, body: &[u8]) -> Result<Report
             "source \"{source}\" is neither built in nor in the routes: the consumer answers 503, and its events wait"
         )
     })?;
-    let subject = Subject::new(source, event_type.as_deref(), body);
+    let subject = routes.subject(source, event_type.as_deref(), body);
     let destinations = routes.destinations(&subject);
     let said = |route: &'a Route| {
         let (verdict, reason) = match route.judge(&subject) {
             _ if malformed => ("refused", Some(format!("the body is not what {source} sends"))),
             Match::Leaves(reason) => ("leaves", Some(reason)),
-            Match::Undecided => ("undecided", Some("its conditions can't be decided: the body is not JSON".to_owned())),
+            Match::Undecided => {
+                ("undecided", Some("its events and conditions can't be decided: the body is not JSON".to_owned()))
+            }
             Match::Takes => match destinations.iter().find(|destination| destination.route.id == route.id) {
                 Some(first) if first.route.name != route.name => (
                     "same",

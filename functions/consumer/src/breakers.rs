@@ -21,9 +21,7 @@ use surehook::{
 
 /// How often a state is written anew when somebody else was first.
 const MOST_RACES: usize = 4;
-/// What a probe takes at most, whatever its route allows: if its worker dies, the next one must not wait for long.
-const LONGEST_PROBE: Duration = Duration::from_secs(30);
-/// What a probe may take beyond its route's time limit before the next one is let through.
+/// What a probe may take beyond its delivery's time limit before the next one is let through.
 const PROBE_MARGIN: Duration = Duration::from_secs(2);
 
 /// The breakers of all destinations.
@@ -101,8 +99,9 @@ impl Breakers {
         Ok(())
     }
 
-    /// Asks whether to send now. Where it is time for a probe, and nobody else probes, this delivery is it.
-    pub async fn ask(&self, route: &Route, now: Millis) -> Result<Permit, LeftAlone> {
+    /// Asks whether to send now. Where it is time for a probe, and nobody else probes, this delivery is it: nobody else probes for
+    /// as long as it may take, `longest`.
+    pub async fn ask(&self, route: &Route, longest: Duration, now: Millis) -> Result<Permit, LeftAlone> {
         let known = self.all().get(&route.id).and_then(|known| known.breaker.clone());
         let Some(breaker) = known.filter(|_| self.policy.is_some()) else {
             return Ok(Permit::Usual);
@@ -110,12 +109,12 @@ impl Breakers {
         match breaker.passage(now) {
             Passage::Closed => Ok(Permit::Usual),
             Passage::Open(until) => Err(LeftAlone::until(until, &breaker, now)),
-            Passage::HalfOpen => self.probe(route, breaker, now).await,
+            Passage::HalfOpen => self.probe(route, breaker, longest, now).await,
         }
     }
 
-    async fn probe(&self, route: &Route, seen: Breaker, now: Millis) -> Result<Permit, LeftAlone> {
-        let probing = seen.probing(route.timeout().min(LONGEST_PROBE) + PROBE_MARGIN, now);
+    async fn probe(&self, route: &Route, seen: Breaker, longest: Duration, now: Millis) -> Result<Permit, LeftAlone> {
+        let probing = seen.probing(longest + PROBE_MARGIN, now);
         match self.store.put_breaker(&route.id, Some(&seen), &probing).await {
             Ok(Ok(())) => {
                 self.learn(&route.id, Some(probing.clone()));
@@ -231,7 +230,9 @@ impl Breakers {
 
     async fn close(&self, route: &Route, held: &Breaker) {
         match self.store.close_breaker(&route.id, held).await {
-            Ok(()) => {
+            // Somebody else decides by now, and is heard with the routes.
+            Ok(false) => {}
+            Ok(true) => {
                 self.learn(&route.id, None);
                 tracing::info!(destination = route.name, "a destination is up again");
             }

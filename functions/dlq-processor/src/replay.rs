@@ -14,7 +14,7 @@ use surehook::{
         client::{Destination, EVENT_HEADER},
     },
     retry::RETRIES_PER_ROUND,
-    routes::{Routes, Subject},
+    routes::Routes,
     store::replays::PendingReplay,
     web::{EndpointUrl, Moment},
 };
@@ -93,7 +93,7 @@ impl Processor {
             // Only QStash has the body, and so the conditions are the consumer's to decide.
             true if any_type => routes.routes.iter().any(|route| route.source == letter.source),
             true => !routes.for_type(&letter.source, kind.as_deref()).is_empty(),
-            false => !routes.destinations(&Subject::new(&letter.source, kind.as_deref(), body)).is_empty(),
+            false => !routes.destinations(&routes.subject(&letter.source, kind.as_deref(), body)).is_empty(),
         };
         if is_taken {
             return Ok(());

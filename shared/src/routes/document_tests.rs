@@ -1,5 +1,4 @@
 use super::*;
-use crate::routes::Subject;
 
 const DOCUMENT: &str = r#"
 [[source]]
@@ -135,7 +134,8 @@ fn unknown_fields_are_errors_with_their_line() {
 #[test]
 fn conditions_mean_what_they_say() {
     let routes = compile(DOCUMENT).unwrap();
-    let takes = |body: &str| !routes.destinations(&Subject::new("strapi", Some("entry.x"), body.as_bytes())).is_empty();
+    let takes =
+        |body: &str| !routes.destinations(&routes.subject("strapi", Some("entry.x"), body.as_bytes())).is_empty();
     assert!(takes(r#"{"entry": {"price": 20.4}, "uid": 1}"#));
     assert!(!takes(r#"{"entry": {"price": 20.5}, "uid": 1}"#));
     assert!(!takes(r#"{"entry": {"price": 12}, "uid": "b"}"#));

@@ -85,6 +85,13 @@ pub struct Routes {
     pub routes: Vec<Route>,
 }
 
+impl Source {
+    /// The type of one of its events.
+    fn type_of(&self, body: &[u8]) -> Option<String> {
+        at_pointer(body, self.event_type.as_deref()?).map(|text| cut(text, 128))
+    }
+}
+
 impl Route {
     /// How long one delivery may take.
     pub fn timeout(&self) -> Duration {
@@ -119,14 +126,17 @@ impl Routes {
     }
 
     /// An older version, as it shall stand now. Destinations that stand keep the secrets that they have: those of then may have
-    /// been replaced because they leaked, and their receivers no longer know them.
-    pub fn restored(mut self, current: &Self) -> Self {
-        for route in &mut self.routes {
+    /// been replaced because they leaked, and their receivers no longer know them. Refused where two destinations would come to
+    /// share one for that.
+    pub fn restored(&self, current: &Self) -> Result<Self, RoutesError> {
+        let mut restored = Self { version: current.version + 1, ..self.clone() };
+        for route in &mut restored.routes {
             if let Some(standing) = current.by_id(&route.id) {
                 route.secrets.clone_from(&standing.secrets);
             }
         }
-        Self { version: current.version + 1, ..self }
+        let problems = secrets::newly_shared(&restored.routes, &self.routes);
+        if problems.is_empty() { Ok(restored) } else { Err(RoutesError::Invalid(problems)) }
     }
 
     /// How events of a source are told apart; `None` for a source that nobody configured.
@@ -143,8 +153,8 @@ impl Routes {
     pub fn identify(&self, endpoint: &Endpoint, event: Delivered<'_>) -> Option<Identified> {
         let source = endpoint.source()?;
         let mut identified = identify(endpoint, &self.recipe(source)?, event);
-        if let Some(pointer) = self.source(source).and_then(|source| source.event_type.as_deref()) {
-            identified.event_type = at_pointer(event.body, pointer).map(|text| cut(text, 128));
+        if let Some(source) = self.source(source).filter(|source| source.event_type.is_some()) {
+            identified.event_type = source.type_of(event.body);
         }
         Some(identified)
     }

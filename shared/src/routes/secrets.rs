@@ -36,20 +36,48 @@ fn inherited(route: &Route, previous: &[Route]) -> Vec<String> {
 }
 
 fn shared_unasked(routes: &[Route], told: &[bool]) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (index, one) in routes.iter().enumerate() {
-        for (other, other_told) in routes.iter().zip(told).take(index) {
-            let secret = one.secrets.iter().find(|secret| other.secrets.contains(secret));
-            if let Some(secret) = secret.filter(|_| one.id != other.id && !(told[index] && *other_told)) {
-                problems.push(format!(
-                    "routes \"{}\" and \"{}\" would share the secret \"{secret}\": write secret = \"…\" for both, one of \
-                     them with a new name, or both with the same if their receivers are one",
-                    other.name, one.name
-                ));
-            }
-        }
-    }
-    problems
+    let unasked = pairs(routes).into_iter().filter(|pair| !(told[pair.one] && told[pair.other]));
+    unasked
+        .map(|Pair { one, other, secret }| {
+            format!(
+                "routes \"{}\" and \"{}\" would share the secret \"{secret}\": write secret = \"…\" for both, one of \
+                 them with a new name, or both with the same if their receivers are one",
+                routes[other].name, routes[one].name
+            )
+        })
+        .collect()
+}
+
+/// Which destinations come to share a secret in a rollback that shared none in the `old` version, of the same routes; a sentence each.
+pub(super) fn newly_shared(routes: &[Route], old: &[Route]) -> Vec<String> {
+    let known = pairs(old);
+    let new = pairs(routes)
+        .into_iter()
+        .filter(|pair| !known.iter().any(|old| (old.one, old.other) == (pair.one, pair.other)));
+    new.map(|Pair { one, other, secret }| {
+        format!(
+            "routes \"{}\" and \"{}\" would come to share the secret \"{secret}\": apply that version's document \
+             instead, with secret = \"…\" for both",
+            routes[other].name, routes[one].name
+        )
+    })
+    .collect()
+}
+
+/// Two routes to different destinations with one secret.
+struct Pair<'a> {
+    one: usize,
+    other: usize,
+    secret: &'a str,
+}
+
+fn pairs(routes: &[Route]) -> Vec<Pair<'_>> {
+    let all = (0..routes.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
+    let sharing = all.filter(|(one, other)| routes[*one].id != routes[*other].id).filter_map(|(one, other)| {
+        let secret = routes[one].secrets.iter().find(|secret| routes[other].secrets.contains(secret))?;
+        Some(Pair { one, other, secret })
+    });
+    sharing.collect()
 }
 
 #[cfg(test)]
@@ -106,6 +134,17 @@ mod tests {
         let after = route("depot", "a", "") + &route("shop", "b", "");
         assert_eq!(secrets(&[before.clone(), after.clone()], "depot"), own("a"));
         assert_eq!(secrets(&[before, after], "shop"), own("b"));
+    }
+
+    #[test]
+    fn nobody_comes_to_share_a_secret_by_a_rollback() {
+        let first = route("shop", "c", "") + &route("depot", "b", "");
+        let moved = [first.clone(), route("depot", "b", ""), route("depot", "c", "")];
+        let (old, current) = (after(&[first]).unwrap(), after(&moved).unwrap());
+        assert_eq!(current.routes[0].secrets, own("b"), "it went along with the route");
+        let error = old.restored(&current).unwrap_err().to_string();
+        assert!(error.contains("\"shop\" and \"depot\" would come to share"), "{error}");
+        assert!(old.restored(&old).is_ok());
     }
 
     #[test]

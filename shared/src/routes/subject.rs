@@ -1,6 +1,6 @@
 //! Which destinations an event goes to, and why.
 
-use std::{collections::BTreeSet, sync::OnceLock};
+use std::{borrow::Cow, collections::BTreeSet, sync::OnceLock};
 
 use serde_json::Value;
 use wildmatch::WildMatchPattern;
@@ -14,7 +14,9 @@ type Pattern = WildMatchPattern<'*', '\0'>;
 #[derive(Debug)]
 pub struct Subject<'a> {
     source: &'a str,
-    event_type: Option<&'a str>,
+    event_type: Option<Cow<'a, str>>,
+    /// Whether a body that can't be read may have hidden its type.
+    has_type_in_body: bool,
     body: &'a [u8],
     /// Parsed once, and only where a condition asks for it; `None` inside where it is not JSON.
     fields: OnceLock<Option<Value>>,
@@ -41,9 +43,9 @@ pub struct Destination<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// An event. Its body is read only if a route has conditions.
-    pub fn new(source: &'a str, event_type: Option<&'a str>, body: &'a [u8]) -> Self {
-        Self { source, event_type, body, fields: OnceLock::new() }
+    /// The event's type, as the routes see it that the subject was made by.
+    pub fn event_type(&self) -> Option<&str> {
+        self.event_type.as_deref()
     }
 
     fn fields(&self) -> Option<&Value> {
@@ -64,11 +66,11 @@ impl Route {
         if self.source != subject.source {
             return Match::Leaves(format!("it takes events of source \"{}\"", self.source));
         }
-        if !self.is_for(subject.source, subject.event_type) {
-            if subject.event_type.is_none() && subject.fields().is_none() {
+        if !self.is_for(subject.source, subject.event_type()) {
+            if subject.has_type_in_body && subject.event_type.is_none() && subject.fields().is_none() {
                 return Match::Undecided;
             }
-            let event_type = subject.event_type.map_or("nothing".to_owned(), |text| format!("\"{text}\""));
+            let event_type = subject.event_type().map_or("nothing".to_owned(), |text| format!("\"{text}\""));
             return Match::Leaves(format!("its events are {:?}, the event's type is {event_type}", self.events));
         }
         if self.when.is_empty() {
@@ -83,6 +85,19 @@ impl Route {
 }
 
 impl Routes {
+    /// An event as these routes see it. Where the type of a configured source stands is theirs to say: routes of another version may
+    /// have `named` the event, and to judge one version's type by another's patterns could ignore an event that is wanted. The body
+    /// is read only where type or conditions ask for it.
+    pub fn subject<'a>(&self, source: &'a str, named: Option<&'a str>, body: &'a [u8]) -> Subject<'a> {
+        let configured = self.source(source);
+        let event_type = match configured {
+            Some(configured) => configured.type_of(body).map(Cow::Owned),
+            None => named.map(Cow::Borrowed),
+        };
+        let has_type_in_body = configured.is_none_or(|source| source.event_type.is_some());
+        Subject { source, event_type, has_type_in_body, body, fields: OnceLock::new() }
+    }
+
     /// Where an event goes. A destination gets it once, whichever of its routes take it.
     pub fn destinations(&self, subject: &Subject<'_>) -> Vec<Destination<'_>> {
         let judged: Vec<(&Route, Match)> = self.routes.iter().map(|route| (route, route.judge(subject))).collect();
@@ -138,7 +153,7 @@ mod tests {
 
     fn names(source: &str, event_type: Option<&str>, body: &str) -> Vec<(String, bool)> {
         let routes = Routes::compile(DOCUMENT, &Routes::default()).unwrap();
-        let subject = Subject::new(source, event_type, body.as_bytes());
+        let subject = routes.subject(source, event_type, body.as_bytes());
         let found = routes.destinations(&subject);
         found.iter().map(|destination| (destination.route.name.clone(), destination.undecided)).collect()
     }
@@ -191,9 +206,31 @@ mod tests {
     }
 
     #[test]
+    fn a_source_without_types_has_none_that_a_body_could_hide() {
+        let document = format!(
+            "{DOCUMENT}\n[[route]]\nname = \"some\"\nsource = \"github\"\nevents = [\"x.*\"]\nurl = \"https://x.example/\"\n"
+        );
+        let routes = Routes::compile(&document, &Routes::default()).unwrap();
+        let found = routes.destinations(&routes.subject("github", None, b"a=b"));
+        assert_eq!(found.iter().map(|to| (to.route.name.as_str(), to.undecided)).collect::<Vec<_>>(), [("all", false)]);
+    }
+
+    /// A worker that remembers older routes names an event by them, and then judges it by those of this moment.
+    #[test]
+    fn an_event_that_older_routes_named_is_judged_by_the_type_that_the_judges_see() {
+        let typed = DOCUMENT.replace("identity = \"/delivery\"", "identity = \"/delivery\"\nevent_type = \"/topic\"");
+        let typed = typed.replace("name = \"all\"", "name = \"all\"\nevents = [\"orders/*\"]");
+        let routes = Routes::compile(&typed, &Routes::default()).unwrap();
+        for named in [None, Some("what another pointer found")] {
+            let subject = routes.subject("github", named, br#"{"topic": "orders/create"}"#);
+            assert_eq!(routes.destinations(&subject).len(), 1, "{named:?}");
+        }
+    }
+
+    #[test]
     fn a_body_is_not_read_where_no_condition_asks() {
-        let subject = Subject::new("github", None, b"{}");
         let routes = Routes::compile(DOCUMENT, &Routes::default()).unwrap();
+        let subject = routes.subject("github", None, b"{}");
         assert_eq!(routes.destinations(&subject).len(), 1);
         assert!(subject.fields.get().is_none());
     }
@@ -201,7 +238,7 @@ mod tests {
     #[test]
     fn every_route_says_why_it_leaves_an_event() {
         let routes = Routes::compile(DOCUMENT, &Routes::default()).unwrap();
-        let subject = Subject::new("strapi", Some("media.create"), br#"{"entry": {"locale": "fr"}}"#);
+        let subject = routes.subject("strapi", Some("media.create"), br#"{"entry": {"locale": "fr"}}"#);
         let why: Vec<Match> = routes.routes.iter().map(|route| route.judge(&subject)).collect();
         assert_eq!(why[0], Match::Takes);
         for (verdict, part) in why[1..].iter().zip(["\"media.create\"", "/entry/locale is \"fr\"", "source \"github\""])

@@ -65,10 +65,9 @@ impl Store {
         }
     }
 
-    /// Closes a breaker, if it still is as it was `seen`.
-    pub async fn close_breaker(&self, destination: &str, seen: &Breaker) -> Result<(), StoreError> {
+    /// Closes a breaker, if it still is as it was `seen`; says whether it was.
+    pub async fn close_breaker(&self, destination: &str, seen: &Breaker) -> Result<bool, StoreError> {
         let version = vec![(":seen", number(seen.version))];
-        self.delete_if(PARTITION.to_owned(), destination.to_owned(), "version = :seen", version).await?;
-        Ok(())
+        self.delete_if(PARTITION.to_owned(), destination.to_owned(), "version = :seen", version).await
     }
 }

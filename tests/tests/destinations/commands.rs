@@ -132,8 +132,15 @@ async fn rollback_does_not_bring_a_replaced_secret_back() {
     };
     desk.on("apply", &with("leaked")).await;
     desk.on("apply", &with("fresh")).await;
-    assert_eq!(desk.routes(&["rollback"]).await.code, Some(0));
+    let back = desk.routes(&["rollback"]).await;
+    assert!(back.out.contains("Route shop keeps the secret that it has now"), "{back:?}");
     assert_eq!(desk.stack.store().routes(true).await.unwrap().by_name("shop").unwrap().secrets, ["fresh"]);
+    desk.on("apply", "").await;
+    let again = desk.routes(&["rollback", "1"]).await;
+    assert!(
+        again.out.contains("signs with the secret \"leaked\" again"),
+        "nobody stands by whom to know better: {again:?}"
+    );
 }
 
 #[tokio::test]

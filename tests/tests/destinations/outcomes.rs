@@ -114,7 +114,7 @@ async fn conditions_that_cannot_be_decided_end_as_a_dead_letter_and_not_as_ignor
     assert_eq!(paths(&stack, "a=1&b=2"), ["/easy"], "who asks nothing gets it");
     let key = EventKey::parse(answer.body["event"].as_str().unwrap()).unwrap();
     let error = stack.store().record(&key).await.unwrap().unwrap().last_error.unwrap();
-    assert!(error.text.contains("picky: its conditions can't be decided"), "{error:?}");
+    assert!(error.text.contains("picky: its events and conditions can't be decided"), "{error:?}");
 }
 
 #[tokio::test]

@@ -210,6 +210,15 @@ async fn authorization_of_the_sender_is_passed_on_only_where_a_route_asks_for_it
 const HASTE: &str = "timeout = \"300ms\"";
 const TOO_LATE: &str = "x: no answer in time";
 
+/// Named after a defect: what is left of the handler's time was mistaken for what is left of the route's.
+#[tokio::test]
+async fn a_destination_with_the_shortest_time_limit_is_tried() {
+    let stack = stack().await;
+    let never: Lookup = Arc::new(|_| Box::pin(std::future::pending()));
+    let connections = Connections::new(true, never).unwrap();
+    assert_eq!(said_with(&stack, connections, "http://slow.example/", "timeout = \"100ms\"").await, TOO_LATE);
+}
+
 #[tokio::test]
 async fn one_deadline_covers_the_look_up_of_the_name() {
     let stack = stack().await;

@@ -68,8 +68,8 @@ struct Delivery<'a> {
 
 impl Handler for Deliverer {
     async fn handle(&self, event: &Event, attempt: &Attempt) -> Result<Effects, HandlerError> {
-        let subject = Subject::new(&event.source, event.event_type.as_deref(), &event.body);
-        let routes = self.routes_of(&subject, attempt).await?;
+        let routes = self.routes_of(event, attempt).await?;
+        let subject = subject(&routes, event);
         let destinations = routes.destinations(&subject);
         if destinations.is_empty() && attempt.refused.is_empty() {
             return Ok(Effects { ignored: true, ..Effects::so_far(&attempt.delivered, &[]) });
@@ -87,9 +87,9 @@ impl Deliverer {
     /// The routes of an event. Only the table's word of this moment makes an event unwanted, and ends one that failed before: who
     /// mended the routes and replays must not have it delivered by those that were wrong, and whom an earlier attempt knew must not
     /// be forgotten by a worker that does not know them yet.
-    async fn routes_of(&self, subject: &Subject<'_>, attempt: &Attempt) -> Result<Arc<Routes>, HandlerError> {
+    async fn routes_of(&self, event: &Event, attempt: &Attempt) -> Result<Arc<Routes>, HandlerError> {
         let known = match attempt.number {
-            0 | 1 => self.routes.knowing(|routes| !routes.destinations(subject).is_empty()).await,
+            0 | 1 => self.routes.knowing(|routes| !routes.destinations(&subject(routes, event)).is_empty()).await,
             _again => self.routes.refresh(true).await,
         };
         let routes = known.map_err(|_away| HandlerError::transient("the routes can't be read", attempt))?;
@@ -106,13 +106,20 @@ impl Deliverer {
         let route = destination.route;
         if destination.undecided {
             // To ignore the event could lose it, and to send it could be wrong: a person decides.
-            return Verdict::Refused("its conditions can't be decided: the body can't be read as JSON".to_owned());
+            return Verdict::Refused(
+                "its events and conditions can't be decided: the body can't be read as JSON".to_owned(),
+            );
         }
         let limit = delivery.limit(route);
-        if limit.saturating_duration_since(Instant::now()) < route.timeout().min(LEAST_TIME) {
+        if delivery.rest() < route.timeout().min(LEAST_TIME) {
             return Verdict::untried("there was no time left to try it", None);
         }
-        let permit = match timeout_at(limit, self.breakers.ask(route, delivery.at_present())).await {
+        let permit = match timeout_at(
+            limit,
+            self.breakers.ask(route, limit.saturating_duration_since(Instant::now()), delivery.at_present()),
+        )
+        .await
+        {
             Ok(Ok(permit)) => permit,
             Ok(Err(left_alone)) => return delivery.held_back(&left_alone),
             Err(_elapsed) => return Verdict::untried("the table does not say in time whether to try it", None),
@@ -138,11 +145,20 @@ impl Deliverer {
     }
 }
 
+fn subject<'a>(routes: &Routes, event: &'a Event) -> Subject<'a> {
+    routes.subject(&event.source, event.event_type.as_deref(), &event.body)
+}
+
 impl Delivery<'_> {
     /// One deadline for name, connection, TLS, request and answer. Nothing that is awaited for one destination may outlast it:
     /// the handler would be cut off, and who had accepted would be forgotten.
     fn limit(&self, route: &Route) -> Instant {
-        (self.attempt.deadline - SUMMING_UP).min(Instant::now() + route.timeout())
+        Instant::now() + route.timeout().min(self.rest())
+    }
+
+    /// What is left of the handler's time.
+    fn rest(&self) -> Duration {
+        (self.attempt.deadline - SUMMING_UP).saturating_duration_since(Instant::now())
     }
 
     fn at_present(&self) -> Millis {

@@ -8,7 +8,7 @@ use surehook::{
     Millis,
     routes::{
         Route,
-        headers::{PASSED_ON, forwardable, settable},
+        headers::{PASSED_ON, forwardable},
     },
     signing::SigningSecrets,
 };
@@ -26,7 +26,8 @@ pub(super) fn headers(route: &Route, event: &Event, secrets: &SigningSecrets, no
         }
     }
     for (name, value) in &route.headers {
-        if let (Ok(name), Ok(value)) = (settable(name), HeaderValue::from_str(value)) {
+        // What looks like a secret was for `apply` to refuse: a receiver may need what an older version let into the table.
+        if let (Ok(name), Ok(value)) = (forwardable(name), HeaderValue::from_str(value)) {
             headers.insert(name, value);
         }
     }
