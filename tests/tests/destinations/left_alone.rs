@@ -1,19 +1,20 @@
 //! The circuit breaker: opened by failures, shared through the table, probed by one, closed again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use surehook::{
     breaker::{Breaker, FEWEST_FAILURES},
+    identity::EventKey,
     outside,
     web::{Answer, Moment},
 };
-use surehook_consumer::{Consumer, deliver::Deliverer, routes::RoutesCache};
+use surehook_consumer::{Consumer, breakers::Permit, deliver::Deliverer, routes::RoutesCache};
 use surehook_local::{Stack, receiver::Reaction};
 use tokio::time::Instant;
 
 use crate::support::{
     apply_paths,
-    consumer::{consumer, consumer_with, incoming_at},
+    consumer::{self, consumer, consumer_with, incoming_at},
     event, received, record, stack, until,
 };
 
@@ -132,6 +133,24 @@ async fn a_probe_that_fails_keeps_it_open_for_twice_as_long() {
     assert!((2 * MINUTE..3 * MINUTE).contains(&rest), "{rest}");
 }
 
+/// Named after a defect: a probe lost its leave after 32 seconds, and its success could close nothing.
+#[tokio::test]
+async fn a_probe_that_takes_a_minute_is_the_only_one_and_closes_the_breaker() {
+    let (stack, _opener, now) = down_stack().await;
+    let routes = stack.store().routes(true).await.unwrap();
+    let (route, later) = (&routes.routes[0], now + 2 * MINUTE);
+    let known = [consumer::breakers(stack.store()), consumer::breakers(stack.store())];
+    for breakers in &known {
+        breakers.refresh().await.unwrap();
+    }
+    let permit = known[0].ask(route, Duration::from_secs(60), later).await.unwrap();
+    assert!(matches!(permit, Permit::Probe(_)), "{permit:?}");
+    assert!(known[1].ask(route, Duration::from_secs(60), later + 59_000).await.is_err());
+    let key = EventKey::parse(&"c".repeat(64)).unwrap();
+    known[0].note(route, &key, permit, None, later + 59_000);
+    until("it is closed", || async { breakers(&stack).await.is_empty() }).await;
+}
+
 #[tokio::test]
 async fn of_many_environments_one_probes() {
     let (stack, _opener, now) = down_stack().await;
@@ -183,7 +202,7 @@ async fn a_healthy_destination_costs_no_write_and_a_refusal_is_no_trouble() {
     let stack = stack().await;
     apply_paths(&stack, &["shop"]).await;
     let store = stack.store().metered();
-    let routes = Arc::new(RoutesCache::new(stack.store(), crate::support::consumer::breakers(store.clone())));
+    let routes = Arc::new(RoutesCache::new(stack.store(), consumer::breakers(store.clone())));
     routes.refresh(true).await.unwrap();
     let consumer = consumer_with(&stack, store.clone(), routes);
     let now = outside::now();
