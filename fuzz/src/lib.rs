@@ -6,8 +6,10 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use serde_json::Value;
 use surehook::{
-    identity::{Delivered, Endpoint, Recipe, at_pointer, identify},
+    identity::{Delivered, Endpoint, Recipe, identify},
+    json::{Fields, text_at},
     payload::Payload,
     qstash::{DlqEntry, FailureCallback, SigningKeys, duration, entry::DlqPage, token},
     routes::Routes,
@@ -123,7 +125,11 @@ pub fn payloads(data: &[u8]) {
     let endpoint = Endpoint::Ours { source: "payload".to_owned(), path: "/payload".to_owned() };
     let (pointer, body) = halves(data);
     let pointer = String::from_utf8_lossy(pointer).into_owned();
-    let _at = at_pointer(body, &pointer);
+    if let Ok(tree) = serde_json::from_slice::<Value>(body) {
+        let fields = Fields::read(body, [pointer.as_str()]).expect("JSON is read");
+        assert_eq!(fields.get(&pointer), tree.pointer(&pointer).map(without_contents).as_ref());
+    }
+    let _text = text_at(body, &pointer);
     for recipe in [Recipe::Payload, Recipe::Strapi, Recipe::Body, Recipe::Message, Recipe::Pointer(pointer.clone())] {
         let name = |body: &[u8]| identify(&endpoint, &recipe, Delivered { body, message: &pointer });
         let named = name(body);
@@ -137,6 +143,14 @@ pub fn payloads(data: &[u8]) {
     if let Ok(payload) = Payload::parse(body) {
         let inside = payload.data.get().as_bytes();
         assert!(body.windows(inside.len()).any(|part| part == inside), "data is kept byte for byte");
+    }
+}
+
+fn without_contents(value: &Value) -> Value {
+    match value {
+        Value::Array(_) => Value::Array(Vec::new()),
+        Value::Object(_) => Value::Object(serde_json::Map::new()),
+        scalar => scalar.clone(),
     }
 }
 

@@ -6,9 +6,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::{digest::Sha256, payload::Payload, strapi::StrapiEvent, web::EndpointUrl};
+use crate::{digest::Sha256, json::text_at, payload::Payload, strapi::StrapiEvent, web::EndpointUrl};
 
 /// Where a message goes: one of our consumer's URLs, or somebody else's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +159,7 @@ pub fn identify(endpoint: &Endpoint, recipe: &Recipe, event: Delivered<'_>) -> I
         }
         Recipe::Body => by(endpoint, "body", event.body, event.body, None, false),
         Recipe::Message => by(endpoint, "message", event.message.as_bytes(), event.body, None, false),
-        Recipe::Pointer(pointer) => match at_pointer(event.body, pointer) {
+        Recipe::Pointer(pointer) => match text_at(event.body, pointer) {
             Some(value) => by(endpoint, "pointer", value.as_bytes(), event.body, None, false),
             None => by(endpoint, "body", event.body, event.body, None, false),
         },
@@ -208,17 +207,6 @@ fn by(
         content: Sha256::of(body).base64url(),
         event_type: event_type.map(|text| cut(text, 128)),
         malformed,
-    }
-}
-
-/// The scalar at a JSON pointer, as text; `None` for anything else, and for a body that is not JSON.
-pub fn at_pointer(body: &[u8], pointer: &str) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
-    match value.pointer(pointer)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

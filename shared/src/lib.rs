@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`identity`] | which event is this? from verified bytes to an event key |
 //! | [`payload`], [`strapi`] | the bodies we understand |
+//! | [`json`] | single fields of a JSON text, without the rest of it in memory |
 //! | [`qstash`] | the wire: signatures, client, callbacks, dead-letter-queue entries |
 //! | [`ledger`] | what may happen to an event: pure rules, no I/O |
 //! | [`store`] | the ledger, dead letters, routes and outbox in DynamoDB |
@@ -24,6 +25,7 @@ pub mod config;
 pub mod digest;
 pub mod failure;
 pub mod identity;
+pub mod json;
 pub mod ledger;
 pub mod outside;
 pub mod payload;

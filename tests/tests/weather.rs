@@ -14,7 +14,6 @@ use surehook::{
     breaker::{Breaker, FEWEST_FAILURES, Tally},
     ledger::Status,
     outside,
-    routes::Routes,
     store::{
         Store,
         dynamodb::{
@@ -201,28 +200,42 @@ async fn an_effect_inside_the_table_is_never_taken_for_granted() {
     }
 }
 
+/// The shop's breaker asks for a probe, and this is what becomes of it that somebody takes leave for one.
+async fn consumer_whose_probes(stack: &Stack, weather: Verdict) -> (Consumer<Deliverer>, Proxy) {
+    let store = stack.store();
+    let tally = Tally { failed: FEWEST_FAILURES, succeeded: 0 };
+    let doubted = Breaker::count(None, tally, "503", outside::now() - 1_000).unwrap();
+    store.put_breaker(&id(stack, "shop").await, None, &doubted).await.unwrap().unwrap();
+    let judge = move |request: &_| if calls(request, "PutItem") { weather } else { Verdict::Pass };
+    let proxy = Proxy::start(&stack.dynamo.url, judge);
+    let routes = Arc::new(RoutesCache::new(store.clone(), breakers(patient_store_at(&proxy.url))));
+    routes.refresh(true).await.unwrap();
+    (consumer_with(stack, store, routes), proxy)
+}
+
+async fn id(stack: &Stack, route: &str) -> String {
+    stack.store().routes(true).await.unwrap().by_name(route).unwrap().id.clone()
+}
+
+#[tokio::test]
+async fn a_table_that_takes_no_writes_shuts_nobody_out() {
+    let stack = stack().await;
+    apply_paths(&stack, &["shop"]).await;
+    let denied = r#"{"__type":"com.amazonaws.dynamodb.v20120810#AccessDeniedException","message":"no"}"#;
+    let (consumer, _proxy) = consumer_whose_probes(&stack, Verdict::Answer(400, denied)).await;
+    let answer = consumer.call(incoming(&stack, &event("nobody notes a probe down")), moment().0).await;
+    assert_eq!(answer.outcome.word(), "processed");
+}
+
 #[tokio::test]
 async fn a_table_that_is_silent_about_one_breaker_does_not_forget_who_accepted() {
     let stack = stack().await;
     apply_paths(&stack, &["good", "shop"]).await;
-    let id = |name: &str, routes: &Routes| routes.by_name(name).unwrap().id.clone();
-    let (store, known, now) = (stack.store(), stack.store().routes(true).await.unwrap(), outside::now());
-    let tally = Tally { failed: FEWEST_FAILURES, succeeded: 0 };
-    let open = Breaker::count(None, tally, "503", now - 1_000).unwrap();
-    store.put_breaker(&id("shop", &known), None, &open).await.unwrap().unwrap();
-    let proxy = Proxy::start(
-        &stack.dynamo.url,
-        |request| {
-            if calls(request, "PutItem") { Verdict::Hang } else { Verdict::Pass }
-        },
-    );
-    let routes = Arc::new(RoutesCache::new(store.clone(), breakers(patient_store_at(&proxy.url))));
-    routes.refresh(true).await.unwrap();
-    let consumer = hasty(Duration::from_millis(500), consumer_with(&stack, store, routes));
+    let (consumer, _proxy) = consumer_whose_probes(&stack, Verdict::Hang).await;
     let body = event("silent about a breaker");
-    let answer = consumer.call(incoming(&stack, &body), moment().0).await;
+    let answer = hasty(Duration::from_millis(500), consumer).call(incoming(&stack, &body), moment().0).await;
     assert_eq!(answer.outcome.word(), "transient-failure");
-    assert_eq!(record(&stack, &body).await.unwrap().delivered, [id("good", &known)]);
+    assert_eq!(record(&stack, &body).await.unwrap().delivered, [id(&stack, "good").await]);
     let paths: Vec<String> = received(&stack, &body).into_iter().map(|received| received.path).collect();
     assert_eq!(paths, ["/good"]);
 }

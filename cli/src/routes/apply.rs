@@ -58,11 +58,10 @@ pub(super) async fn roll_back(to: Option<u64>) -> Result<(), Failure> {
 /// What a rollback does with secrets that the operator may not expect.
 fn tell_secrets(current: &Routes, old: &Routes, restored: &Routes) {
     for (was, is) in old.routes.iter().zip(&restored.routes) {
-        let comes_back =
-            |secret: &&String| **secret != is.id && current.routes.iter().all(|route| !route.secrets.contains(secret));
+        let comes_back = |secret: &&String| current.routes.iter().all(|route| !route.secret_names().contains(secret));
         if was.secrets != is.secrets {
             println!("Route {} keeps the secret that it has now; that version's document names another.", is.name);
-        } else if let Some(secret) = is.secrets.iter().find(comes_back) {
+        } else if let Some(secret) = is.secret_names().iter().find(comes_back) {
             println!(
                 "Route {} signs with the secret \"{secret}\" again: replace it if it was given up because it leaked.",
                 is.name
@@ -109,6 +108,12 @@ fn warn(routes: &Routes, may_be_private: bool) {
                 "warning: route {name}: {} is not on the public internet; the consumer refuses it unless it has \
                  ALLOW_PRIVATE_DESTINATIONS=true",
                 harmless(url)
+            );
+        }
+        if url.contains('?') {
+            eprintln!(
+                "warning: route {name}: the query of its URL stands readable in the table; if it is a secret, have the sender \
+                 send it as a header, and pass that on with forward = [\"…\"]"
             );
         }
         if route.timeout() > DEFAULT_TIMEOUT {

@@ -4,7 +4,7 @@
 //! nothing else. Only a probe waits for the table, because only one may probe.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,7 +12,6 @@ use std::{
 use surehook::{
     Millis,
     breaker::{Breaker, BreakerPolicy, Passage, Tally, WINDOW},
-    identity::EventKey,
     retry::millis,
     routes::Route,
     store::{Store, StoreError},
@@ -42,8 +41,6 @@ struct Known {
     window: Millis,
     /// Successes that the table does not know; a failure takes them along.
     succeeded: u32,
-    /// Events that failed in this window. An event that is tried again and again counts once, so that it can't open a breaker alone.
-    failed: HashSet<EventKey>,
 }
 
 /// Leave to send.
@@ -53,6 +50,18 @@ pub enum Permit {
     Usual,
     /// This delivery decides whether it will be.
     Probe(Breaker),
+}
+
+/// What a delivery says of its destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It is up: it answered, be it that it wants no more for now.
+    Up,
+    /// It is in trouble: which, in words that are not its own. What a destination said about one event has no place in the records of
+    /// others, which a breaker's reason comes to.
+    Down(String),
+    /// Nothing: it was not tried, or had no fair chance.
+    Unknown,
 }
 
 /// What the table is to hear of a delivery.
@@ -130,46 +139,41 @@ impl Breakers {
                 self.learn(&route.id, Some(current.clone()));
                 if passage == Passage::Closed { Ok(Permit::Usual) } else { Err(LeftAlone::of(&current, now)) }
             }
+            // Nothing rests on a breaker: a table that takes no writes must not shut out a destination that may be well.
             Err(error) => {
-                tracing::warn!(error = %error, "a probe could not be taken");
-                Err(LeftAlone::of(&seen, now))
+                tracing::warn!(error = %error, "a probe could not be noted down");
+                Ok(Permit::Usual)
             }
         }
     }
 
-    /// Takes note of how a delivery ended: `trouble` is what was wrong, if it says that the destination is in trouble. What the
-    /// table is to hear of it, it hears beside the work.
-    pub fn note(self: &Arc<Self>, route: &Route, event: &EventKey, permit: Permit, trouble: Option<&str>, now: Millis) {
-        let Some(news) = self.news(&route.id, event, permit, trouble, now) else {
+    /// Takes note of what a delivery says of its destination. Of the failures those of first attempts count, so that an event that is
+    /// tried again and again can't open a breaker alone. What the table is to hear, it hears beside the work.
+    pub fn note(self: &Arc<Self>, route: &Route, permit: Permit, health: &Health, is_first: bool, now: Millis) {
+        let Some(news) = self.news(&route.id, permit, health, is_first, now) else {
             return;
         };
         let (breakers, route) = (Arc::clone(self), route.clone());
         tokio::spawn(async move { breakers.tell(&route, news, now).await });
     }
 
-    fn news(
-        &self,
-        destination: &str,
-        event: &EventKey,
-        permit: Permit,
-        trouble: Option<&str>,
-        now: Millis,
-    ) -> Option<News> {
+    fn news(&self, destination: &str, permit: Permit, health: &Health, is_first: bool, now: Millis) -> Option<News> {
         let policy = self.policy?;
-        match (permit, trouble) {
-            (Permit::Usual, None) => {
+        match (permit, health) {
+            (Permit::Usual, Health::Up) => {
                 self.count_success(destination, now);
                 None
             }
-            (Permit::Usual, Some(reason)) => {
-                let tally = self.count_failure(destination, event, now)?;
-                Some(News::Failed(tally, reason.to_owned()))
+            (Permit::Usual, Health::Down(reason)) if is_first => {
+                Some(News::Failed(self.tally_of_failure(destination, now), reason.clone()))
             }
-            (Permit::Probe(held), None) => Some(News::Up(held)),
-            (Permit::Probe(held), Some(reason)) => {
+            (Permit::Probe(held), Health::Up) => Some(News::Up(held)),
+            (Permit::Probe(held), Health::Down(reason)) => {
                 let next = held.opening(reason, now, policy);
                 Some(News::StillDown { held, next })
             }
+            // A probe that says nothing is followed by the next one, when its time is over.
+            (Permit::Usual, Health::Down(_)) | (_, Health::Unknown) => None,
         }
     }
 
@@ -188,13 +192,12 @@ impl Breakers {
         known.succeeded = known.succeeded.saturating_add(1);
     }
 
-    /// What the table is to hear of; `None` for an event that has failed before.
-    fn count_failure(&self, destination: &str, event: &EventKey, now: Millis) -> Option<Tally> {
+    /// A failure, and the successes before it.
+    fn tally_of_failure(&self, destination: &str, now: Millis) -> Tally {
         let mut all = self.all();
         let known = all.entry(destination.to_owned()).or_default();
         known.begin(now);
-        let is_new = known.failed.insert(event.clone());
-        is_new.then(|| Tally { failed: 1, succeeded: std::mem::take(&mut known.succeeded) })
+        Tally { failed: 1, succeeded: std::mem::take(&mut known.succeeded) }
     }
 
     async fn write_count(&self, route: &Route, tally: Tally, reason: &str, now: Millis) {
@@ -263,7 +266,6 @@ impl Known {
     fn begin(&mut self, now: Millis) {
         if now >= self.window + millis(WINDOW) {
             (self.window, self.succeeded) = (now, 0);
-            self.failed.clear();
         }
     }
 }

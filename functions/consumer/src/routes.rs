@@ -68,21 +68,30 @@ impl RoutesCache {
         }
     }
 
+    /// The routes as they stand in the table at this moment. Where those that are known still do, only their number is read.
+    pub async fn current(&self) -> Result<Arc<Routes>, StoreError> {
+        let known = self.known.read().await.as_ref().map(|(routes, _)| Arc::clone(routes));
+        match known {
+            Some(routes) if self.store.routes_version().await? == routes.version => Ok(routes),
+            _ => self.refresh(true).await,
+        }
+    }
+
     /// Routes of which `enough` is true, or the routes as they stand in the table at this moment.
     pub async fn knowing(self: &Arc<Self>, enough: impl Fn(&Routes) -> bool) -> Result<Arc<Routes>, StoreError> {
         let known = self.known.read().await.clone();
         match known {
             Some((routes, read)) if enough(&routes) => {
                 if read.elapsed() > STALE {
-                    let fresh = self.refresh(false).await.unwrap_or(routes);
-                    return if enough(&fresh) { Ok(fresh) } else { self.refresh(true).await };
+                    let fresh = self.refresh(false).await?;
+                    return if enough(&fresh) { Ok(fresh) } else { self.current().await };
                 }
                 if read.elapsed() > KEPT {
                     self.refresh_beside();
                 }
                 Ok(routes)
             }
-            _ => self.refresh(true).await,
+            _ => self.current().await,
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::{
     Millis,
     identity::{Delivered, Endpoint, EventKey, Identified, identify_foreign, identify_redacted},
+    json::text_at,
     qstash::DlqEntry,
     retry::Round,
     routes::Routes,
@@ -142,8 +143,7 @@ pub(super) fn answered_event(entry: &DlqEntry) -> Option<EventKey> {
 
 /// A text in an answer that is a JSON object.
 pub(super) fn field(answer: &[u8], name: &str) -> Option<String> {
-    let parsed: serde_json::Value = serde_json::from_slice(answer).ok()?;
-    parsed.get(name)?.as_str().map(str::to_owned)
+    text_at(answer, &format!("/{name}"))
 }
 
 #[cfg(test)]

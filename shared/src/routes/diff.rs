@@ -178,7 +178,8 @@ mod tests {
         assert_eq!(between("", &shop), ["+ route shop to https"]);
         assert_eq!(between(&shop, ""), ["- route shop to https"]);
         assert_eq!(between(&shop, &route("store", "a", "")), ["~ route shop is called store"]);
-        assert_eq!(between(&shop, &route("shop", "b", "")), ["~ route shop from https", "~ route shop"]);
+        let moved = shop.replace("example/", "example/new");
+        assert_eq!(between(&shop, &moved), ["~ route shop from https", "~ route shop"]);
         assert_eq!(between(&shop, &route("shop", "a", "timeout = \"2s\"")), ["~ route shop"]);
         let source = "[[source]]\nname = \"x\"\nidentity = \"body\"\n";
         assert_eq!(between("", source), ["+ source x"]);

@@ -29,7 +29,8 @@ pub use subject::{Destination, Match, Subject};
 
 use crate::{
     digest::Sha256,
-    identity::{Delivered, Endpoint, Identified, Recipe, at_pointer, cut, identify},
+    identity::{Delivered, Endpoint, Identified, Recipe, cut, identify},
+    json::text_at,
 };
 
 /// A source that the operator configured.
@@ -88,7 +89,7 @@ pub struct Routes {
 impl Source {
     /// The type of one of its events.
     fn type_of(&self, body: &[u8]) -> Option<String> {
-        at_pointer(body, self.event_type.as_deref()?).map(|text| cut(text, 128))
+        text_at(body, self.event_type.as_deref()?).map(|text| cut(text, 128))
     }
 }
 
@@ -96,6 +97,11 @@ impl Route {
     /// How long one delivery may take.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms).min(LONGEST_TIMEOUT)
+    }
+
+    /// Names of the secrets that sign. Routes that were compiled before secrets had names sign with their destination's own.
+    pub fn secret_names(&self) -> &[String] {
+        if self.secrets.is_empty() { std::slice::from_ref(&self.id) } else { &self.secrets }
     }
 }
 
@@ -110,12 +116,15 @@ pub enum RoutesError {
     Invalid(Vec<String>),
 }
 
+/// Digits of an id. A receiver may choose its own URL: with 96 bits it finds none that has another destination's id.
+const ID_DIGITS: usize = 24;
+
 /// A destination is a source and a URL as it is called: an event that it has accepted is never sent there again, whatever its routes
 /// are called, and however the URL is spelled.
 fn destination_id(source: &str, url: &str) -> String {
     let url = Url::parse(url).map_or_else(|_refused| url.to_owned(), String::from);
     let digest = Sha256::of_parts(&[b"surehook destination/1", source.as_bytes(), url.as_bytes()]);
-    format!("d{}", cut(digest.hex(), 12))
+    format!("d{}", cut(digest.hex(), ID_DIGITS))
 }
 
 impl Routes {

@@ -2,10 +2,12 @@
 //!
 //! A secret has a name, and follows from that name and the master secret (`crate::signing`). The name is the destination's id unless
 //! the route says otherwise: so a destination has its secret whatever its route is called, and whenever it comes back. A route that is
-//! moved takes its secret along, because its receiver knows it. Two destinations never come to share one unasked: each could sign
-//! what the other believes.
+//! moved on its host takes its secret along, because its receiver knows it. Where a change could give one party's secret to another,
+//! the operator is asked: each could sign what the other believes.
 
 use std::collections::BTreeMap;
+
+use url::Url;
 
 use super::Route;
 
@@ -21,18 +23,37 @@ pub(super) fn assign(routes: &mut [Route], previous: &[Route]) -> Vec<String> {
     }
     let told: Vec<bool> = routes.iter().map(|route| of_destination.contains_key(&route.id)).collect();
     for route in routes.iter_mut().filter(|route| route.secrets.is_empty()) {
-        let secrets = of_destination.entry(route.id.clone()).or_insert_with(|| inherited(route, previous));
-        route.secrets.clone_from(secrets);
+        let known = known_to_receiver(route, previous);
+        if let Some(old) = known.filter(|old| host(old) != host(route) && !of_destination.contains_key(&route.id)) {
+            problems.push(who_is_there(route, old));
+        }
+        let own = vec![route.id.clone()];
+        let inherited = || known.map_or(own, |old| old.secret_names().to_vec());
+        route.secrets.clone_from(of_destination.entry(route.id.clone()).or_insert_with(inherited));
     }
     problems.extend(shared_unasked(routes, &told));
     problems
 }
 
-/// The secret that the receiver knows: the destination's, or, where the route was moved, that which it had before.
-fn inherited(route: &Route, previous: &[Route]) -> Vec<String> {
+/// The route whose secret the receiver knows: the destination's, or, where the route was moved, the one that it was.
+fn known_to_receiver<'a>(route: &Route, previous: &'a [Route]) -> Option<&'a Route> {
     let same = previous.iter().find(|old| old.id == route.id);
-    let known = same.or_else(|| previous.iter().find(|old| old.name == route.name));
-    known.map(|old| old.secrets.clone()).filter(|secrets| !secrets.is_empty()).unwrap_or(vec![route.id.clone()])
+    same.or_else(|| previous.iter().find(|old| old.name == route.name))
+}
+
+fn host(route: &Route) -> Option<String> {
+    Url::parse(&route.url).ok()?.host_str().map(str::to_owned)
+}
+
+fn who_is_there(route: &Route, old: &Route) -> String {
+    let Route { name, url, .. } = route;
+    let known = old.secret_names().iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let known = if old.secret_names().len() == 1 { known } else { format!("[{known}]") };
+    format!(
+        "route \"{name}\" moves from {} to another host, {url}: write secret = {known} if the same receiver is there, which \
+         knows it, or secret = \"…\" with a new name if it is another party's",
+        old.url
+    )
 }
 
 fn shared_unasked(routes: &[Route], told: &[bool]) -> Vec<String> {
@@ -114,11 +135,27 @@ mod tests {
     #[test]
     fn a_receiver_keeps_its_secret_when_its_route_is_renamed_or_moved() {
         let shop = route("shop", "a", "");
+        let elsewhere = shop.replace("example/", "example/new");
         assert_eq!(secrets(&[shop.clone(), route("store", "a", "")], "store"), own("a"));
-        assert_eq!(secrets(&[shop.clone(), route("shop", "b", "")], "shop"), own("a"));
-        assert_eq!(secrets(&[shop.clone(), route("store", "a", ""), route("store", "b", "")], "store"), own("a"));
+        assert_eq!(secrets(&[shop.clone(), elsewhere.clone()], "shop"), own("a"));
+        assert_eq!(secrets(&[shop.clone(), elsewhere, shop], "shop"), own("a"));
         let named = route("shop", "a", "secret = \"mine\"");
         assert_eq!(secrets(&[named, route("store", "a", "")], "store"), ["mine"]);
+    }
+
+    /// Named after a defect: whoever took over a route knew the secret of whoever had been there.
+    #[test]
+    fn a_route_that_moves_to_another_host_asks_whose_that_is() {
+        let shop = route("shop", "a", "");
+        let problem = after(&[shop.clone(), route("shop", "b", "")]).unwrap_err();
+        let known = &own("a")[0];
+        assert!(problem.contains("moves from https://a.example/ to another host, https://b.example/"), "{problem}");
+        assert!(problem.contains(&format!("write secret = \"{known}\" if")), "{problem}");
+        let same = route("shop", "b", &format!("secret = \"{known}\""));
+        assert_eq!(secrets(&[shop.clone(), same], "shop"), own("a"));
+        assert_eq!(secrets(&[shop, route("shop", "b", "secret = \"new\"")], "shop"), ["new"]);
+        let two = route("shop", "a", "secret = [\"x\", \"y\"]");
+        assert!(after(&[two, route("shop", "b", "")]).unwrap_err().contains("secret = [\"x\", \"y\"] if"));
     }
 
     #[test]
@@ -139,9 +176,10 @@ mod tests {
     #[test]
     fn nobody_comes_to_share_a_secret_by_a_rollback() {
         let first = route("shop", "c", "") + &route("depot", "b", "");
-        let moved = [first.clone(), route("depot", "b", ""), route("depot", "c", "")];
+        let taken_along = route("depot", "c", &format!("secret = \"{}\"", own("b")[0]));
+        let moved = [first.clone(), route("depot", "b", ""), taken_along];
         let (old, current) = (after(&[first]).unwrap(), after(&moved).unwrap());
-        assert_eq!(current.routes[0].secrets, own("b"), "it went along with the route");
+        assert_eq!(current.routes[0].secrets, own("b"));
         let error = old.restored(&current).unwrap_err().to_string();
         assert!(error.contains("\"shop\" and \"depot\" would come to share"), "{error}");
         assert!(old.restored(&old).is_ok());

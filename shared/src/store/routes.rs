@@ -1,7 +1,8 @@
 //! The routes in the table: `pk = config#routes`.
 //!
 //! `sk = current` is the compiled form that functions read. `sk = v#<version>` keeps each version as it was applied, with its
-//! document; it is written in the same transaction and never again.
+//! document; it is never written again. `sk = version` is the number of what stands, small enough to be asked for with every event
+//! that is tried again. All three are written in one transaction.
 
 use aws_sdk_dynamodb::{
     error::SdkError,
@@ -17,6 +18,7 @@ use crate::{Millis, ledger::Refused, routes::Routes};
 
 const PARTITION: &str = "config#routes";
 const CURRENT: &str = "current";
+const VERSION: &str = "version";
 
 /// A version as it was applied.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +36,12 @@ impl Store {
     pub async fn routes(&self, consistent: bool) -> Result<Routes, StoreError> {
         let item = self.routes_item(CURRENT.to_owned(), consistent).await?;
         item.as_ref().map_or_else(|| Ok(Routes::default()), compiled)
+    }
+
+    /// The version of the routes that stand at this moment; 0 where none were applied.
+    pub async fn routes_version(&self) -> Result<u64, StoreError> {
+        let item = self.routes_item(VERSION.to_owned(), true).await?;
+        item.as_ref().map_or(Ok(0), |item| Reading(item).number("version"))
     }
 
     /// A version by its number; `None` where it was never applied.
@@ -98,7 +106,8 @@ impl Store {
             .expression_attribute_values(":seen", number(routes.version.saturating_sub(1)))
             .build();
         let current = TransactWriteItem::builder().set_put(current.ok()).build();
-        let items = vec![current, self.put(version.build())];
+        let standing = Builder::new(PARTITION, VERSION).with("version", number(routes.version));
+        let items = vec![current, self.put(version.build()), self.put(standing.build())];
         match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
             Ok(_) => Ok(()),
             Err(SdkError::ServiceError(error)) if is_race(error.err()) => {

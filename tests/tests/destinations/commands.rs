@@ -67,8 +67,8 @@ async fn apply_says_what_changes_and_keeps_every_version() {
     }
     let same = desk.on("apply", ROUTES).await;
     assert!(same.out.contains("Nothing changes: version 1"), "{same:?}");
-    let moved = desk.on("apply", &ROUTES.replace("shop.example", "new.example")).await;
-    assert!(moved.out.contains("~ route shop from https://shop.example/hook to https://new.example/hook"), "{moved:?}");
+    let moved = desk.on("apply", &ROUTES.replace("shop.example/hook", "shop.example/new")).await;
+    assert!(moved.out.contains("~ route shop from https://shop.example/hook to https://shop.example/new"), "{moved:?}");
     let listed = desk.routes(&["show", "--versions"]).await;
     let rows: Vec<&str> = listed.out.lines().skip(1).collect();
     assert!(rows[0].starts_with('2') && rows[1].starts_with('1') && rows[1].ends_with("shop, sales"), "{listed:?}");
@@ -103,6 +103,41 @@ async fn a_document_with_problems_is_refused_as_a_whole_with_all_of_them() {
     assert_eq!(desk.stack.store().routes(true).await.unwrap().version, 0);
     let absent = desk.routes(&["apply", "/nowhere.toml"]).await;
     assert!(absent.err.contains("/nowhere.toml"), "{absent:?}");
+}
+
+#[tokio::test]
+async fn apply_asks_whose_host_it_is_that_a_route_moves_to() {
+    let desk = Desk::new().await;
+    desk.on("apply", ROUTES).await;
+    let elsewhere = ROUTES.replace("shop.example", "new.example");
+    let asked = desk.on("apply", &elsewhere).await;
+    assert_eq!(asked.code, Some(1));
+    let known = desk.stack.store().routes(true).await.unwrap().by_name("shop").unwrap().id.clone();
+    let line = format!("secret = \"{known}\"");
+    assert!(asked.err.contains("to another host") && asked.err.contains(&line), "{asked:?}");
+    let told = elsewhere.replace("events =", &format!("{line}\nevents ="));
+    assert!(desk.on("apply", &told).await.out.contains("its secret goes along"), "the answer stands in the question");
+}
+
+/// Named after a defect: a tree of four megabytes of small values took half a gigabyte, more than a function has.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn megabytes_of_small_values_are_read_in_little_memory() {
+    let desk = Desk::new().await;
+    let routes = desk.write("routes.toml", ROUTES);
+    let values = "{\"\":0},".repeat(500_000);
+    let body = format!(r#"{{"event":"entry.create","createdAt":"x","entry":{{"price":101,"values":[{values}0]}}}}"#);
+    let event = desk.write("event.json", &body);
+    let arguments = ["routes", "test", text(&event), "--routes", text(&routes)];
+    let program = env!("CARGO_BIN_EXE_surehook-under-test");
+    // 64 MB of data, of which the threads have their share.
+    let limited = std::process::Command::new("sh")
+        .args(["-c", "ulimit -d 65536; exec \"$0\" \"$@\"", program])
+        .args(arguments)
+        .output();
+    let said = limited.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert!(out.contains("→ shop") && out.contains("→ sales"), "{out}{err}");
 }
 
 #[tokio::test]

@@ -1,31 +1,20 @@
-//! Connections: kept, replaced when they are dead, never used to send twice; HTTP/2 where it is offered.
+//! Connections: kept, replaced when they are dead, never used to send twice.
 
-use std::sync::{Arc, Mutex, mpsc::channel};
+use std::sync::{Mutex, mpsc::channel};
 
-use axum::{Router, extract::Request, routing::post};
 use http::HeaderMap;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
 use surehook_consumer::{
     Consumer,
     deliver::{Deliverer, address::system_lookup, connect::Connections},
 };
-use surehook_local::{Stack, StackOptions};
-use tokio::{net::TcpListener, sync::mpsc};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{ServerConfig, pki_types::PrivateKeyDer},
-};
+use surehook_local::Stack;
 
 use crate::support::{
     apply,
     consumer::{consumer, incoming, moment},
-    deliver, event, options,
+    event,
     raw::{OK, RawServer},
-    stack, stack_with,
+    stack,
 };
 
 fn connections() -> Connections {
@@ -115,66 +104,4 @@ async fn a_request_that_was_sent_and_not_answered_is_not_sent_again() {
     assert_eq!(post_to(&connections, &server.url).await, Ok(200));
     assert!(post_to(&connections, &server.url).await.is_err());
     assert_eq!(server.requests().len(), 2, "the destination may have done its work: only QStash tries again");
-}
-
-/// A destination over TLS that offers HTTP/2, and the certificate that it is to be believed by.
-async fn tls_server(versions: mpsc::UnboundedSender<http::Version>, protocols: &[&str]) -> (u16, String) {
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
-    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = config.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let app = Router::new().fallback(post(move |request: Request| {
-        versions.send(request.version()).unwrap();
-        async {}
-    }));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(app.clone()));
-            tokio::spawn(async move {
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    let _closed =
-                        Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-                }
-            });
-        }
-    });
-    (port, cert.pem())
-}
-
-/// Delivers to a TLS destination, which the consumer believes or not, and says what it was answered, and by which protocol.
-async fn deliver_over_tls(protocols: &[&str], is_trusted: bool) -> (String, Vec<http::Version>) {
-    let (tell, mut versions) = mpsc::unbounded_channel();
-    let (port, certificate) = tls_server(tell, protocols).await;
-    let folder = tempfile::tempdir().unwrap();
-    let trusted = folder.path().join("ca.pem");
-    std::fs::write(&trusted, certificate).unwrap();
-    let environment = is_trusted.then(|| ("SSL_CERT_FILE".to_owned(), trusted.to_str().unwrap().to_owned()));
-    let stack =
-        stack_with(StackOptions { environment: environment.into_iter().collect(), concurrency: 1, ..options() }).await;
-    apply(&stack, &format!("[[route]]\nname = \"tls\"\nsource = \"strapi\"\nurl = \"https://localhost:{port}/\"\n"))
-        .await;
-    let body = r#"{"event":"media.create","createdAt":"tls","media":{}}"#;
-    let answer = deliver(&stack, "/strapi", body.as_bytes()).await;
-    let mut seen = Vec::new();
-    while let Ok(version) = versions.try_recv() {
-        seen.push(version);
-    }
-    (answer.word().to_owned(), seen)
-}
-
-#[tokio::test]
-async fn http_2_is_spoken_where_it_is_offered() {
-    assert_eq!(deliver_over_tls(&["h2", "http/1.1"], true).await, ("processed".into(), vec![http::Version::HTTP_2]));
-    assert_eq!(deliver_over_tls(&["http/1.1"], true).await, ("processed".into(), vec![http::Version::HTTP_11]));
-}
-
-#[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_gets_nothing() {
-    assert_eq!(deliver_over_tls(&["h2"], false).await, ("transient-failure".into(), vec![]));
 }

@@ -4,18 +4,24 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use surehook::{
     breaker::{Breaker, FEWEST_FAILURES},
-    identity::EventKey,
     outside,
     web::{Answer, Moment},
 };
-use surehook_consumer::{Consumer, breakers::Permit, deliver::Deliverer, routes::RoutesCache};
+use surehook_consumer::{
+    Consumer,
+    breakers::{Health, Permit},
+    deliver::Deliverer,
+    routes::RoutesCache,
+};
 use surehook_local::{Stack, receiver::Reaction};
 use tokio::time::Instant;
 
 use crate::support::{
-    apply_paths,
+    apply, apply_paths,
     consumer::{self, consumer, consumer_with, incoming_at},
-    event, received, record, stack, until,
+    event,
+    raw::RawServer,
+    received, record, stack, until,
 };
 
 /// Enough fresh events to open a breaker.
@@ -146,9 +152,27 @@ async fn a_probe_that_takes_a_minute_is_the_only_one_and_closes_the_breaker() {
     let permit = known[0].ask(route, Duration::from_secs(60), later).await.unwrap();
     assert!(matches!(permit, Permit::Probe(_)), "{permit:?}");
     assert!(known[1].ask(route, Duration::from_secs(60), later + 59_000).await.is_err());
-    let key = EventKey::parse(&"c".repeat(64)).unwrap();
-    known[0].note(route, &key, permit, None, later + 59_000);
+    known[0].note(route, permit, &Health::Up, false, later + 59_000);
     until("it is closed", || async { breakers(&stack).await.is_empty() }).await;
+}
+
+/// Named after a defect: time that a slow table had used up was charged to the destination.
+#[tokio::test]
+async fn silence_in_the_little_time_that_is_left_is_no_trouble() {
+    let stack = stack().await;
+    let silent = RawServer::start(|connection| connection.be_silent());
+    apply(&stack, &format!("[[route]]\nname = \"x\"\nsource = \"strapi\"\nurl = \"{}\"\n", silent.url)).await;
+    let mut consumer = consumer(&stack, stack.store()).await;
+    consumer.handler_timeout = Duration::from_millis(400);
+    let now = outside::now();
+    let body = event("hardly any time");
+    assert_eq!(call(&consumer, &stack, &body, now).await.outcome.word(), "transient-failure");
+    let error = record(&stack, &body).await.unwrap().last_error.unwrap().text;
+    assert_eq!(error, "x: no answer in the little time that was left");
+    consumer.handler.handler_timeout = Duration::from_millis(400);
+    call(&consumer, &stack, &event("all the time that there is"), now).await;
+    until("a failure is counted", || async { only_breaker(&stack).await.is_some() }).await;
+    assert_eq!(only_breaker(&stack).await.unwrap().failed, 1, "the second alone");
 }
 
 #[tokio::test]

@@ -7,11 +7,13 @@
 //! | [`signed`] | the official Standard Webhooks libraries verify what is sent |
 //! | [`safety`] | what a destination's URL, name or answer can't do to us |
 //! | [`left_alone`] | the circuit breaker, shared through the table |
-//! | [`connections`] | pools, dead connections, HTTP/2 |
+//! | [`connections`] | pools, dead connections |
+//! | [`over_tls`] | certificates, HTTP/2 |
 
 mod commands;
 mod connections;
 mod left_alone;
 mod outcomes;
+mod over_tls;
 mod safety;
 mod signed;

@@ -1,14 +1,14 @@
 //! Every destination has its own outcome, whatever becomes of the others and of its route.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use surehook::{identity::EventKey, ledger::Status};
-use surehook_consumer::{Consumer, deliver::Deliverer};
+use surehook_consumer::{Consumer, deliver::Deliverer, routes::RoutesCache};
 use surehook_local::{Stack, receiver::Reaction};
 
 use crate::support::{
     apply, apply_paths, connect,
-    consumer::{consumer, incoming, moment},
+    consumer::{breakers, consumer, consumer_with, incoming, moment},
     deliver, event, letters, publish, received, record, stack,
 };
 
@@ -190,6 +190,44 @@ async fn what_a_removed_destination_refused_is_still_a_dead_letter() {
     apply_paths(&stack, &["busy"]).await;
     stack.receiver.react(|_| Reaction::status(200));
     assert_eq!(attempt(&worker, &stack, &body).await, "permanent-failure");
+    assert_eq!(record(&stack, &body).await.unwrap().last_error.unwrap().text, "strict: 422 no such field");
+}
+
+/// Named after a defect: what a destination had said went with the name of its route.
+#[tokio::test]
+async fn what_a_renamed_destination_refused_keeps_its_words() {
+    let stack = stack().await;
+    apply_paths(&stack, &["strict", "busy"]).await;
+    stack.receiver.react(|received| match (received.path.as_str(), received.number) {
+        ("/strict", _) => Reaction::status(422).saying("no such field"),
+        (_, 0..=1) => Reaction::status(503),
+        _ => Reaction::status(200),
+    });
+    let body = event("refused and renamed");
+    let worker = worker(&stack).await;
+    assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
+    apply(&stack, &(route(&stack, "picky", "strict", "") + &route(&stack, "idle", "busy", ""))).await;
+    assert_eq!(attempt(&worker, &stack, &body).await, "permanent-failure");
+    assert_eq!(record(&stack, &body).await.unwrap().last_error.unwrap().text, "strict: 422 no such field");
+}
+
+#[tokio::test]
+async fn an_event_that_is_tried_again_asks_whether_its_routes_still_stand_and_reads_no_more() {
+    let (stack, body) = (stack().await, event("tried again"));
+    let documented = format!("# {}\n{}", "x".repeat(50_000), good_and_bad(&stack).1);
+    apply(&stack, &documented).await;
+    fail_at(&stack, &["/bad"]);
+    let store = stack.store().metered();
+    let routes = Arc::new(RoutesCache::new(store.clone(), breakers(stack.store())));
+    routes.refresh(true).await.unwrap();
+    let worker = consumer_with(&stack, stack.store(), routes);
+    let mut reads = Vec::new();
+    for _ in 0..3 {
+        let before = store.capacity().read;
+        assert_eq!(attempt(&worker, &stack, &body).await, "transient-failure");
+        reads.push(store.capacity().read - before);
+    }
+    assert_eq!(reads, [0.0, 1.0, 1.0], "units, of which a small consistent read costs one");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Connections to destinations: vetted, pooled, kept over invocations.
 //!
 //! A pooled connection that turns out to be closed before anything was sent on it is replaced without a word, which is what
-//! hyper's pool does of itself. One that breaks after the request was written is a failed attempt: the destination may have got
-//! the event, and only QStash's next delivery may try again.
+//! hyper's pool does of itself; reqwest does the same where an HTTP/2 destination says that it has not processed the request
+//! (`REFUSED_STREAM`, or a `GOAWAY` that leaves it out; RFC 9113, section 8.7). A connection that breaks otherwise after the request
+//! was written is a failed attempt: the destination may have got the event, and only QStash's next delivery may try again.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -15,6 +16,11 @@ use super::address::{Lookup, NotPublic, VettingResolver, is_public};
 /// How long an idle connection is kept: less than the 60 s after which load balancers close them (AWS, Elastic Load Balancing,
 /// "Connection idle timeout").
 const KEPT: Duration = Duration::from_secs(50);
+/// How long a connection may take to come about. A name's addresses share it, so that one of them may be dead.
+const MOST_FOR_CONNECTION: Duration = Duration::from_secs(5);
+/// After so long without a sign of life, an HTTP/2 connection on which an answer is due is asked for one, and has as long again to give it:
+/// events share it, and a dead one would fail them all.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +34,16 @@ pub enum ConnectError {
     /// No connection, or no answer on it.
     #[error("{}", root_cause(.0))]
     Http(#[source] reqwest::Error),
+}
+
+impl ConnectError {
+    /// What was wrong, without anything that the other side said.
+    pub fn without_words(&self) -> String {
+        match self {
+            Self::Http(error) if !error.is_connect() => "the connection broke".to_owned(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// A pool of connections to destinations.
@@ -46,6 +62,9 @@ impl Connections {
             .no_proxy()
             .dns_resolver(Arc::new(VettingResolver { allow_private, lookup }))
             .pool_idle_timeout(KEPT)
+            .connect_timeout(MOST_FOR_CONNECTION)
+            .http2_keep_alive_interval(SIGN_OF_LIFE)
+            .http2_keep_alive_timeout(SIGN_OF_LIFE)
             .user_agent(concat!("Surehook/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { http, allow_private })

@@ -38,9 +38,7 @@ pub(super) fn headers(route: &Route, event: &Event, secrets: &SigningSecrets, no
 /// Source: Standard Webhooks, "Webhook headers". The id is the event's key, the same for every attempt and destination.
 fn sign(headers: &mut HeaderMap, route: &Route, event: &Event, secrets: &SigningSecrets, now: Millis) {
     let (id, timestamp) = (event.key.as_str(), now / 1_000);
-    // Routes that were compiled before secrets had names.
-    let names = if route.secrets.is_empty() { std::slice::from_ref(&route.id) } else { route.secrets.as_slice() };
-    let signature = secrets.sign(names, id, timestamp, &event.body);
+    let signature = secrets.sign(route.secret_names(), id, timestamp, &event.body);
     let own =
         [("webhook-id", id.to_owned()), ("webhook-timestamp", timestamp.to_string()), ("webhook-signature", signature)];
     for (name, value) in own {

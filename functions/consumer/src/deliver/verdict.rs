@@ -12,12 +12,15 @@ use surehook::{
 };
 use tokio::time::{Instant, timeout_at};
 
+use crate::breakers::Health;
+
 /// How much of a destination's answer is read: enough for an error's text, and no room for an endless one.
 const MOST_ANSWER: usize = 64 * 1_024;
 /// How much of it an error quotes, in bytes.
 const MOST_QUOTED: usize = 200;
-/// How long the rest of a success is waited for, so that its connection can be used again. The verdict does not wait for it.
-const DRAINING: Duration = Duration::from_millis(100);
+/// How long an answer's body is waited for once its status, which is the verdict, is there: it is wanted for an error's text, and so that
+/// the connection can be used again.
+const MOST_FOR_BODY: Duration = Duration::from_millis(250);
 
 /// What became of a delivery to one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,27 +35,36 @@ pub enum Verdict {
         reason: String,
         /// When to come again, where somebody said so.
         retry_after: Option<Duration>,
-        /// Whether this says that the destination is in trouble. One that throttles, or that was not even asked, is not.
-        is_trouble: bool,
+        /// What this says of the destination.
+        health: Health,
     },
 }
 
 impl Verdict {
-    /// A delivery that had no answer.
-    pub fn unanswered(reason: impl Into<String>) -> Self {
-        Self::NotNow { reason: reason.into(), retry_after: None, is_trouble: true }
+    /// A delivery that had no answer, and what was wrong in words that are not the destination's.
+    pub fn unanswered(reason: impl Into<String>, trouble: impl Into<String>) -> Self {
+        Self::NotNow { reason: reason.into(), retry_after: None, health: Health::Down(trouble.into()) }
     }
 
-    /// A delivery that was not tried.
-    pub fn untried(reason: impl Into<String>, retry_after: Option<Duration>) -> Self {
-        Self::NotNow { reason: reason.into(), retry_after, is_trouble: false }
+    /// A delivery that was not tried, or had no fair chance.
+    pub fn inconclusive(reason: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self::NotNow { reason: reason.into(), retry_after, health: Health::Unknown }
     }
 
-    /// Reads an answer. The status is the verdict; the body is only quoted, as far as it comes before `limit`.
+    /// What it says of the destination. One that refuses an event is up.
+    pub fn health(&self) -> &Health {
+        match self {
+            Self::Accepted | Self::Refused(_) => &Health::Up,
+            Self::NotNow { health, .. } => health,
+        }
+    }
+
+    /// Reads an answer. The status is the verdict; the body is only quoted, as far as it comes soon, and before `limit`.
     pub async fn of(mut response: Response, now: Millis, limit: Instant) -> Self {
         let status = response.status();
+        let limit = limit.min(Instant::now() + MOST_FOR_BODY);
         if is_success(status.as_u16()) {
-            read(&mut response, limit.min(Instant::now() + DRAINING)).await;
+            read(&mut response, limit).await;
             return Self::Accepted;
         }
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -61,7 +73,9 @@ impl Verdict {
         if is_refusal(status.as_u16()) {
             return Self::Refused(reason);
         }
-        Self::NotNow { reason, retry_after, is_trouble: !is_throttling(status.as_u16()) }
+        let is_up = is_throttling(status.as_u16());
+        let health = if is_up { Health::Up } else { Health::Down(status.as_u16().to_string()) };
+        Self::NotNow { reason, retry_after, health }
     }
 }
 
