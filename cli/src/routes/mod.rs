@@ -42,7 +42,7 @@ pub(crate) enum RoutesCommand {
     },
     /// Print the document that stands, or an older one
     Show(ShowArguments),
-    /// Say which destinations would get an event, and why; ends with 1 where nobody would
+    /// Say which destinations would get an event, and why; ends with 3 where nobody would
     Test(TestArguments),
     /// Put an older version in the place of what stands
     Rollback {

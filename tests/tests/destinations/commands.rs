@@ -203,11 +203,11 @@ async fn test_says_who_gets_an_event_and_why_the_others_do_not() {
     }
     let nobody = desk.write("event.json", r#"{"event":"media.create","createdAt":"x","media":{}}"#);
     let tried = desk.routes(&["test", text(&nobody), "--json"]).await;
-    assert_eq!((tried.code, &tried.json()["routes"][0]["verdict"]), (Some(1), &json!("leaves")));
+    assert_eq!((tried.code, &tried.json()["routes"][0]["verdict"]), (Some(3), &json!("leaves")));
     assert_eq!(tried.json()["eventType"], "media.create");
     let malformed = desk.write("event.json", "{");
     let tried = desk.routes(&["test", text(&malformed)]).await;
-    assert!(tried.code == Some(1) && tried.out.contains("malformed"), "{tried:?}");
+    assert!(tried.code == Some(3) && tried.out.contains("malformed"), "{tried:?}");
 }
 
 #[tokio::test]
