@@ -45,6 +45,8 @@ pub struct Attempt {
     pub now: Millis,
     /// When the work is cut off.
     pub deadline: Instant,
+    /// How long an attempt may take from the moment at which its request came; what comes before the handler is a part of it.
+    pub timeout: Duration,
 }
 
 /// What a handler did, and what it wants written together with `done`.

@@ -198,6 +198,7 @@ impl<H: Handler> Consumer<H> {
             last_error: record.last_error.as_ref().map(|failure| failure.text.clone()).unwrap_or_default(),
             now: moment.now,
             deadline: self.limit(moment),
+            timeout: self.handler_timeout,
         }
     }
 

@@ -26,7 +26,6 @@ pub async fn run() -> Result<(), Error> {
             connections: Connections::new(config.allow_private, address::system_lookup())?,
             secrets: config.signing_secrets()?,
             breakers: Arc::clone(routes.breakers()),
-            handler_timeout: config.handler_timeout,
         })
     })
     .await

@@ -99,13 +99,14 @@ pub(super) fn compile(text: &str, previous: &Routes) -> Result<Routes, RoutesErr
     let document: Document = toml::from_str(text)?;
     let mut problems = Problems { text, found: Vec::new() };
     problems.check(&document);
+    let lines: Vec<usize> = document.routes.iter().map(|route| problems.line(&route.name)).collect();
     let routes = document.routes.into_iter().map(RouteEntry::compile).collect();
     let sources = document.sources.into_iter().map(SourceEntry::compile).collect();
     let mut compiled = Routes { version: previous.version + 1, sources, routes };
     // What follows from other problems is not worth telling.
     if problems.found.is_empty() {
         let undecided = secrets::assign(&mut compiled.routes, &previous.routes);
-        problems.found = undecided.into_iter().map(|sentence| (0, sentence)).collect();
+        problems.found = undecided.into_iter().map(|(route, sentence)| (lines[route], sentence)).collect();
         problems.check_size(&compiled);
     }
     if problems.found.is_empty() { Ok(compiled) } else { Err(RoutesError::Invalid(problems.by_line())) }
@@ -202,10 +203,13 @@ struct Problems<'a> {
 }
 
 impl Problems<'_> {
-    fn tell<T>(&mut self, place: &Spanned<T>, sentence: impl AsRef<str>) {
+    fn line<T>(&self, place: &Spanned<T>) -> usize {
         let before = &self.text.as_bytes()[..place.span().start.min(self.text.len())];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        self.found.push((line, sentence.as_ref().to_owned()));
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    fn tell<T>(&mut self, place: &Spanned<T>, sentence: impl AsRef<str>) {
+        self.found.push((self.line(place), sentence.as_ref().to_owned()));
     }
 
     fn by_line(mut self) -> Vec<String> {

@@ -11,21 +11,21 @@ use url::Url;
 
 use super::Route;
 
-/// Names the secrets of routes that do not say. Returns what an operator must decide, a sentence each.
-pub(super) fn assign(routes: &mut [Route], previous: &[Route]) -> Vec<String> {
+/// Names the secrets of routes that do not say. Returns what an operator must decide: of which route, and a sentence.
+pub(super) fn assign(routes: &mut [Route], previous: &[Route]) -> Vec<(usize, String)> {
     let mut problems = Vec::new();
     let mut of_destination: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for route in routes.iter().filter(|route| !route.secrets.is_empty()) {
+    for (at, route) in routes.iter().enumerate().filter(|(_, route)| !route.secrets.is_empty()) {
         let known = of_destination.entry(route.id.clone()).or_insert_with(|| route.secrets.clone());
         if *known != route.secrets {
-            problems.push(format!("route \"{}\": another route to {} has another secret", route.name, route.url));
+            problems.push((at, format!("route \"{}\": another route to {} has another secret", route.name, route.url)));
         }
     }
     let told: Vec<bool> = routes.iter().map(|route| of_destination.contains_key(&route.id)).collect();
-    for route in routes.iter_mut().filter(|route| route.secrets.is_empty()) {
+    for (at, route) in routes.iter_mut().enumerate().filter(|(_, route)| route.secrets.is_empty()) {
         let known = known_to_receiver(route, previous);
-        if let Some(old) = known.filter(|old| host(old) != host(route) && !of_destination.contains_key(&route.id)) {
-            problems.push(who_is_there(route, old));
+        if let Some(old) = known.filter(|old| host(old) != host(route) && !told[at]) {
+            problems.push((at, who_is_there(route, old)));
         }
         let own = vec![route.id.clone()];
         let inherited = || known.map_or(own, |old| old.secret_names().to_vec());
@@ -56,15 +56,16 @@ fn who_is_there(route: &Route, old: &Route) -> String {
     )
 }
 
-fn shared_unasked(routes: &[Route], told: &[bool]) -> Vec<String> {
+fn shared_unasked(routes: &[Route], told: &[bool]) -> Vec<(usize, String)> {
     let unasked = pairs(routes).into_iter().filter(|pair| !(told[pair.one] && told[pair.other]));
     unasked
         .map(|Pair { one, other, secret }| {
-            format!(
+            let sentence = format!(
                 "routes \"{}\" and \"{}\" would share the secret \"{secret}\": write secret = \"…\" for both, one of \
                  them with a new name, or both with the same if their receivers are one",
                 routes[other].name, routes[one].name
-            )
+            );
+            (one, sentence)
         })
         .collect()
 }
@@ -149,7 +150,8 @@ mod tests {
         let shop = route("shop", "a", "");
         let problem = after(&[shop.clone(), route("shop", "b", "")]).unwrap_err();
         let known = &own("a")[0];
-        assert!(problem.contains("moves from https://a.example/ to another host, https://b.example/"), "{problem}");
+        let asked = "line 2: route \"shop\" moves from https://a.example/ to another host, https://b.example/";
+        assert!(problem.contains(asked), "{problem}");
         assert!(problem.contains(&format!("write secret = \"{known}\" if")), "{problem}");
         let same = route("shop", "b", &format!("secret = \"{known}\""));
         assert_eq!(secrets(&[shop.clone(), same], "shop"), own("a"));

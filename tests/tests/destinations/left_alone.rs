@@ -163,13 +163,13 @@ async fn silence_in_the_little_time_that_is_left_is_no_trouble() {
     let silent = RawServer::start(|connection| connection.be_silent());
     apply(&stack, &format!("[[route]]\nname = \"x\"\nsource = \"strapi\"\nurl = \"{}\"\n", silent.url)).await;
     let mut consumer = consumer(&stack, stack.store()).await;
-    consumer.handler_timeout = Duration::from_millis(400);
     let now = outside::now();
     let body = event("hardly any time");
-    assert_eq!(call(&consumer, &stack, &body, now).await.outcome.word(), "transient-failure");
+    let late = Moment { now, started: Instant::now() - Duration::from_millis(6_500), deadline: None };
+    assert_eq!(consumer.call(incoming_at(&stack, &body, now), late).await.outcome.word(), "transient-failure");
     let error = record(&stack, &body).await.unwrap().last_error.unwrap().text;
     assert_eq!(error, "x: no answer in the little time that was left");
-    consumer.handler.handler_timeout = Duration::from_millis(400);
+    consumer.handler_timeout = Duration::from_millis(1_500);
     call(&consumer, &stack, &event("all the time that there is"), now).await;
     until("a failure is counted", || async { only_breaker(&stack).await.is_some() }).await;
     assert_eq!(only_breaker(&stack).await.unwrap().failed, 1, "the second alone");

@@ -68,7 +68,6 @@ pub(crate) fn consumer_with(
         connections: Connections::new(true, system_lookup()).unwrap(),
         secrets: SigningSecrets::new(&[Secret::new(SIGNING_SECRET).unwrap()]).unwrap(),
         breakers: Arc::clone(routes.breakers()),
-        handler_timeout: Duration::from_secs(8),
     };
     Consumer {
         keys: SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(),

@@ -56,8 +56,6 @@ pub struct Deliverer {
     pub secrets: SigningSecrets,
     /// Who is left alone.
     pub breakers: Arc<Breakers>,
-    /// How long one event may be worked on.
-    pub handler_timeout: Duration,
 }
 
 /// An attempt under way.
@@ -142,14 +140,11 @@ impl Deliverer {
             Ok(Ok(response)) => Verdict::of(response, attempt.now, limit).await,
             Ok(Err(error @ ConnectError::Http(_))) => Verdict::unanswered(error.to_string(), error.without_words()),
             Ok(Err(never_asked)) => Verdict::inconclusive(never_asked.to_string(), None),
-            Err(_elapsed) if self.is_fair(route, time) => Verdict::unanswered("no answer in time", "no answer in time"),
+            Err(_elapsed) if delivery.is_fair(route, time) => {
+                Verdict::unanswered("no answer in time", "no answer in time")
+            }
             Err(_elapsed) => Verdict::inconclusive("no answer in the little time that was left", None),
         }
-    }
-
-    /// Whether a delivery had the time that a destination can count on. Where a slow table had used it up, its silence says nothing.
-    fn is_fair(&self, route: &Route, time: Duration) -> bool {
-        time * 2 >= route.timeout().min(self.handler_timeout)
     }
 }
 
@@ -161,6 +156,11 @@ impl Delivery<'_> {
     /// How long a delivery may take.
     fn time_for(&self, route: &Route) -> Duration {
         route.timeout().min(self.rest())
+    }
+
+    /// Whether that is what a destination can count on. Where a slow table has used most of it up, silence says nothing.
+    fn is_fair(&self, route: &Route, time: Duration) -> bool {
+        time * 2 >= route.timeout().min(self.attempt.timeout)
     }
 
     /// What is left of the handler's time.
