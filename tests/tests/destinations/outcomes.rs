@@ -214,8 +214,9 @@ async fn what_a_renamed_destination_refused_keeps_its_words() {
 #[tokio::test]
 async fn an_event_that_is_tried_again_asks_whether_its_routes_still_stand_and_reads_no_more() {
     let (stack, body) = (stack().await, event("tried again"));
-    let documented = format!("# {}\n{}", "x".repeat(50_000), good_and_bad(&stack).1);
-    apply(&stack, &documented).await;
+    let long = format!("headers = {{ x-long = \"{}\" }}", "x".repeat(50_000));
+    let large = route(&stack, "large", "large", &long).replace("strapi", "payload");
+    apply(&stack, &(good_and_bad(&stack).1 + &large)).await;
     fail_at(&stack, &["/bad"]);
     let store = stack.store().metered();
     let routes = Arc::new(RoutesCache::new(store.clone(), breakers(stack.store())));
