@@ -125,7 +125,9 @@ pub fn payloads(data: &[u8]) {
     let endpoint = Endpoint::Ours { source: "payload".to_owned(), path: "/payload".to_owned() };
     let (pointer, body) = halves(data);
     let pointer = String::from_utf8_lossy(pointer).into_owned();
-    if let Ok(tree) = serde_json::from_slice::<Value>(body) {
+    // What serde_json uses for its own ends means something else in a tree.
+    let is_plain = !String::from_utf8_lossy(body).contains("$serde_json");
+    if let (true, Ok(tree)) = (is_plain, serde_json::from_slice::<Value>(body)) {
         let fields = Fields::read(body, [pointer.as_str()]).expect("JSON is read");
         assert_eq!(fields.get(&pointer), tree.pointer(&pointer).map(without_contents).as_ref());
     }

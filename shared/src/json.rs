@@ -67,12 +67,6 @@ impl<'p> Wanted<'p> {
     fn below_index(&self) -> BTreeMap<usize, &Self> {
         self.below.iter().filter_map(|(name, wanted)| Some((index(name)?, wanted))).collect()
     }
-
-    /// What was found under a name that comes again does not count any more.
-    fn forget(&self, fields: &mut Fields) {
-        self.here.iter().for_each(|pointer| drop(fields.0.remove(*pointer)));
-        self.below.values().for_each(|wanted| wanted.forget(fields));
-    }
 }
 
 /// The place in a list that a name stands for. Source: RFC 6901, section 4: digits without leading zeros.
@@ -81,14 +75,17 @@ fn index(name: &str) -> Option<usize> {
     name.parse().ok().filter(|_| is_plain)
 }
 
-/// Reads one value.
+/// Reads one value, and says at which pointers something was found.
 struct Seek<'w, 'p> {
     wanted: &'w Wanted<'p>,
     fields: &'w mut Fields,
 }
 
-impl Seek<'_, '_> {
-    fn keep(&mut self, raw: &RawValue) -> Result<(), serde_json::Error> {
+/// The pointers at which something was found.
+type Found<'p> = Vec<&'p str>;
+
+impl<'p> Seek<'_, 'p> {
+    fn keep(&mut self, raw: &RawValue) -> Result<Found<'p>, serde_json::Error> {
         let value = match raw.get().as_bytes().first() {
             Some(b'{') => Value::Object(serde_json::Map::new()),
             Some(b'[') => Value::Array(Vec::new()),
@@ -97,83 +94,92 @@ impl Seek<'_, '_> {
         for pointer in &self.wanted.here {
             self.fields.0.insert((*pointer).to_owned(), value.clone());
         }
-        Ok(())
+        Ok(self.wanted.here.iter().copied().collect())
+    }
+
+    fn forget(&mut self, found: &[&str]) {
+        found.iter().for_each(|pointer| drop(self.fields.0.remove(*pointer)));
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Seek<'_, '_> {
-    type Value = ();
+impl<'de, 'p> DeserializeSeed<'de> for Seek<'_, 'p> {
+    type Value = Found<'p>;
 
-    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Found<'p>, D::Error> {
         if self.wanted.here.is_empty() {
             return match self.wanted.below.is_empty() {
-                true => IgnoredAny::deserialize(deserializer).map(drop),
+                true => IgnoredAny::deserialize(deserializer).map(|_| Found::new()),
                 false => deserializer.deserialize_any(self),
             };
         }
         let raw = <&RawValue>::deserialize(deserializer)?;
-        self.keep(raw).map_err(D::Error::custom)?;
-        if self.wanted.below.is_empty() {
-            return Ok(());
+        let mut found = self.keep(raw).map_err(D::Error::custom)?;
+        if !self.wanted.below.is_empty() {
+            let below = serde_json::Deserializer::from_str(raw.get()).deserialize_any(self);
+            found.extend(below.map_err(D::Error::custom)?);
         }
-        serde_json::Deserializer::from_str(raw.get()).deserialize_any(self).map_err(D::Error::custom)
+        Ok(found)
     }
 }
 
-impl<'de> Visitor<'de> for Seek<'_, '_> {
-    type Value = ();
+impl<'de, 'p> Visitor<'de> for Seek<'_, 'p> {
+    type Value = Found<'p>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Found<'p>, A::Error> {
+        let mut found: BTreeMap<String, Found<'p>> = BTreeMap::new();
         while let Some(name) = map.next_key::<String>()? {
-            match self.wanted.below.get(&name) {
-                Some(wanted) => {
-                    wanted.forget(self.fields);
-                    map.next_value_seed(Seek { wanted, fields: self.fields })?;
-                }
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
+            let Some(wanted) = self.wanted.below.get(&name) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            // What was found under a name that comes again does not count any more.
+            self.forget(found.get(&name).map(Vec::as_slice).unwrap_or_default());
+            let seek = Seek { wanted, fields: &mut *self.fields };
+            let here = map.next_value_seed(seek)?;
+            found.insert(name, here);
         }
-        Ok(())
+        Ok(found.into_values().flatten().collect())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let (nothing, places) = (Wanted::default(), self.wanted.below_index());
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Found<'p>, A::Error> {
+        let (nothing, places, mut found) = (Wanted::default(), self.wanted.below_index(), Found::new());
         for place in 0.. {
             let wanted = places.get(&place).copied().unwrap_or(&nothing);
-            if list.next_element_seed(Seek { wanted, fields: self.fields })?.is_none() {
-                break;
+            match list.next_element_seed(Seek { wanted, fields: &mut *self.fields })? {
+                Some(here) => found.extend(here),
+                None => break,
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     // Nothing stands below a scalar.
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, _: bool) -> Result<Found<'p>, E> {
+        Ok(Found::new())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, _: i64) -> Result<Found<'p>, E> {
+        Ok(Found::new())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, _: u64) -> Result<Found<'p>, E> {
+        Ok(Found::new())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E>(self, _: f64) -> Result<Found<'p>, E> {
+        Ok(Found::new())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E>(self, _: &str) -> Result<Found<'p>, E> {
+        Ok(Found::new())
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E>(self) -> Result<Found<'p>, E> {
+        Ok(Found::new())
     }
 }
 
@@ -218,6 +224,9 @@ mod tests {
     fn of_a_name_that_comes_twice_the_last_counts_with_all_below_it() {
         assert_eq!(at(r#"{"a": {"b": 1}, "a": {"c": 2}}"#, "/a/b"), None);
         assert_eq!(at(r#"{"a": 1, "a": {"b": 2}}"#, "/a/b"), Some(json!(2)));
+        let fields = Fields::read(br#"{"a": {"b": [1, 2]}, "a": {"b": [3]}}"#, ["/a/b/0", "/a/b/1", "/a/b"]).unwrap();
+        let found = ["/a/b/0", "/a/b/1", "/a/b"].map(|pointer| fields.get(pointer).cloned());
+        assert_eq!(found, [Some(json!(3)), None, Some(json!([]))]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub(super) async fn secret(name: &str) -> Result<(), Failure> {
         let names: Vec<&str> = routes.routes.iter().map(|route| route.name.as_str()).collect();
         format!("there is no route \"{name}\"; there are: {}", names.join(", "))
     })?;
-    let shown: Vec<_> = route.secrets.iter().flat_map(|secret| secrets.named(secret)).collect();
+    let shown: Vec<_> = route.secret_names().iter().flat_map(|secret| secrets.named(secret)).collect();
     for secret in &shown {
         println!("{}", secret.expose());
     }

@@ -41,12 +41,12 @@ pub struct Attempt {
     pub refused: Vec<String>,
     /// What was said when it failed last; empty if it never did.
     pub last_error: String,
-    /// The wall clock when the attempt began.
+    /// The wall clock when the attempt began, which is when its request came.
     pub now: Millis,
+    /// The same moment by the clock of `deadline`.
+    pub started: Instant,
     /// When the work is cut off.
     pub deadline: Instant,
-    /// How long an attempt may take from the moment at which its request came; what comes before the handler is a part of it.
-    pub timeout: Duration,
 }
 
 /// What a handler did, and what it wants written together with `done`.

@@ -197,8 +197,8 @@ impl<H: Handler> Consumer<H> {
             refused: record.refused.clone(),
             last_error: record.last_error.as_ref().map(|failure| failure.text.clone()).unwrap_or_default(),
             now: moment.now,
+            started: moment.started,
             deadline: self.limit(moment),
-            timeout: self.handler_timeout,
         }
     }
 

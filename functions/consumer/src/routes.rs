@@ -72,7 +72,8 @@ impl RoutesCache {
     pub async fn current(&self) -> Result<Arc<Routes>, StoreError> {
         let known = self.known.read().await.as_ref().map(|(routes, _)| Arc::clone(routes));
         match known {
-            Some(routes) if self.store.routes_version().await? == routes.version => Ok(routes),
+            // Where none were applied there is no number either.
+            Some(routes) if routes.version > 0 && self.store.routes_version().await? == routes.version => Ok(routes),
             _ => self.refresh(true).await,
         }
     }

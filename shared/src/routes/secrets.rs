@@ -22,7 +22,11 @@ pub(super) fn assign(routes: &mut [Route], previous: &[Route]) -> Vec<(usize, St
         }
     }
     let told: Vec<bool> = routes.iter().map(|route| of_destination.contains_key(&route.id)).collect();
-    for (at, route) in routes.iter_mut().enumerate().filter(|(_, route)| route.secrets.is_empty()) {
+    let mut untold: Vec<usize> = (0..routes.len()).filter(|at| routes[*at].secrets.is_empty()).collect();
+    // Of several routes to one destination that one decides whose receiver knows a secret.
+    untold.sort_by_key(|at| known_to_receiver(&routes[*at], previous).is_none());
+    for at in untold {
+        let route = &mut routes[at];
         let known = known_to_receiver(route, previous);
         if let Some(old) = known.filter(|old| host(old) != host(route) && !told[at]) {
             problems.push((at, who_is_there(route, old)));
@@ -96,7 +100,7 @@ struct Pair<'a> {
 fn pairs(routes: &[Route]) -> Vec<Pair<'_>> {
     let all = (0..routes.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
     let sharing = all.filter(|(one, other)| routes[*one].id != routes[*other].id).filter_map(|(one, other)| {
-        let secret = routes[one].secrets.iter().find(|secret| routes[other].secrets.contains(secret))?;
+        let secret = routes[one].secret_names().iter().find(|secret| routes[other].secret_names().contains(secret))?;
         Some(Pair { one, other, secret })
     });
     sharing.collect()
@@ -142,6 +146,10 @@ mod tests {
         assert_eq!(secrets(&[shop.clone(), elsewhere, shop], "shop"), own("a"));
         let named = route("shop", "a", "secret = \"mine\"");
         assert_eq!(secrets(&[named, route("store", "a", "")], "store"), ["mine"]);
+        let beside = |name: &str| route(name, "a", "").replace("example/", "example/new");
+        for both in [beside("shop") + &beside("more"), beside("more") + &beside("shop")] {
+            assert_eq!(secrets(&[route("shop", "a", ""), both], "shop"), own("a"));
+        }
     }
 
     /// Named after a defect: whoever took over a route knew the secret of whoever had been there.

@@ -18,7 +18,7 @@ pub struct Subject<'a> {
     /// Whether a body that can't be read may have hidden its type.
     has_type_in_body: bool,
     body: &'a [u8],
-    /// What the conditions of its routes ask for.
+    /// Where its type stands, and what the conditions of its routes ask for.
     pointers: BTreeSet<&'a str>,
     /// Read once, and only where a condition asks for it; `None` inside where the body is not JSON.
     fields: OnceLock<Option<Fields>>,
@@ -98,7 +98,9 @@ impl Routes {
         };
         let has_type_in_body = configured.is_none_or(|source| source.event_type.is_some());
         let asking = self.routes.iter().filter(|route| route.source == source).flat_map(|route| &route.when);
-        let pointers = asking.map(|condition| condition.field.as_str()).collect();
+        // The type too: a body whose type can't be read is not one that has none.
+        let of_type = configured.and_then(|source| source.event_type.as_deref());
+        let pointers = asking.map(|condition| condition.field.as_str()).chain(of_type).collect();
         Subject { source, event_type, has_type_in_body, body, pointers, fields: OnceLock::new() }
     }
 
@@ -207,6 +209,20 @@ mod tests {
     #[test]
     fn a_type_that_stands_in_a_body_that_is_not_json_is_undecided() {
         assert_eq!(names("strapi", None, "action=opened"), [("shop".to_owned(), true), ("expensive".to_owned(), true)]);
+    }
+
+    /// Named after a defect: bodies that only whoever passes over what stands there takes for JSON were ignored.
+    #[test]
+    fn a_type_that_cannot_be_read_is_undecided_whatever_is_wrong_with_it() {
+        let typed = DOCUMENT.replace("identity = \"/delivery\"", "identity = \"/delivery\"\nevent_type = \"/action\"");
+        let typed = typed.replace("name = \"all\"", "name = \"all\"\nevents = [\"opened\"]");
+        let routes = Routes::compile(&typed, &Routes::default()).unwrap();
+        let (latin_1, surrogate) = (b"{\"gr\xf6\xdfe\":1,\"action\":\"opened\"}", br#"{"action":"\ud83d"}"#);
+        for body in [latin_1.as_slice(), surrogate, b"{\"action\":\"ge\xe4ndert\"}", br#"{"action":1e999}"#] {
+            let subject = routes.subject("github", None, body);
+            let found: Vec<bool> = routes.destinations(&subject).iter().map(|to| to.undecided).collect();
+            assert_eq!(found, [true], "{}", String::from_utf8_lossy(body));
+        }
     }
 
     #[test]

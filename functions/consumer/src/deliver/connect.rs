@@ -5,7 +5,7 @@
 //! (`REFUSED_STREAM`, or a `GOAWAY` that leaves it out; RFC 9113, section 8.7). A connection that breaks otherwise after the request
 //! was written is a failed attempt: the destination may have got the event, and only QStash's next delivery may try again.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use reqwest::{Client, Response, redirect::Policy};
@@ -40,7 +40,8 @@ impl ConnectError {
     /// What was wrong, without anything that the other side said.
     pub fn without_words(&self) -> String {
         match self {
-            Self::Http(error) if !error.is_connect() => "the connection broke".to_owned(),
+            Self::Http(error) if error.is_connect() => of_system(error).unwrap_or("no connection".to_owned()),
+            Self::Http(_) => "the connection broke".to_owned(),
             other => other.to_string(),
         }
     }
@@ -87,12 +88,18 @@ impl Connections {
 }
 
 /// The innermost error says what happened; the outer ones repeat the URL.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn root_cause(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    cause
+}
+
+/// What the operating system says of a connection that did not come about.
+fn of_system(error: &reqwest::Error) -> Option<String> {
+    let cause = root_cause(error).downcast_ref::<io::Error>()?;
+    cause.raw_os_error().map(|_| cause.to_string())
 }
 
 /// Whether a URL names an address that is not on the public internet. What a name stands for is known only when it is

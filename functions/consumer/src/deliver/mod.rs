@@ -63,7 +63,6 @@ pub struct Deliverer {
 struct Delivery<'a> {
     event: &'a Event,
     attempt: &'a Attempt,
-    began: Instant,
 }
 
 impl Handler for Deliverer {
@@ -76,7 +75,7 @@ impl Handler for Deliverer {
         }
         let settled = |id: &String| attempt.delivered.contains(id) || attempt.refused.contains(id);
         let open: Vec<Destination<'_>> = destinations.into_iter().filter(|to| !settled(&to.route.id)).collect();
-        let delivery = Delivery { event, attempt, began: Instant::now() };
+        let delivery = Delivery { event, attempt };
         let verdicts = join_all(open.iter().map(|destination| self.deliver_unharmed(destination, delivery))).await;
         let verdicts = open.iter().map(|destination| destination.route).zip(verdicts);
         summary::sum_up(attempt, summary::refused_before(&routes, attempt), verdicts)
@@ -160,7 +159,7 @@ impl Delivery<'_> {
 
     /// Whether that is what a destination can count on. Where a slow table has used most of it up, silence says nothing.
     fn is_fair(&self, route: &Route, time: Duration) -> bool {
-        time * 2 >= route.timeout().min(self.attempt.timeout)
+        time * 2 >= route.timeout().min(self.attempt.deadline - self.attempt.started)
     }
 
     /// What is left of the handler's time.
@@ -169,7 +168,7 @@ impl Delivery<'_> {
     }
 
     fn at_present(&self) -> Millis {
-        self.attempt.now.saturating_add(millis(self.began.elapsed()))
+        self.attempt.now.saturating_add(millis(self.attempt.started.elapsed()))
     }
 
     /// A destination that is left alone. The events that it holds back are spread, so that they do not all come at the moment at
