@@ -17,7 +17,7 @@ use surehook::{
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{Attempt, Consumer, Effects, Handler, HandlerError, Trace};
+use crate::{Attempt, Consumer, Effects, Handler, HandlerError, Trace, cause::innermost};
 
 /// The pause between two tries of the same write.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -163,11 +163,7 @@ fn handled(effects: &Effects) -> Outcome {
 
 /// The innermost error says what DynamoDB minds.
 fn why(error: &StoreError) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    format!("{error}: {cause}")
+    format!("{error}: {}", innermost(error))
 }
 
 /// Repeats a write whose outcome is unknown. The rules make repeating safe: what stands already is a success.

@@ -5,6 +5,7 @@
 //! handler and the table, and never answers anything but an [`Answer`].
 
 pub mod breakers;
+mod cause;
 mod commit;
 pub mod config;
 pub mod deliver;

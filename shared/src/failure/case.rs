@@ -138,12 +138,7 @@ impl FailurePath {
 
 /// The event that our consumer's last answer was about.
 pub(super) fn answered_event(entry: &DlqEntry) -> Option<EventKey> {
-    field(&entry.response_body(), "event").and_then(|key| EventKey::parse(&key))
-}
-
-/// A text in an answer that is a JSON object.
-pub(super) fn field(answer: &[u8], name: &str) -> Option<String> {
-    text_at(answer, &format!("/{name}"))
+    text_at(&entry.response_body(), "/event").and_then(|key| EventKey::parse(&key))
 }
 
 #[cfg(test)]

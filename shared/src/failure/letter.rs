@@ -1,10 +1,11 @@
 //! What is kept of an event that is given up.
 
-use super::case::{Case, Event, answered_event, field};
+use super::case::{Case, Event, answered_event};
 use crate::{
     Millis,
     digest::Sha256,
     identity::{EventKey, cut},
+    json::text_at,
     ledger::{Cause, DeadLetter, Failure, Record, Response, record::MOST_ERROR_TEXT, rules::Burial},
     qstash::DlqEntry,
     retry::BuryReason,
@@ -16,7 +17,7 @@ const VERDICTS: [&str; 2] = ["permanent-failure", "transient-failure"];
 /// Why an event is given up, and what was said last. Our own consumer's answer tells only a fixed word and a key, which
 /// would make every letter a cause of its own; its record knows what the destination said.
 pub(super) fn last_failure(entry: &DlqEntry, key: &EventKey, record: Option<&Record>, reason: BuryReason) -> Failure {
-    let word = field(&entry.response_body(), "status").unwrap_or_default();
+    let word = text_at(&entry.response_body(), "/status").unwrap_or_default();
     let is_verdict = VERDICTS.contains(&word.as_str()) && answered_event(entry).as_ref() == Some(key);
     let recorded =
         record.filter(|_| is_verdict).and_then(|record| record.last_error.as_ref()).map(|failure| failure.text.clone());
@@ -29,7 +30,7 @@ pub(super) fn last_failure(entry: &DlqEntry, key: &EventKey, record: Option<&Rec
 
 /// The fixed word of one of our own answers, or an answer as it is.
 fn said(answer: &str) -> String {
-    field(answer.as_bytes(), "status").unwrap_or_else(|| answer.to_owned())
+    text_at(answer.as_bytes(), "/status").unwrap_or_else(|| answer.to_owned())
 }
 
 pub(super) fn burial(entry: &DlqEntry, event: &Event, failure: Failure, now: Millis) -> Burial {

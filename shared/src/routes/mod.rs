@@ -184,7 +184,10 @@ impl Routes {
     }
 }
 
+/// What stands between two destinations in an error.
+pub const BETWEEN: &str = "; ";
+
 /// What a destination said, in an error that names all that failed: `shop: 422 no such field; warehouse: 503 …`.
 pub fn said_by<'a>(error: &'a str, name: &str) -> Option<&'a str> {
-    error.split("; ").find(|said| said.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")))
+    error.split(BETWEEN).find(|said| said.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")))
 }

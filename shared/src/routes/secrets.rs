@@ -11,21 +11,14 @@ use url::Url;
 
 use super::Route;
 
-/// Names the secrets of routes that do not say. Returns what an operator must decide: of which route, and a sentence.
-pub(super) fn assign(routes: &mut [Route], previous: &[Route]) -> Vec<(usize, String)> {
-    let mut problems = Vec::new();
-    let mut of_destination: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (at, route) in routes.iter().enumerate().filter(|(_, route)| !route.secrets.is_empty()) {
-        let known = of_destination.entry(route.id.clone()).or_insert_with(|| route.secrets.clone());
-        if *known != route.secrets {
-            problems.push((at, format!("route \"{}\": another route to {} has another secret", route.name, route.url)));
-        }
-    }
+/// What an operator must decide: of which route, and a sentence.
+type Problem = (usize, String);
+
+/// Names the secrets of routes that do not say. Returns what an operator must decide.
+pub(super) fn assign(routes: &mut [Route], previous: &[Route]) -> Vec<Problem> {
+    let (mut of_destination, mut problems) = told_by_routes(routes);
     let told: Vec<bool> = routes.iter().map(|route| of_destination.contains_key(&route.id)).collect();
-    let mut untold: Vec<usize> = (0..routes.len()).filter(|at| routes[*at].secrets.is_empty()).collect();
-    // Of several routes to one destination that one decides whose receiver knows a secret.
-    untold.sort_by_key(|at| known_to_receiver(&routes[*at], previous).is_none());
-    for at in untold {
+    for at in untold(routes, previous) {
         let route = &mut routes[at];
         let known = known_to_receiver(route, previous);
         if let Some(old) = known.filter(|old| host(old) != host(route) && !told[at]) {
@@ -37,6 +30,25 @@ pub(super) fn assign(routes: &mut [Route], previous: &[Route]) -> Vec<(usize, St
     }
     problems.extend(shared_unasked(routes, &told));
     problems
+}
+
+/// The secrets that routes name, by destination, and where two of them contradict each other.
+fn told_by_routes(routes: &[Route]) -> (BTreeMap<String, Vec<String>>, Vec<Problem>) {
+    let (mut of_destination, mut problems) = (BTreeMap::new(), Vec::new());
+    for (at, route) in routes.iter().enumerate().filter(|(_, route)| !route.secrets.is_empty()) {
+        let known = of_destination.entry(route.id.clone()).or_insert_with(|| route.secrets.clone());
+        if *known != route.secrets {
+            problems.push((at, format!("route \"{}\": another route to {} has another secret", route.name, route.url)));
+        }
+    }
+    (of_destination, problems)
+}
+
+/// The routes that name none. Of several to one destination that one comes first whose receiver knows a secret.
+fn untold(routes: &[Route], previous: &[Route]) -> Vec<usize> {
+    let mut untold: Vec<usize> = (0..routes.len()).filter(|at| routes[*at].secrets.is_empty()).collect();
+    untold.sort_by_key(|at| known_to_receiver(&routes[*at], previous).is_none());
+    untold
 }
 
 /// The route whose secret the receiver knows: the destination's, or, where the route was moved, the one that it was.
@@ -60,7 +72,7 @@ fn who_is_there(route: &Route, old: &Route) -> String {
     )
 }
 
-fn shared_unasked(routes: &[Route], told: &[bool]) -> Vec<(usize, String)> {
+fn shared_unasked(routes: &[Route], told: &[bool]) -> Vec<Problem> {
     let unasked = pairs(routes).into_iter().filter(|pair| !(told[pair.one] && told[pair.other]));
     unasked
         .map(|Pair { one, other, secret }| {

@@ -47,19 +47,28 @@ impl Door {
         Self { listener, acceptor: TlsAcceptor::from(Arc::new(config)), port, certificate: cert.pem() }
     }
 
-    /// The next connection whose handshake succeeds.
-    async fn next(&self) -> TlsStream<TcpStream> {
+    /// Has this talk on each connection whose handshake succeeds.
+    async fn serve<F: Future<Output = ()> + Send + 'static>(self, talk: impl Fn(TlsStream<TcpStream>) -> F) {
         loop {
             let (stream, _) = self.listener.accept().await.unwrap();
             if let Ok(stream) = self.acceptor.accept(stream).await {
-                return stream;
+                tokio::spawn(talk(stream));
             }
         }
     }
 }
 
-/// Delivers to a destination over TLS, which the consumer believes or not, and says how that ended.
-async fn deliver_to(port: u16, certificate: &str, is_trusted: bool) -> String {
+/// Delivers to a destination behind a door, which the consumer believes or not, and says how that ended.
+async fn deliver_through<F>(
+    door: Door,
+    is_trusted: bool,
+    talk: impl Fn(TlsStream<TcpStream>) -> F + Send + Sync + 'static,
+) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (port, certificate) = (door.port, door.certificate.clone());
+    tokio::spawn(door.serve(talk));
     let folder = tempfile::tempdir().unwrap();
     let trusted = folder.path().join("ca.pem");
     std::fs::write(&trusted, certificate).unwrap();
@@ -74,22 +83,18 @@ async fn deliver_to(port: u16, certificate: &str, is_trusted: bool) -> String {
 
 /// Delivers to a destination that offers these protocols, and says by which it was spoken to.
 async fn deliver_by(protocols: &[&str], is_trusted: bool) -> (String, Vec<http::Version>) {
-    let door = Door::open(protocols).await;
-    let (port, certificate) = (door.port, door.certificate.clone());
     let (tell, mut versions) = mpsc::unbounded_channel();
     let app = Router::new().fallback(post(move |request: Request| {
         tell.send(request.version()).unwrap();
         async {}
     }));
-    tokio::spawn(async move {
-        loop {
-            let (stream, service) = (door.next().await, TowerToHyperService::new(app.clone()));
-            tokio::spawn(async move {
-                let _closed = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-            });
+    let talk = move |stream| {
+        let service = TowerToHyperService::new(app.clone());
+        async move {
+            let _closed = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         }
-    });
-    let word = deliver_to(port, &certificate, is_trusted).await;
+    };
+    let word = deliver_through(Door::open(protocols).await, is_trusted, talk).await;
     (word, std::iter::from_fn(|| versions.try_recv().ok()).collect())
 }
 
@@ -105,25 +110,21 @@ enum Does {
 
 /// Delivers to a destination that does this with the first request and accepts all others; says how often it was asked.
 async fn deliver_by_http_2(first: Does) -> (String, usize) {
-    let door = Door::open(&["h2"]).await;
-    let (port, certificate) = (door.port, door.certificate.clone());
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&asked);
-    tokio::spawn(async move {
-        loop {
-            let (stream, counting) = (door.next().await, Arc::clone(&counting));
-            tokio::spawn(async move {
-                let mut connection = h2::server::handshake(stream).await.unwrap();
-                while let Some(Ok((_request, respond))) = connection.accept().await {
-                    let does = if counting.fetch_add(1, Ordering::SeqCst) == 0 { first } else { Does::Accepts };
-                    if !react(does, respond) {
-                        return;
-                    }
+    let talk = move |stream| {
+        let counting = Arc::clone(&counting);
+        async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_request, respond))) = connection.accept().await {
+                let does = if counting.fetch_add(1, Ordering::SeqCst) == 0 { first } else { Does::Accepts };
+                if !react(does, respond) {
+                    return;
                 }
-            });
+            }
         }
-    });
-    let word = deliver_to(port, &certificate, true).await;
+    };
+    let word = deliver_through(Door::open(&["h2"]).await, true, talk).await;
     (word, asked.load(Ordering::SeqCst))
 }
 

@@ -12,6 +12,7 @@ use reqwest::{Client, Response, redirect::Policy};
 use url::{Host, Url};
 
 use super::address::{Lookup, NotPublic, VettingResolver, is_public};
+use crate::cause::innermost;
 
 /// How long an idle connection is kept: less than the 60 s after which load balancers close them (AWS, Elastic Load Balancing,
 /// "Connection idle timeout").
@@ -32,7 +33,7 @@ pub enum ConnectError {
     #[error(transparent)]
     NotPublic(#[from] NotPublic),
     /// No connection, or no answer on it.
-    #[error("{}", root_cause(.0))]
+    #[error("{}", innermost(.0))]
     Http(#[source] reqwest::Error),
 }
 
@@ -87,18 +88,9 @@ impl Connections {
     }
 }
 
-/// The innermost error says what happened; the outer ones repeat the URL.
-fn root_cause(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause
-}
-
 /// What the operating system says of a connection that did not come about.
 fn of_system(error: &reqwest::Error) -> Option<String> {
-    let cause = root_cause(error).downcast_ref::<io::Error>()?;
+    let cause = innermost(error).downcast_ref::<io::Error>()?;
     cause.raw_os_error().map(|_| cause.to_string())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use surehook::{
     identity::cut,
     ledger::record::MOST_ERROR_TEXT,
-    routes::{Route, Routes, said_by},
+    routes::{BETWEEN, Route, Routes, said_by},
     web::answer::is_refusal,
 };
 
@@ -14,8 +14,6 @@ use crate::handler::{Attempt, Effects, HandlerError};
 
 /// What each of very many destinations may say in an error, in bytes.
 const SHORTEST_SAID: usize = 16;
-/// What stands between two destinations in an error.
-const BETWEEN: &str = "; ";
 
 /// Transient if any may still accept, permanent if any refused, else done.
 pub(super) fn sum_up<'a>(
