@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use serde_json::Value;
 use surehook::{
-    identity::{Delivered, Endpoint, Recipe, identify},
+    identity::{Delivered, Endpoint, Identity, identify},
     json::{Fields, text_at},
     payload::Payload,
     qstash::{DlqEntry, FailureCallback, SigningKeys, duration, entry::DlqPage, token},
@@ -132,13 +132,15 @@ pub fn payloads(data: &[u8]) {
         assert_eq!(fields.get(&pointer), tree.pointer(&pointer).map(without_contents).as_ref());
     }
     let _text = text_at(body, &pointer);
-    for recipe in [Recipe::Payload, Recipe::Strapi, Recipe::Body, Recipe::Message, Recipe::Pointer(pointer.clone())] {
-        let name = |body: &[u8]| identify(&endpoint, &recipe, Delivered { body, message: &pointer });
+    for recipe in
+        [Identity::Payload, Identity::Strapi, Identity::Body, Identity::Message, Identity::Pointer(pointer.clone())]
+    {
+        let name = |body: &[u8]| identify(&endpoint, &recipe, Delivered::bare(body, &pointer));
         let named = name(body);
         assert_eq!(named, name(body));
         assert!(named.event_type.as_ref().is_none_or(|event_type| event_type.len() <= 128));
         let other = [body, b" ".as_slice()].concat();
-        if matches!(recipe, Recipe::Strapi | Recipe::Body) {
+        if matches!(recipe, Identity::Strapi | Identity::Body) {
             assert_ne!(named.key, name(&other).key);
         }
     }
@@ -182,8 +184,11 @@ pub fn routes(data: &[u8]) {
             assert_eq!(serde_json::from_str::<Routes>(&stored).expect("what was written"), routes);
             for source in &routes.sources {
                 let event_type = String::from_utf8_lossy(event_type);
-                let _destinations =
-                    routes.destinations(&routes.subject(&source.name, Some(&event_type), event_type.as_bytes()));
+                let _destinations = routes.destinations(&routes.subject(
+                    &source.name,
+                    Some(&event_type),
+                    Delivered::bare(event_type.as_bytes(), ""),
+                ));
             }
         }
     }

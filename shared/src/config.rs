@@ -12,7 +12,8 @@ use crate::{
     qstash::{DEVELOPMENT_KEYS, SigningKeys, client::is_name, duration},
     retry::{LONGEST_WISH, RetryPolicy, Schedule},
     secret::Secret,
-    signing::{DEVELOPMENT_MASTER, SigningSecrets},
+    signing::{BadSecret, DEVELOPMENT_MASTER, SigningSecrets},
+    sources::SourceSecrets,
     web::EndpointUrl,
 };
 
@@ -224,6 +225,32 @@ impl<'a> Reader<'a> {
         secrets.map_err(|error| self.problem("SIGNING_SECRETS", error)).ok()
     }
 
+    /// `SIGNING_SECRETS`, for a function that can't do without.
+    pub fn required_signing_secrets(&mut self) -> Option<SigningSecrets> {
+        if self.optional("SIGNING_SECRETS").is_none() {
+            self.problem("SIGNING_SECRETS", BadSecret::Missing);
+        }
+        self.signing_secrets()
+    }
+
+    /// `SOURCE_SECRETS`: the secrets of senders, by the names that the routes document gives them; none by default.
+    pub fn source_secrets(&mut self) -> SourceSecrets {
+        let text = self.optional("SOURCE_SECRETS").unwrap_or_else(|| "{}".to_owned());
+        SourceSecrets::parse(&text).unwrap_or_else(|error| {
+            self.problem("SOURCE_SECRETS", error);
+            SourceSecrets::default()
+        })
+    }
+
+    /// `ANSWER_WITHIN`: how long the producer may take to answer; 5 s by default.
+    pub fn answer_within(&mut self) -> Duration {
+        let within = self.span("ANSWER_WITHIN", Duration::from_secs(5));
+        if !(Duration::from_millis(500)..=Duration::from_secs(60)).contains(&within) {
+            self.problem("ANSWER_WITHIN", "must be a span of time from 500ms to 60s");
+        }
+        within
+    }
+
     /// `BREAKER_WAIT`: how long a destination that keeps failing is left alone at first; one minute by default, `None` for `off`.
     pub fn breaker(&mut self) -> Option<BreakerPolicy> {
         if self.optional("BREAKER_WAIT").as_deref() == Some("off") {
@@ -236,14 +263,16 @@ impl<'a> Reader<'a> {
         Some(BreakerPolicy { wait })
     }
 
-    /// `PRODUCER_TOKEN`: what senders prove themselves with.
-    pub fn producer_token(&mut self) -> Option<Secret> {
-        self.secret("PRODUCER_TOKEN", "the bearer token that senders use")
+    /// `PRODUCER_TOKEN`: what senders prove themselves with, and its predecessor behind a comma while it is replaced.
+    pub fn producer_tokens(&mut self) -> Vec<Secret> {
+        let both = self.secret("PRODUCER_TOKEN", "the bearer token that senders use");
+        let text = both.as_ref().map(Secret::expose).unwrap_or_default();
+        text.split(',').filter_map(|token| Secret::new(token.trim())).collect()
     }
 
-    /// `TOPICS`: the topics that the producer publishes to, separated by commas.
+    /// `TOPICS`: topics that take our own payload, separated by commas; the routes document may name more.
     pub fn topics(&mut self) -> Vec<String> {
-        let text = self.required("TOPICS", "the QStash topics that senders may post to, separated by commas");
+        let text = self.optional("TOPICS").unwrap_or_default();
         let topics: Vec<String> =
             text.split(',').map(|part| part.trim().to_owned()).filter(|t| !t.is_empty()).collect();
         for topic in topics.iter().filter(|topic| !is_name(topic)) {

@@ -3,11 +3,22 @@
 //! The key comes from bytes that the signature covers, URL and body, never from a header: QStash signs no headers, and a
 //! message that is retried from the dead-letter queue has a new id. Consumer, requeuer, sweep and replay all come here.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Sha256, json::text_at, payload::Payload, strapi::StrapiEvent, web::EndpointUrl};
+use crate::{
+    digest::Sha256,
+    json::text_at,
+    payload::Payload,
+    sources::{Place, place::HEADER},
+    strapi::StrapiEvent,
+    web::EndpointUrl,
+};
+
+/// Bytes of an event type that records keep.
+pub const MOST_TYPE: usize = 128;
 
 /// Where a message goes: one of our consumer's URLs, or somebody else's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +80,7 @@ fn is_option(pair: &str) -> bool {
 /// How the events of a source are told apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Recipe {
+pub enum Identity {
     /// Our own payload: its `topic` and `id`.
     Payload,
     /// Strapi: the raw body, and the event type from `event`.
@@ -78,17 +89,87 @@ pub enum Recipe {
     Body,
     /// The value at a JSON pointer; the raw body where there is none.
     Pointer(String),
+    /// The value of a header, in lower case; the raw body where it is missing. QStash signs no headers: the sender's signature may
+    /// cover it, as that of Standard Webhooks does, or nothing does, as with GitHub.
+    Header(String),
     /// The QStash message id, for distinct events that can be byte-identical. No signature covers it.
     Message,
+}
+
+impl Identity {
+    /// What an operator writes: `body`, `message`, a JSON pointer, or `header:<name>`; and what only recipes say, `payload` and
+    /// `strapi`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "body" => Self::Body,
+            "message" => Self::Message,
+            "payload" => Self::Payload,
+            "strapi" => Self::Strapi,
+            place => match Place::try_from(place.to_owned()).ok()? {
+                Place::Body(pointer) => Self::Pointer(pointer),
+                Place::Header(name) => Self::Header(name),
+            },
+        })
+    }
+
+    /// Whether the form of the body says it, which is the recipes' to know.
+    pub fn is_of_form(&self) -> bool {
+        matches!(self, Self::Payload | Self::Strapi)
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Header(_) => "header",
+            _ => "pointer",
+        }
+    }
+
+    /// The value by which the source itself names an event; `None` where the body does, or QStash.
+    pub fn value_of(&self, event: &Delivered<'_>) -> Option<String> {
+        match self {
+            Self::Pointer(pointer) => text_at(event.body, pointer),
+            Self::Header(name) => event.header(name).map(str::to_owned),
+            Self::Payload | Self::Strapi | Self::Body | Self::Message => None,
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payload => formatter.write_str("payload"),
+            Self::Strapi => formatter.write_str("strapi"),
+            Self::Body => formatter.write_str("body"),
+            Self::Message => formatter.write_str("message"),
+            Self::Pointer(pointer) => formatter.write_str(pointer),
+            Self::Header(name) => write!(formatter, "{HEADER}{name}"),
+        }
+    }
 }
 
 /// What names an event that is being delivered, besides its endpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered<'a> {
+    /// The headers that it came with, which QStash does not sign.
+    pub headers: &'a HeaderMap,
     /// The raw body.
     pub body: &'a [u8],
     /// `Surehook-Event`, which our retries forward, else `Upstash-Message-Id`.
     pub message: &'a str,
+}
+
+impl<'a> Delivered<'a> {
+    /// An event of which nothing is known but its body and its message.
+    pub fn bare(body: &'a [u8], message: &'a str) -> Self {
+        static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+        Self { headers: &NO_HEADERS, body, message }
+    }
+
+    /// A header as text; `None` where it is missing, empty or not ASCII.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let value = self.headers.get(name).and_then(|value| value.to_str().ok());
+        value.map(str::trim).filter(|value| !value.is_empty())
+    }
 }
 
 /// The key of one event at one endpoint: SHA-256 in hexadecimal, always 64 characters.
@@ -149,18 +230,18 @@ pub struct Identified {
 
 /// Names an event. Never fails: where a recipe yields nothing, the raw body serves, so that even a malformed body has a
 /// key to be buried under.
-pub fn identify(endpoint: &Endpoint, recipe: &Recipe, event: Delivered<'_>) -> Identified {
-    match recipe {
-        Recipe::Payload => identify_payload(endpoint, event.body),
-        Recipe::Strapi => {
+pub fn identify(endpoint: &Endpoint, identity: &Identity, event: Delivered<'_>) -> Identified {
+    match identity {
+        Identity::Payload => identify_payload(endpoint, event.body),
+        Identity::Strapi => {
             let parsed = StrapiEvent::parse(event.body).ok();
             let malformed = parsed.is_none();
             by(endpoint, "body", event.body, event.body, parsed.map(|parsed| parsed.event), malformed)
         }
-        Recipe::Body => by(endpoint, "body", event.body, event.body, None, false),
-        Recipe::Message => by(endpoint, "message", event.message.as_bytes(), event.body, None, false),
-        Recipe::Pointer(pointer) => match text_at(event.body, pointer) {
-            Some(value) => by(endpoint, "pointer", value.as_bytes(), event.body, None, false),
+        Identity::Body => by(endpoint, "body", event.body, event.body, None, false),
+        Identity::Message => by(endpoint, "message", event.message.as_bytes(), event.body, None, false),
+        Identity::Pointer(_) | Identity::Header(_) => match identity.value_of(&event) {
+            Some(value) => by(endpoint, identity.kind(), value.as_bytes(), event.body, None, false),
             None => by(endpoint, "body", event.body, event.body, None, false),
         },
     }
@@ -168,7 +249,7 @@ pub fn identify(endpoint: &Endpoint, recipe: &Recipe, event: Delivered<'_>) -> I
 
 /// Names a message for an endpoint that is not ours: its bytes say nothing that we know, so the message id does.
 pub fn identify_foreign(endpoint: &Endpoint, event: Delivered<'_>) -> Identified {
-    identify(endpoint, &Recipe::Message, event)
+    identify(endpoint, &Identity::Message, event)
 }
 
 /// Names a message whose body is hidden, by its event's key or its own id. The name is not that of its event: its letter stands
@@ -191,7 +272,7 @@ fn identify_payload(endpoint: &Endpoint, body: &[u8]) -> Identified {
         }
         _ => EventKey::new(endpoint, "body", body),
     };
-    Identified { key, content, event_type: Some(cut(event_type, 128)), malformed: false }
+    Identified { key, content, event_type: Some(cut(event_type, MOST_TYPE)), malformed: false }
 }
 
 fn by(
@@ -205,7 +286,7 @@ fn by(
     Identified {
         key: EventKey::new(endpoint, kind, identity),
         content: Sha256::of(body).base64url(),
-        event_type: event_type.map(|text| cut(text, 128)),
+        event_type: event_type.map(|text| cut(text, MOST_TYPE)),
         malformed,
     }
 }
@@ -228,8 +309,12 @@ mod tests {
         Endpoint::of(&url(text), &[url("https://a.example"), url("https://b.example/hooks")])
     }
 
-    fn key(endpoint: &Endpoint, recipe: &Recipe, body: &str, message: &str) -> EventKey {
-        identify(endpoint, recipe, Delivered { body: body.as_bytes(), message }).key
+    fn of<'a>(body: &'a str, message: &'a str) -> Delivered<'a> {
+        Delivered::bare(body.as_bytes(), message)
+    }
+
+    fn key(endpoint: &Endpoint, recipe: &Identity, body: &str, message: &str) -> EventKey {
+        identify(endpoint, recipe, of(body, message)).key
     }
 
     #[test]
@@ -253,14 +338,14 @@ mod tests {
     #[test]
     fn two_endpoints_of_one_topic_keep_two_records() {
         let body = "{}";
-        let one = key(&ours("https://a.example/strapi"), &Recipe::Body, body, "m");
-        assert_ne!(one, key(&ours("https://a.example/strapi?copy=2"), &Recipe::Body, body, "m"));
+        let one = key(&ours("https://a.example/strapi"), &Identity::Body, body, "m");
+        assert_ne!(one, key(&ours("https://a.example/strapi?copy=2"), &Identity::Body, body, "m"));
     }
 
     #[test]
     fn payloads_are_named_by_topic_and_id_whatever_else_changes() {
         let endpoint = ours("https://a.example/payload");
-        let name = |body: &str| key(&endpoint, &Recipe::Payload, body, "m");
+        let name = |body: &str| key(&endpoint, &Identity::Payload, body, "m");
         let first = name(r#"{"id":"1","topic":"t","eventType":"a","data":1,"timestamp":1}"#);
         assert_eq!(first, name(r#"{"id":"1","topic":"t","eventType":"a","data":1,"timestamp":2}"#));
         assert_ne!(first, name(r#"{"id":"1","topic":"u","eventType":"a","data":1}"#));
@@ -270,9 +355,7 @@ mod tests {
     #[test]
     fn content_of_a_payload_is_its_type_and_data_only() {
         let endpoint = ours("https://a.example/payload");
-        let content = |body: &str| {
-            identify(&endpoint, &Recipe::Payload, Delivered { body: body.as_bytes(), message: "" }).content
-        };
+        let content = |body: &str| identify(&endpoint, &Identity::Payload, of(body, "")).content;
         let first = content(r#"{"id":"1","eventType":"a","data":1,"timestamp":1}"#);
         assert_eq!(first, content(r#"{"id":"1","eventType":"a","data":1,"timestamp":2}"#));
         assert_ne!(first, content(r#"{"id":"1","eventType":"a","data":2,"timestamp":1}"#));
@@ -281,8 +364,8 @@ mod tests {
     #[test]
     fn malformed_bodies_have_a_key_all_the_same() {
         let endpoint = ours("https://a.example/strapi");
-        for recipe in [Recipe::Payload, Recipe::Strapi] {
-            let event = identify(&endpoint, &recipe, Delivered { body: b"{", message: "" });
+        for recipe in [Identity::Payload, Identity::Strapi] {
+            let event = identify(&endpoint, &recipe, of("{", ""));
             assert!(event.malformed);
             assert_eq!(event.key.as_str().len(), 64);
         }
@@ -291,18 +374,31 @@ mod tests {
     #[test]
     fn a_pointer_that_finds_nothing_falls_back_to_the_body() {
         let endpoint = ours("https://a.example/other");
-        let recipe = Recipe::Pointer("/id".into());
+        let recipe = Identity::Pointer("/id".into());
         assert_eq!(
             key(&endpoint, &recipe, r#"{"id":7,"x":1}"#, "m"),
             key(&endpoint, &recipe, r#"{"id":7,"x":2}"#, "m")
         );
-        assert_eq!(key(&endpoint, &recipe, "{}", "m"), key(&endpoint, &Recipe::Body, "{}", "m"));
+        assert_eq!(key(&endpoint, &recipe, "{}", "m"), key(&endpoint, &Identity::Body, "{}", "m"));
+    }
+
+    #[test]
+    fn a_header_names_an_event_and_the_body_does_where_it_is_missing() {
+        let (endpoint, identity) = (ours("https://a.example/other"), Identity::parse("header:X-Delivery").unwrap());
+        let named = |id: &'static str, body: &str| {
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static("x-delivery"), id.parse().unwrap())]);
+            identify(&endpoint, &identity, Delivered { headers: &headers, body: body.as_bytes(), message: "m" }).key
+        };
+        assert_eq!(named("1", "{}"), named("1", "[]"));
+        assert_ne!(named("1", "{}"), named("2", "{}"));
+        assert_ne!(named("1", "{}"), key(&endpoint, &Identity::parse("/id").unwrap(), r#"{"id":"1"}"#, "m"));
+        assert_eq!(named("", "{}"), key(&endpoint, &Identity::Body, "{}", "m"));
     }
 
     #[test]
     fn the_message_recipe_tells_identical_bodies_apart() {
         let endpoint = ours("https://a.example/tick");
-        assert_ne!(key(&endpoint, &Recipe::Message, "{}", "m1"), key(&endpoint, &Recipe::Message, "{}", "m2"));
+        assert_ne!(key(&endpoint, &Identity::Message, "{}", "m1"), key(&endpoint, &Identity::Message, "{}", "m2"));
     }
 
     #[test]

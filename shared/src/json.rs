@@ -34,16 +34,21 @@ impl Fields {
     pub fn get(&self, pointer: &str) -> Option<&Value> {
         self.0.get(pointer)
     }
+
+    /// The scalar at one of them, as text.
+    pub fn text(&self, pointer: &str) -> Option<String> {
+        match self.get(pointer)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(truth) => Some(truth.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
 }
 
 /// The scalar at a JSON pointer, as text; `None` for anything else, and for a text that is not JSON.
 pub fn text_at(text: &[u8], pointer: &str) -> Option<String> {
-    match Fields::read(text, [pointer])?.get(pointer)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
+    Fields::read(text, [pointer])?.text(pointer)
 }
 
 /// The pointers as a tree of names.

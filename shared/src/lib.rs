@@ -12,6 +12,7 @@
 //! | [`failure`] | what becomes of an entry of QStash's dead-letter queue |
 //! | [`routes`] | sources and destinations, as the operator writes them |
 //! | [`breaker`] | when a destination that keeps failing is left alone |
+//! | [`sources`] | senders: how their events are told apart, and how they prove who they are |
 //! | [`signing`] | signatures and secrets for what we send |
 //! | [`web`] | requests in, answers out: the only place that names an HTTP status for our callers |
 //! | [`config`] | environment variables, all problems at once |
@@ -34,6 +35,7 @@ pub mod retry;
 pub mod routes;
 pub mod secret;
 pub mod signing;
+pub mod sources;
 pub mod store;
 pub mod strapi;
 pub mod telemetry;

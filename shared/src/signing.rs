@@ -82,7 +82,7 @@ impl SigningSecrets {
     }
 
     /// HKDF (RFC 5869) of each master, with the name as its information.
-    fn keys(&self, name: &str) -> impl Iterator<Item = [u8; SECRET_BYTES]> {
+    pub(crate) fn keys(&self, name: &str) -> impl Iterator<Item = [u8; SECRET_BYTES]> {
         self.0.iter().filter_map(move |master| {
             let mut key = [0; SECRET_BYTES];
             // Neither can fail: the length is below what HKDF gives, and the buffer has it.

@@ -11,7 +11,7 @@ use std::{
 use futures::{StreamExt, stream};
 use serde_json::json;
 use surehook::{
-    identity::{Delivered, Endpoint, EventKey, Recipe, identify},
+    identity::{Delivered, Endpoint, EventKey, Identity, identify},
     ledger::{Record, Refused, Status},
     store::{
         CommitError, Writes, WritesError,
@@ -91,7 +91,7 @@ async fn record_of(stack: &Stack, number: usize) -> Record {
     let base = url(&stack.function_url("consumer"));
     let endpoint = Endpoint::of(&url(&stack.function_url("consumer/payload")), &[base]);
     let body = order(number);
-    let key = identify(&endpoint, &Recipe::Payload, Delivered { body: body.as_bytes(), message: "" }).key;
+    let key = identify(&endpoint, &Identity::Payload, Delivered::bare(body.as_bytes(), "")).key;
     stack.store().record(&key).await.unwrap().unwrap()
 }
 

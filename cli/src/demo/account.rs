@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use surehook::{
-    identity::{Delivered, Endpoint, Recipe, identify},
+    identity::{Delivered, Endpoint, Identity, identify},
     ledger::Status,
     secret::Secret,
     signing::SigningSecrets,
@@ -167,7 +167,7 @@ fn check(held: bool, sentence: &str) -> bool {
 async fn status(stack: &Stack, capture: &Capture) -> Result<Option<Status>, Failure> {
     let url = EndpointUrl::parse(&stack.function_url("consumer/strapi"))?;
     let endpoint = Endpoint::of(&url, &[EndpointUrl::parse(&stack.function_url("consumer"))?]);
-    let event = identify(&endpoint, &Recipe::Strapi, Delivered { body: capture.body.as_bytes(), message: "" });
+    let event = identify(&endpoint, &Identity::Strapi, Delivered::bare(capture.body.as_bytes(), ""));
     Ok(stack.store().record(&event.key).await?.map(|record| record.status))
 }
 

@@ -76,13 +76,13 @@ fn source<'a>(routes: &'a Routes, asked: Option<&'a str>) -> Result<&'a str, Fai
 
 fn report<'a>(routes: &'a Routes, source: &'a str, body: &[u8]) -> Result<Report<'a>, Failure> {
     let endpoint = Endpoint::Ours { source: source.to_owned(), path: format!("/{source}") };
-    let identified = routes.identify(&endpoint, Delivered { body, message: "" });
+    let identified = routes.identify(&endpoint, Delivered::bare(body, ""));
     let Identified { event_type, malformed, .. } = identified.ok_or_else(|| {
         format!(
             "source \"{source}\" is neither built in nor in the routes: the consumer answers 503, and its events wait"
         )
     })?;
-    let subject = routes.subject(source, event_type.as_deref(), body);
+    let subject = routes.subject(source, event_type.as_deref(), Delivered::bare(body, ""));
     let destinations = routes.destinations(&subject);
     let said = |route: &'a Route| {
         let (verdict, reason) = match route.judge(&subject) {

@@ -93,7 +93,7 @@ impl Breakers {
     }
 
     /// Reads them all.
-    pub async fn refresh(&self) -> Result<(), StoreError> {
+    pub async fn read(&self) -> Result<(), StoreError> {
         if self.policy.is_none() {
             return Ok(());
         }

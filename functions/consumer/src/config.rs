@@ -7,6 +7,7 @@ use surehook::{
     config::{ConfigError, Lifetimes, Reader},
     qstash::SigningKeys,
     signing::{BadSecret, SigningSecrets},
+    sources::SourceSecrets,
     web::EndpointUrl,
 };
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// `SIGNING_SECRETS`; only the default handler needs them.
     pub signing_secrets: Option<SigningSecrets>,
+    /// `SOURCE_SECRETS`.
+    pub source_secrets: SourceSecrets,
     /// `BREAKER_WAIT`; `None` switches the breakers off.
     pub breaker: Option<BreakerPolicy>,
     /// `ALLOW_PRIVATE_DESTINATIONS`.
@@ -48,6 +51,7 @@ impl Config {
             lifetimes: reader.lifetimes(),
             max_body_bytes: reader.max_body_bytes(),
             signing_secrets: reader.signing_secrets(),
+            source_secrets: reader.source_secrets(),
             breaker: reader.breaker(),
             allow_private: reader.allow_private_destinations(),
         };

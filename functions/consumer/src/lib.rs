@@ -1,9 +1,10 @@
 //! The consumer: QStash calls it with every event.
 //!
-//! verify → identify → claim → handle → complete (or fail). [`Consumer::call`] is the whole of it; [`handler`] is where a
+//! verify → identify → admit → claim → handle → complete (or fail). [`Consumer::call`] is the whole of it; [`handler`] is where a
 //! user's own work goes, [`deliver`] the handler that is there by default. The consumer never waits for anything but its
 //! handler and the table, and never answers anything but an [`Answer`].
 
+mod admit;
 pub mod breakers;
 mod cause;
 mod commit;
@@ -13,7 +14,7 @@ pub mod handler;
 pub mod routes;
 mod wire;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -23,12 +24,15 @@ use surehook::{
     ledger::{Claim, Record, Refused},
     qstash::{SigningKeys, Verified, client::EVENT_HEADER},
     retry::millis,
+    sources::Source,
     store::{LedgerError, Store, StoreError},
     telemetry::{Line, Metric, Telemetry},
     web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
 };
 use tokio::time::{Instant, timeout_at};
 
+use admit::Admission;
+pub use admit::Senders;
 use commit::Ending;
 pub use handler::{Attempt, Effects, Event, Handler, HandlerError};
 use routes::RoutesCache;
@@ -45,6 +49,8 @@ pub struct Consumer<H> {
     pub store: Store,
     /// Sources and routes.
     pub routes: Arc<RoutesCache>,
+    /// What senders are judged by.
+    pub senders: Senders,
     /// What to do with an event.
     pub handler: H,
     /// How long the handler may take.
@@ -55,6 +61,16 @@ pub struct Consumer<H> {
     pub max_body_bytes: usize,
     /// Where the line of each invocation goes.
     pub telemetry: Telemetry,
+}
+
+/// An event that knows its name.
+#[derive(Debug)]
+struct Named {
+    event: Event,
+    /// Digest of what must be equal when the key is.
+    content: String,
+    /// What its sender's timestamp is judged by, where that is still to be done.
+    admission: Option<Admission>,
 }
 
 /// What one invocation learns, for its log line.
@@ -84,13 +100,16 @@ impl<H: Handler> Consumer<H> {
             return Err(Outcome::TooLarge.into());
         }
         let named = timeout_at(self.limit(moment), self.name_event(&verified, &request, trace)).await;
-        let (event, content) = named.unwrap_or_else(|_elapsed| Err(Outcome::StoreAway.into()))?;
+        let Named { event, content, admission } = named.unwrap_or_else(|_elapsed| Err(Outcome::StoreAway.into()))?;
         let retried = request.retried();
         let claim = self.claim_of(&event, content, request.request_id, trace, moment);
         let record = self.claim(&event.key, &claim, moment).await?;
         trace.attempt = record.attempts;
         let attempt = self.attempt_of(&record, retried, moment);
-        let result = self.handle(&event, &attempt, moment).await;
+        let result = match admission.map_or(Ok(()), |admission| admission.judge(&record)) {
+            Ok(()) => self.handle(&event, &attempt, moment).await,
+            Err(refusal) => Err(HandlerError::permanent(&refusal.to_string(), &attempt)),
+        };
         let ending = Ending { key: &event.key, record: &record, attempt: &attempt, moment };
         Ok(self.commit(ending, result, trace).await)
     }
@@ -103,18 +122,13 @@ impl<H: Handler> Consumer<H> {
         })
     }
 
-    async fn name_event(
-        &self,
-        verified: &Verified,
-        request: &Incoming,
-        trace: &mut Trace,
-    ) -> Result<(Event, String), Answer> {
+    async fn name_event(&self, verified: &Verified, request: &Incoming, trace: &mut Trace) -> Result<Named, Answer> {
         let endpoint = Endpoint::of(verified.url(), &request.bases(&self.bases));
         let source = endpoint.source().unwrap_or_default().to_owned();
         source.clone_into(&mut trace.source);
         // No signature covers it, so it gets no more room in the record than a real one needs.
         trace.message_id = cut(request.header("upstash-message-id").unwrap_or_default().to_owned(), 128);
-        let identified = self.identify(&endpoint, verified.body(), request, trace).await?;
+        let (source_of, identified) = self.identify(&endpoint, verified.body(), request, trace).await?;
         identified.event_type.clone().unwrap_or_default().clone_into(&mut trace.event_type);
         if identified.malformed {
             return Err(Answer::about(&identified.key, Outcome::Malformed));
@@ -126,7 +140,11 @@ impl<H: Handler> Consumer<H> {
             headers: request.headers.clone(),
             body: verified.body().clone(),
         };
-        Ok((event, identified.content))
+        let mut named = Named { event, content: identified.content, admission: None };
+        named.admission = self.admit(&source_of, &named, request).await.inspect_err(|answer| {
+            answer.outcome.reason().clone_into(&mut trace.reason);
+        })?;
+        Ok(named)
     }
 
     async fn identify(
@@ -135,12 +153,13 @@ impl<H: Handler> Consumer<H> {
         body: &Bytes,
         request: &Incoming,
         trace: &Trace,
-    ) -> Result<Identified, Answer> {
+    ) -> Result<(Source, Identified), Answer> {
         let source = endpoint.source().unwrap_or_default();
-        let routes = self.routes.knowing(|routes| routes.recipe(source).is_some()).await.map_err(away)?;
+        let routes = self.routes.knowing(|routes| routes.known(source).is_some()).await.map_err(away)?;
         let message = request.header(EVENT_HEADER).unwrap_or(&trace.message_id);
-        let identified = routes.identify(endpoint, Delivered { body, message });
-        identified.ok_or_else(|| Outcome::SourceUnconfigured(source.to_owned()).into())
+        let identified = routes.identify(endpoint, Delivered { headers: &request.headers, body, message });
+        let known = routes.known(source).map(Cow::into_owned).zip(identified);
+        known.ok_or_else(|| Outcome::SourceUnconfigured(source.to_owned()).into())
     }
 
     fn claim_of(&self, event: &Event, content: String, owner: String, trace: &Trace, moment: Moment) -> Claim {

@@ -11,7 +11,7 @@ use surehook::{
 };
 
 use crate::{
-    Consumer, Handler,
+    Consumer, Handler, Senders,
     breakers::Breakers,
     config::Config,
     deliver::{Deliverer, address, connect::Connections},
@@ -25,7 +25,7 @@ pub async fn run() -> Result<(), Error> {
             routes: Arc::clone(routes),
             connections: Connections::new(config.allow_private, address::system_lookup())?,
             secrets: config.signing_secrets()?,
-            breakers: Arc::clone(routes.breakers()),
+            breakers: Arc::clone(routes.beside()),
         })
     })
     .await
@@ -44,12 +44,14 @@ pub async fn run_with<H: Handler>(
     if let Err(error) = routes.refresh(false).await {
         tracing::warn!(error = %error, "the routes could not be read at start; the first event reads them");
     }
+    let senders = Senders { secrets: config.source_secrets.clone(), seals: config.signing_secrets.clone() };
     let handler = handler(&config, &routes)?;
     let consumer = Arc::new(Consumer {
         keys: config.keys.ok_or("signing keys are required")?,
         bases: config.bases,
         store,
         routes,
+        senders,
         handler,
         handler_timeout: config.handler_timeout,
         retention: config.lifetimes.retention,

@@ -131,7 +131,7 @@ fn settled(buried: Result<DeadLetter, LedgerError>) -> Result<(), ProcessorError
 fn letter_of(row: &OutboxRow, error: &ClientError, now: Millis) -> (Burial, DeadLetter) {
     let url = format!("{TOPIC_SCHEME}{}", row.topic);
     let endpoint = Endpoint::Foreign(url.clone());
-    let named = identify_foreign(&endpoint, Delivered { body: &row.body, message: &row.id });
+    let named = identify_foreign(&endpoint, Delivered::bare(&row.body, &row.id));
     let reason = BuryReason::RefusedByQStash.word().to_owned();
     let status = if let ClientError::Refused { status, .. } = error { *status } else { 0 };
     let text = cut(error.to_string(), MOST_ERROR_TEXT);

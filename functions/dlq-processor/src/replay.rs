@@ -12,6 +12,7 @@ use surehook::{
     qstash::{
         ClientError,
         client::{Destination, EVENT_HEADER},
+        lenient::header_map,
     },
     retry::RETRIES_PER_ROUND,
     routes::Routes,
@@ -93,7 +94,11 @@ impl Processor {
             // Only QStash has the body, and so the conditions are the consumer's to decide.
             true if any_type => routes.routes.iter().any(|route| route.source == letter.source),
             true => !routes.for_type(&letter.source, kind.as_deref()).is_empty(),
-            false => !routes.destinations(&routes.subject(&letter.source, kind.as_deref(), body)).is_empty(),
+            false => {
+                let headers = header_map(&letter.headers);
+                let delivered = Delivered { headers: &headers, body, message: &letter.first_message_id };
+                !routes.destinations(&routes.subject(&letter.source, kind.as_deref(), delivered)).is_empty()
+            }
         };
         if is_taken {
             return Ok(());
@@ -205,7 +210,8 @@ impl Processor {
 /// How the consumer will name a letter's event: by the recipe of today, whatever was known when the letter was written.
 fn named_today(letter: &DeadLetter, body: &[u8], routes: &Routes) -> Option<Identified> {
     let endpoint = Endpoint::Ours { source: letter.source.clone(), path: letter.path.clone()? };
-    routes.identify(&endpoint, Delivered { body, message: &letter.first_message_id })
+    let headers = header_map(&letter.headers);
+    routes.identify(&endpoint, Delivered { headers: &headers, body, message: &letter.first_message_id })
 }
 
 fn pending(letter: &DeadLetter) -> PendingReplay {

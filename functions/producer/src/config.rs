@@ -1,8 +1,12 @@
 //! The producer's configuration.
 
+use std::time::Duration;
+
 use surehook::{
     config::{ConfigError, Reader},
     secret::Secret,
+    signing::SigningSecrets,
+    sources::SourceSecrets,
 };
 use url::Url;
 
@@ -16,11 +20,17 @@ pub struct Config {
     /// `QSTASH_URL`, `QSTASH_TOKEN`.
     pub qstash: Option<(Url, Secret)>,
     /// `PRODUCER_TOKEN`.
-    pub token: Option<Secret>,
+    pub tokens: Vec<Secret>,
+    /// `SOURCE_SECRETS`.
+    pub source_secrets: SourceSecrets,
+    /// `SIGNING_SECRETS`, which seals verdicts for the consumer.
+    pub seals: Option<SigningSecrets>,
     /// `TOPICS`.
     pub topics: Vec<String>,
     /// `MAX_BODY_BYTES`.
     pub max_body_bytes: usize,
+    /// `ANSWER_WITHIN`.
+    pub answer_within: Duration,
 }
 
 impl Config {
@@ -31,9 +41,12 @@ impl Config {
             table: reader.table(),
             stack: reader.stack(),
             qstash: reader.qstash(),
-            token: reader.producer_token(),
+            tokens: reader.producer_tokens(),
+            source_secrets: reader.source_secrets(),
+            seals: reader.required_signing_secrets(),
             topics: reader.topics(),
             max_body_bytes: reader.max_body_bytes(),
+            answer_within: reader.answer_within(),
         };
         reader.finish().map(|()| config)
     }

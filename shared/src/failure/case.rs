@@ -4,7 +4,7 @@ use crate::{
     Millis,
     identity::{Delivered, Endpoint, EventKey, Identified, identify_foreign, identify_redacted},
     json::text_at,
-    qstash::DlqEntry,
+    qstash::{DlqEntry, lenient::header_map},
     retry::Round,
     routes::Routes,
     web::EndpointUrl,
@@ -122,7 +122,8 @@ impl FailurePath {
         // Our consumer's answer tells the event; a message that is retried by hand has another id.
         let is_apart = redacted && endpoint.source().is_some();
         let about = if is_apart { answered_event(message) } else { None };
-        let delivered = Delivered { body: &body, message: first_message };
+        let headers = header_map(&message.header);
+        let delivered = Delivered { headers: &headers, body: &body, message: first_message };
         let identified = match endpoint.source() {
             _ if redacted => {
                 let identity = about.as_ref().map_or(first_message, EventKey::as_str);

@@ -272,7 +272,7 @@ async fn refusal(response: Response) -> ClientError {
         return ClientError::NotFound;
     }
     let text = cut(response.text().await.unwrap_or_default(), 256);
-    let again = status.is_server_error() || matches!(status.as_u16(), 401 | 403 | 408 | 429);
+    let again = status.is_server_error() || matches!(status.as_u16(), 401 | 402 | 403 | 408 | 429);
     let status = status.as_u16();
     if again { ClientError::Unavailable { status, text } } else { ClientError::Refused { status, text } }
 }

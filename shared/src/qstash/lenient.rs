@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer};
+
+/// What QStash shows before the digest of what it was asked to redact.
+pub const REDACTED: &str = "REDACTED:";
 
 /// Headers as QStash gives them: a map to arrays, or to strings.
 pub type Headers = BTreeMap<String, Vec<String>>;
@@ -47,6 +51,18 @@ pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     let found = headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
     found.and_then(|(_, values)| values.first()).map(String::as_str)
+}
+
+/// Headers as a request has them, whether they are shown with or without the prefix that they were published with. What can be no
+/// header is left out, and so is a value of which QStash shows only a digest.
+pub fn header_map(headers: &Headers) -> HeaderMap {
+    let given = headers.iter().filter_map(|(name, values)| {
+        let name = name.to_ascii_lowercase();
+        let name = HeaderName::try_from(name.strip_prefix("upstash-forward-").unwrap_or(&name)).ok()?;
+        let value = values.first().filter(|value| !value.starts_with(REDACTED))?;
+        Some((name, HeaderValue::from_str(value).ok()?))
+    });
+    given.collect()
 }
 
 /// A body that QStash wrote as text or as base64.

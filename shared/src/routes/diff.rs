@@ -1,6 +1,6 @@
 //! What another document would change, in the words of its effect.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 
@@ -20,10 +20,21 @@ pub enum Change {
         /// Its name.
         name: String,
     },
-    /// A source names its events otherwise.
+    /// Something of a source.
     SourceChanged {
         /// Its name.
         name: String,
+        /// What, and what follows.
+        what: String,
+    },
+    /// A topic brings another source's events.
+    Topic {
+        /// Its name.
+        name: String,
+        /// Whose events it brought.
+        from: Option<String>,
+        /// Whose events it brings now.
+        to: Option<String>,
     },
     /// A new route.
     Added {
@@ -71,11 +82,14 @@ impl fmt::Display for Change {
             Self::SourceRemoved { name } => {
                 write!(formatter, "- source {name}: its events are answered 503, and wait, until it is back")
             }
-            Self::SourceChanged { name } => {
-                write!(
-                    formatter,
-                    "~ source {name}: its events are told apart otherwise; what comes again may be a new event"
-                )
+            Self::SourceChanged { name, what } => {
+                write!(formatter, "~ source {name}: {what}")
+            }
+            Self::Topic { name, from, to } => {
+                let whose = |source: &Option<String>| {
+                    source.clone().unwrap_or_else(|| "nobody that is written down".to_owned())
+                };
+                write!(formatter, "~ topic {name}: from {} to {}", whose(from), whose(to))
             }
             Self::Added { name, url } => write!(formatter, "+ route {name} to {url}: gets events from now on"),
             Self::Removed { name, url } => {
@@ -93,6 +107,7 @@ impl fmt::Display for Change {
 /// What `new` changes in `old`, sources first.
 pub fn changes(old: &Routes, new: &Routes) -> Vec<Change> {
     let mut changes = source_changes(old, new);
+    changes.extend(topic_changes(old, new));
     let mut gone: Vec<&Route> = old.routes.iter().collect();
     let mut take = |fits: &dyn Fn(&Route) -> bool| gone.iter().position(|route| fits(route)).map(|at| gone.remove(at));
     // The same name first, so that a route that was moved to where another had been is not taken for that one renamed.
@@ -112,11 +127,34 @@ fn source_changes(old: &Routes, new: &Routes) -> Vec<Change> {
     let named = |source: &Source| source.name.clone();
     let added = new.sources.iter().filter_map(|source| match old.source(&source.name) {
         None => Some(Change::SourceAdded { name: named(source) }),
-        Some(before) if before != source => Some(Change::SourceChanged { name: named(source) }),
-        Some(_) => None,
+        Some(before) => source_change(before, source),
     });
     let removed = old.sources.iter().filter(|source| new.source(&source.name).is_none());
     added.chain(removed.map(|source| Change::SourceRemoved { name: named(source) })).collect()
+}
+
+/// What of a source is another, and what follows for its events.
+fn source_change(old: &Source, new: &Source) -> Option<Change> {
+    let parts = [
+        (old.identity != new.identity, "its events are told apart otherwise; what comes again may be a new event"),
+        (old.event_type != new.event_type, "its events have other types; do its routes still take them?"),
+        (old.signature != new.signature, "its sender must sign otherwise; what is signed as before is refused"),
+        (old.secret != new.secret, "another secret of SOURCE_SECRETS proves its sender"),
+    ];
+    let told: Vec<&str> = parts.into_iter().filter(|(is_other, _)| *is_other).map(|(_, what)| what).collect();
+    (!told.is_empty()).then(|| Change::SourceChanged { name: new.name.clone(), what: told.join("; ") })
+}
+
+fn topic_changes(old: &Routes, new: &Routes) -> Vec<Change> {
+    let source_in = |routes: &Routes, name: &str| {
+        routes.topics.iter().find(|topic| topic.name == name).map(|topic| topic.source.clone())
+    };
+    let names: BTreeSet<&String> = old.topics.iter().chain(&new.topics).map(|topic| &topic.name).collect();
+    let changed = names.into_iter().filter_map(|name| {
+        let (from, to) = (source_in(old, name), source_in(new, name));
+        (from != to).then(|| Change::Topic { name: name.clone(), from, to })
+    });
+    changed.collect()
 }
 
 fn route_changes(old: &Route, new: &Route) -> Vec<Change> {

@@ -14,15 +14,16 @@ use serde_json::Number;
 use toml::Spanned;
 
 use super::{
-    Condition, Route, Routes, RoutesError, Source, Test,
+    Condition, Route, Routes, RoutesError, Test,
     condition::Scalar,
     destination_id,
     headers::{HeaderProblem, forwardable, settable},
     secrets,
+    senders::{SourceEntry, TopicEntry},
 };
 use crate::{
-    identity::Recipe,
     qstash::{client::is_name, duration},
+    sources::place::is_pointer,
     web::EndpointUrl,
 };
 
@@ -37,7 +38,7 @@ const MOST_BYTES: usize = 380_000;
 /// All destinations of an event are reached within one time limit, and their ids stand in its record.
 const MOST_ROUTES_OF_A_SOURCE: usize = 100;
 /// Names stand in records and in errors of 256 bytes.
-const LONGEST_NAME: usize = 64;
+pub(super) const LONGEST_NAME: usize = 64;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,14 +47,8 @@ struct Document {
     sources: Vec<SourceEntry>,
     #[serde(default, rename = "route")]
     routes: Vec<RouteEntry>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceEntry {
-    name: Spanned<String>,
-    identity: Spanned<String>,
-    event_type: Option<Spanned<String>>,
+    #[serde(default, rename = "topic")]
+    topics: Vec<TopicEntry>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,9 +82,9 @@ struct ConditionEntry {
     at_most: Option<Number>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
+pub(super) enum OneOrMany {
     One(String),
     Many(Vec<String>),
 }
@@ -101,8 +96,9 @@ pub(super) fn compile(text: &str, previous: &Routes) -> Result<Routes, RoutesErr
     problems.check(&document);
     let lines: Vec<usize> = document.routes.iter().map(|route| problems.line(&route.name)).collect();
     let routes = document.routes.into_iter().map(RouteEntry::compile).collect();
-    let sources = document.sources.into_iter().map(SourceEntry::compile).collect();
-    let mut compiled = Routes { version: previous.version + 1, sources, routes };
+    let sources = document.sources.into_iter().filter_map(|source| source.compile().ok()).collect();
+    let topics = document.topics.into_iter().map(TopicEntry::compile).collect();
+    let mut compiled = Routes { version: previous.version + 1, sources, routes, topics };
     // What follows from other problems is not worth telling.
     if problems.found.is_empty() {
         let undecided = secrets::assign(&mut compiled.routes, &previous.routes);
@@ -110,17 +106,6 @@ pub(super) fn compile(text: &str, previous: &Routes) -> Result<Routes, RoutesErr
         problems.check_size(&compiled);
     }
     if problems.found.is_empty() { Ok(compiled) } else { Err(RoutesError::Invalid(problems.by_line())) }
-}
-
-impl SourceEntry {
-    fn compile(self) -> Source {
-        let recipe = match self.identity.into_inner() {
-            word if word == "body" => Recipe::Body,
-            word if word == "message" => Recipe::Message,
-            pointer => Recipe::Pointer(pointer),
-        };
-        Source { name: self.name.into_inner(), recipe, event_type: self.event_type.map(Spanned::into_inner) }
-    }
 }
 
 impl RouteEntry {
@@ -189,14 +174,8 @@ impl From<OneOrMany> for Vec<String> {
     }
 }
 
-/// Empty, or `/` before each name, in which `~` is followed by `0` or `1`. Source: RFC 6901, section 3.
-fn is_pointer(text: &str) -> bool {
-    let escapes = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-    text.starts_with('/') && escapes
-}
-
 /// What is wrong with a document, each with its line.
-struct Problems<'a> {
+pub(super) struct Problems<'a> {
     text: &'a str,
     /// Lines and sentences; 0 is the document as a whole.
     found: Vec<(usize, String)>,
@@ -204,12 +183,20 @@ struct Problems<'a> {
 
 impl Problems<'_> {
     fn line<T>(&self, place: &Spanned<T>) -> usize {
-        let before = &self.text.as_bytes()[..place.span().start.min(self.text.len())];
+        self.line_at(place.span().start)
+    }
+
+    fn line_at(&self, place: usize) -> usize {
+        let before = &self.text.as_bytes()[..place.min(self.text.len())];
         1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
-    fn tell<T>(&mut self, place: &Spanned<T>, sentence: impl AsRef<str>) {
-        self.found.push((self.line(place), sentence.as_ref().to_owned()));
+    pub(super) fn tell<T>(&mut self, place: &Spanned<T>, sentence: impl AsRef<str>) {
+        self.tell_at(place.span().start, sentence);
+    }
+
+    pub(super) fn tell_at(&mut self, place: usize, sentence: impl AsRef<str>) {
+        self.found.push((self.line_at(place), sentence.as_ref().to_owned()));
     }
 
     fn by_line(mut self) -> Vec<String> {
@@ -228,14 +215,8 @@ impl Problems<'_> {
     }
 
     fn check(&mut self, document: &Document) {
-        let mut sources: BTreeSet<&str> = ["payload", "strapi"].into();
-        for source in &document.sources {
-            self.check_source(source);
-            if !sources.insert(source.name.get_ref()) {
-                let name = source.name.get_ref();
-                self.tell(&source.name, format!("source \"{name}\" is defined twice, or is built in"));
-            }
-        }
+        let sources = self.check_sources(&document.sources);
+        self.check_topics(&document.topics, &sources);
         let mut names = BTreeSet::new();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for route in &document.routes {
@@ -249,21 +230,6 @@ impl Problems<'_> {
                 let source = route.source.get_ref();
                 self.tell(&route.source, format!("source \"{source}\" has more than {MOST_ROUTES_OF_A_SOURCE} routes"));
             }
-        }
-    }
-
-    fn check_source(&mut self, source: &SourceEntry) {
-        let name = source.name.get_ref();
-        if !is_name(name) {
-            self.tell(&source.name, format!("source \"{name}\": a name has letters, digits, '-', '_' and '.'"));
-        }
-        let identity = source.identity.get_ref();
-        if !matches!(identity.as_str(), "body" | "message") && !is_pointer(identity) {
-            let sentence = "identity is \"body\", \"message\", or a JSON pointer such as \"/id\"";
-            self.tell(&source.identity, format!("source \"{name}\": {sentence}"));
-        }
-        if let Some(pointer) = source.event_type.as_ref().filter(|pointer| !is_pointer(pointer.get_ref())) {
-            self.tell(pointer, format!("source \"{name}\": event_type is a JSON pointer such as \"/type\""));
         }
     }
 

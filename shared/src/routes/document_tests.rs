@@ -1,4 +1,5 @@
 use super::*;
+use crate::identity::{Delivered, Identity};
 
 const DOCUMENT: &str = r#"
 [[source]]
@@ -53,9 +54,10 @@ fn a_document_says_all_that_a_route_is() {
 #[test]
 fn sources_are_known_only_when_somebody_configured_them() {
     let routes = compile(DOCUMENT).unwrap();
-    assert_eq!(routes.recipe("strapi"), Some(Recipe::Strapi));
-    assert_eq!(routes.recipe("github"), Some(Recipe::Pointer("/delivery".into())));
-    assert_eq!(routes.recipe("stripe"), None);
+    let identity = |source: &str| routes.known(source).map(|source| source.identity.clone());
+    assert_eq!(identity("strapi"), Some(Identity::Strapi));
+    assert_eq!(identity("github"), Some(Identity::Pointer("/delivery".into())));
+    assert_eq!(identity("stripe"), None);
 }
 
 #[test]
@@ -134,8 +136,11 @@ fn unknown_fields_are_errors_with_their_line() {
 #[test]
 fn conditions_mean_what_they_say() {
     let routes = compile(DOCUMENT).unwrap();
-    let takes =
-        |body: &str| !routes.destinations(&routes.subject("strapi", Some("entry.x"), body.as_bytes())).is_empty();
+    let takes = |body: &str| {
+        !routes
+            .destinations(&routes.subject("strapi", Some("entry.x"), Delivered::bare(body.as_bytes(), "")))
+            .is_empty()
+    };
     assert!(takes(r#"{"entry": {"price": 20.4}, "uid": 1}"#));
     assert!(!takes(r#"{"entry": {"price": 20.5}, "uid": 1}"#));
     assert!(!takes(r#"{"entry": {"price": 12}, "uid": "b"}"#));

@@ -6,6 +6,7 @@
 //! | [`condition`] | conditions on fields of an event's body |
 //! | [`subject`] | which destinations an event goes to, and why |
 //! | [`headers`] | which headers may be added and passed on |
+//! | [`senders`] | the part of the document about sources and topics |
 //! | `secrets` | which secret signs whose deliveries |
 //! | [`diff`] | what another document would change |
 //!
@@ -16,9 +17,14 @@ pub mod diff;
 pub mod document;
 pub mod headers;
 mod secrets;
+mod senders;
 pub mod subject;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -27,21 +33,28 @@ pub use condition::{Condition, Test};
 pub use document::{DEFAULT_TIMEOUT, LONGEST_TIMEOUT};
 pub use subject::{Destination, Match, Subject};
 
+pub use crate::sources::Source;
 use crate::{
     digest::Sha256,
-    identity::{Delivered, Endpoint, Identified, Recipe, cut, identify},
-    json::text_at,
+    identity::{Delivered, Endpoint, Identified, cut, identify},
 };
 
-/// A source that the operator configured.
+/// A QStash topic that brings events of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// The first segment of the path that its events come to.
+pub struct Topic {
+    /// Its name.
     pub name: String,
-    /// How its events are told apart.
-    pub recipe: Recipe,
-    /// JSON pointer to the event type in the body.
-    pub event_type: Option<String>,
+    /// Whose events are posted to it.
+    pub source: String,
+    /// Endpoints that it has besides the consumer's.
+    #[serde(default)]
+    pub also: Vec<String>,
+    /// How often QStash tries again in one round; `None` for our default.
+    #[serde(default)]
+    pub retries: Option<u32>,
+    /// Headers that every message of the topic gets, besides those that we need.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
 }
 
 /// A destination, and what it gets.
@@ -84,13 +97,9 @@ pub struct Routes {
     pub sources: Vec<Source>,
     /// The routes.
     pub routes: Vec<Route>,
-}
-
-impl Source {
-    /// The type of one of its events.
-    fn type_of(&self, body: &[u8]) -> Option<String> {
-        text_at(body, self.event_type.as_deref()?).map(|text| cut(text, 128))
-    }
+    /// The topics.
+    #[serde(default)]
+    pub topics: Vec<Topic>,
 }
 
 impl Route {
@@ -148,22 +157,32 @@ impl Routes {
         if problems.is_empty() { Ok(restored) } else { Err(RoutesError::Invalid(problems)) }
     }
 
-    /// How events of a source are told apart; `None` for a source that nobody configured.
-    pub fn recipe(&self, source: &str) -> Option<Recipe> {
-        match source {
-            "payload" => Some(Recipe::Payload),
-            "strapi" => Some(Recipe::Strapi),
-            _ => self.source(source).map(|source| source.recipe.clone()),
-        }
+    /// What is known of a source; `None` for one that is neither configured nor built in.
+    pub fn known(&self, source: &str) -> Option<Cow<'_, Source>> {
+        let configured = self.source(source).map(Cow::Borrowed);
+        configured.or_else(|| Source::built_in(source).map(Cow::Owned))
+    }
+
+    /// Whose events are posted to a topic; `None` where the document says nothing about it.
+    pub fn of_topic(&self, topic: &str) -> Option<Cow<'_, Source>> {
+        let topic = self.topics.iter().find(|known| known.name == topic)?;
+        self.known(&topic.source)
+    }
+
+    /// Headers of events of a source that one of its routes passes on besides the usual ones.
+    pub fn forwarded(&self, source: &str) -> BTreeSet<&str> {
+        let routes = self.routes.iter().filter(|route| route.source == source);
+        routes.flat_map(|route| &route.forward).map(String::as_str).collect()
     }
 
     /// Names an event of one of our endpoints; `None` where nobody configured its source. Consumer, requeuer, sweep and
     /// replay all come here, so that they mean the same record.
     pub fn identify(&self, endpoint: &Endpoint, event: Delivered<'_>) -> Option<Identified> {
         let source = endpoint.source()?;
-        let mut identified = identify(endpoint, &self.recipe(source)?, event);
-        if let Some(source) = self.source(source).filter(|source| source.event_type.is_some()) {
-            identified.event_type = source.type_of(event.body);
+        let source = self.known(source)?;
+        let mut identified = identify(endpoint, &source.identity, event);
+        if source.says_type() {
+            identified.event_type = source.type_of(&event).text;
         }
         Some(identified)
     }

@@ -4,8 +4,8 @@ use std::{borrow::Cow, collections::BTreeSet, sync::OnceLock};
 
 use wildmatch::WildMatchPattern;
 
-use super::{Route, Routes};
-use crate::json::Fields;
+use super::{Route, Routes, Source};
+use crate::{identity::Delivered, json::Fields};
 
 /// `*` stands for anything; there is no other wildcard, so that `?` and all else stand for themselves.
 type Pattern = WildMatchPattern<'*', '\0'>;
@@ -15,8 +15,8 @@ type Pattern = WildMatchPattern<'*', '\0'>;
 pub struct Subject<'a> {
     source: &'a str,
     event_type: Option<Cow<'a, str>>,
-    /// Whether a body that can't be read may have hidden its type.
-    has_type_in_body: bool,
+    /// Whether a body that can't be read may have hidden its type, or a part of it.
+    may_hide_type: bool,
     body: &'a [u8],
     /// Where its type stands, and what the conditions of its routes ask for.
     pointers: BTreeSet<&'a str>,
@@ -69,7 +69,7 @@ impl Route {
             return Match::Leaves(format!("it takes events of source \"{}\"", self.source));
         }
         if !self.is_for(subject.source, subject.event_type()) {
-            if subject.has_type_in_body && subject.event_type.is_none() && subject.fields().is_none() {
+            if subject.may_hide_type && subject.fields().is_none() {
                 return Match::Undecided;
             }
             let event_type = subject.event_type().map_or("nothing".to_owned(), |text| format!("\"{text}\""));
@@ -90,18 +90,17 @@ impl Routes {
     /// An event as these routes see it. Where the type of a configured source stands is theirs to say: routes of another version may
     /// have `named` the event, and to judge one version's type by another's patterns could ignore an event that is wanted. The body
     /// is read only where type or conditions ask for it.
-    pub fn subject<'a>(&'a self, source: &'a str, named: Option<&'a str>, body: &'a [u8]) -> Subject<'a> {
-        let configured = self.source(source);
-        let event_type = match configured {
-            Some(configured) => configured.type_of(body).map(Cow::Owned),
-            None => named.map(Cow::Borrowed),
+    pub fn subject<'a>(&'a self, source: &'a str, named: Option<&'a str>, event: Delivered<'a>) -> Subject<'a> {
+        let configured = self.source(source).filter(|source| source.says_type());
+        let (event_type, may_hide_type) = match configured.map(|source| source.type_of(&event)) {
+            Some(found) => (found.text.map(Cow::Owned), found.is_partial),
+            None => (named.map(Cow::Borrowed), named.is_none()),
         };
-        let has_type_in_body = configured.is_none_or(|source| source.event_type.is_some());
         let asking = self.routes.iter().filter(|route| route.source == source).flat_map(|route| &route.when);
         // The type too: a body whose type can't be read is not one that has none.
-        let of_type = configured.and_then(|source| source.event_type.as_deref());
+        let of_type = configured.into_iter().flat_map(Source::type_pointers);
         let pointers = asking.map(|condition| condition.field.as_str()).chain(of_type).collect();
-        Subject { source, event_type, has_type_in_body, body, pointers, fields: OnceLock::new() }
+        Subject { source, event_type, may_hide_type, body: event.body, pointers, fields: OnceLock::new() }
     }
 
     /// Where an event goes. A destination gets it once, whichever of its routes take it.
@@ -157,9 +156,13 @@ mod tests {
         url = "https://all.example/"
     "#;
 
+    fn of(body: &[u8]) -> Delivered<'_> {
+        Delivered::bare(body, "")
+    }
+
     fn names(source: &str, event_type: Option<&str>, body: &str) -> Vec<(String, bool)> {
         let routes = Routes::compile(DOCUMENT, &Routes::default()).unwrap();
-        let subject = routes.subject(source, event_type, body.as_bytes());
+        let subject = routes.subject(source, event_type, of(body.as_bytes()));
         let found = routes.destinations(&subject);
         found.iter().map(|destination| (destination.route.name.clone(), destination.undecided)).collect()
     }
@@ -219,9 +222,30 @@ mod tests {
         let routes = Routes::compile(&typed, &Routes::default()).unwrap();
         let (latin_1, surrogate) = (b"{\"gr\xf6\xdfe\":1,\"action\":\"opened\"}", br#"{"action":"\ud83d"}"#);
         for body in [latin_1.as_slice(), surrogate, b"{\"action\":\"ge\xe4ndert\"}", br#"{"action":1e999}"#] {
-            let subject = routes.subject("github", None, body);
+            let subject = routes.subject("github", None, of(body));
             let found: Vec<bool> = routes.destinations(&subject).iter().map(|to| to.undecided).collect();
             assert_eq!(found, [true], "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    /// A part of the type stands in a header, and the body that has the rest can't be read: nobody knows which event it is.
+    #[test]
+    fn a_type_of_which_a_part_can_not_be_read_is_undecided() {
+        let document = "[[source]]\nname = \"github\"\nrecipe = \"github\"\nsecret = \"github\"\n\
+             [[route]]\nname = \"issues\"\nsource = \"github\"\nevents = [\"issues.opened\", \"push\"]\nurl = \"https://x.example/\"\n";
+        let routes = Routes::compile(document, &Routes::default()).unwrap();
+        for (event, body, expected) in [
+            ("issues", r#"{"action":"opened"}"#, vec![false]),
+            ("issues", r#"{"action":"closed"}"#, vec![]),
+            ("push", r#"{"ref":"x"}"#, vec![false]),
+            ("issues", "payload=%7B%7D", vec![true]),
+        ] {
+            let headers =
+                [(http::HeaderName::from_static("x-github-event"), event.parse().unwrap())].into_iter().collect();
+            let subject =
+                routes.subject("github", None, Delivered { headers: &headers, body: body.as_bytes(), message: "" });
+            let found: Vec<bool> = routes.destinations(&subject).iter().map(|to| to.undecided).collect();
+            assert_eq!(found, expected, "{event} {body}");
         }
     }
 
@@ -231,7 +255,7 @@ mod tests {
             "{DOCUMENT}\n[[route]]\nname = \"some\"\nsource = \"github\"\nevents = [\"x.*\"]\nurl = \"https://x.example/\"\n"
         );
         let routes = Routes::compile(&document, &Routes::default()).unwrap();
-        let found = routes.destinations(&routes.subject("github", None, b"a=b"));
+        let found = routes.destinations(&routes.subject("github", None, of(b"a=b")));
         assert_eq!(found.iter().map(|to| (to.route.name.as_str(), to.undecided)).collect::<Vec<_>>(), [("all", false)]);
     }
 
@@ -242,7 +266,7 @@ mod tests {
         let typed = typed.replace("name = \"all\"", "name = \"all\"\nevents = [\"orders/*\"]");
         let routes = Routes::compile(&typed, &Routes::default()).unwrap();
         for named in [None, Some("what another pointer found")] {
-            let subject = routes.subject("github", named, br#"{"topic": "orders/create"}"#);
+            let subject = routes.subject("github", named, of(br#"{"topic": "orders/create"}"#));
             assert_eq!(routes.destinations(&subject).len(), 1, "{named:?}");
         }
     }
@@ -250,7 +274,7 @@ mod tests {
     #[test]
     fn a_body_is_not_read_where_no_condition_asks() {
         let routes = Routes::compile(DOCUMENT, &Routes::default()).unwrap();
-        let subject = routes.subject("github", None, b"{}");
+        let subject = routes.subject("github", None, of(b"{}"));
         assert_eq!(routes.destinations(&subject).len(), 1);
         assert!(subject.fields.get().is_none());
     }
@@ -258,7 +282,7 @@ mod tests {
     #[test]
     fn every_route_says_why_it_leaves_an_event() {
         let routes = Routes::compile(DOCUMENT, &Routes::default()).unwrap();
-        let subject = routes.subject("strapi", Some("media.create"), br#"{"entry": {"locale": "fr"}}"#);
+        let subject = routes.subject("strapi", Some("media.create"), of(br#"{"entry": {"locale": "fr"}}"#));
         let why: Vec<Match> = routes.routes.iter().map(|route| route.judge(&subject)).collect();
         assert_eq!(why[0], Match::Takes);
         for (verdict, part) in why[1..].iter().zip(["\"media.create\"", "/entry/locale is \"fr\"", "source \"github\""])

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`ledger`], `commit` | `sk = ledger`: the record |
 //! | [`letters`] | `sk = dead-letter#<fence>`: heads; `…#<ms>#000` and so on: chunks of the body |
-//! | [`routes`] | `pk = config#routes`: what stands, and every version |
+//! | [`routes`] | `pk = config#routes`: what stands, and every version; [`routes_cache`] keeps it for a process |
 //! | [`outbox`] | `pk = outbox#<0..7>` |
 //! | [`letters`] | `pk = config#dead-letter-days`: the days that have letters; [`shelves`] reads letters by time |
 //! | [`replays`] | `pk = replay#<0..7>`: replays under way |
@@ -25,6 +25,7 @@ pub mod outbox;
 pub mod place;
 pub mod replays;
 pub mod routes;
+pub mod routes_cache;
 pub mod schema;
 mod search;
 pub mod shelves;

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use lambda_http::{Body, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
 use serde::Serialize;
 
-use crate::{identity::EventKey, qstash::duration::backoff, retry::LONGEST_WISH};
+use crate::{identity::EventKey, qstash::duration::backoff, retry::LONGEST_WISH, sources::SenderRefusal};
 
 /// What a destination asked for where that is longer than what QStash is asked for: the requeuer honours it, up to a day.
 pub const WHOLE_WISH: &str = "surehook-retry-after";
@@ -53,6 +53,10 @@ pub enum Outcome {
     NoRoutes,
     /// Nobody said how events of this source are told apart.
     SourceUnconfigured(String),
+    /// The secret of this source's sender is not in our configuration.
+    SecretMissing(String),
+    /// The sender of an event that QStash brought is not who it says.
+    SenderRefused(SenderRefusal),
     /// QStash will deliver the event again, later.
     Requeued,
     /// The event was written as a dead letter.
@@ -68,8 +72,12 @@ pub enum Outcome {
         /// QStash's message ids, one per endpoint; none while the event waits in the outbox.
         message_ids: Vec<String>,
     },
-    /// The producer's caller is not known.
-    Unauthorized,
+    /// What became of each event of a batch.
+    Batch(Vec<Outcome>),
+    /// Another event of the batch can't be taken, so none was.
+    NotTaken,
+    /// The producer's caller is not who it says.
+    Unauthorized(SenderRefusal),
     /// The producer has no such topic.
     UnknownTopic(String),
     /// The producer can't take the request as it is; the sentence says what to change.
@@ -100,12 +108,16 @@ impl Outcome {
             Self::QStashAway => "qstash-away",
             Self::NoRoutes => "no-routes",
             Self::SourceUnconfigured(_) => "source-unconfigured",
+            Self::SecretMissing(_) => "secret-missing",
+            Self::SenderRefused(_) => "sender-refused",
             Self::Requeued => "requeued",
             Self::Buried => "buried",
             Self::Settled => "settled",
             Self::UndecodableCallback => "undecodable-callback",
             Self::Accepted { .. } => "accepted",
-            Self::Unauthorized => "unauthorized",
+            Self::Batch(parts) => batch_word(parts),
+            Self::NotTaken => "not-taken",
+            Self::Unauthorized(_) => "unauthorized",
             Self::UnknownTopic(_) => "unknown-topic",
             Self::BadRequest(_) => "bad-request",
             Self::PayloadTooLarge(_) => "payload-too-large",
@@ -119,14 +131,29 @@ impl Outcome {
             Self::Requeued | Self::Buried | Self::Settled | Self::UndecodableCallback => 200,
             Self::Accepted { .. } => 202,
             Self::BadRequest(_) => 400,
-            Self::SignatureRefused | Self::Unauthorized => 401,
+            Self::SignatureRefused | Self::Unauthorized(_) => 401,
             Self::UnknownTopic(_) => 404,
             Self::MethodNotAllowed => 405,
             Self::InProgress(_) => 409,
             Self::PayloadTooLarge(_) => 413,
+            Self::NotTaken => 424,
             Self::PermanentFailure | Self::Malformed | Self::Conflict | Self::TooLarge => STATUS_NON_RETRYABLE,
+            Self::SenderRefused(_) => STATUS_NON_RETRYABLE,
             Self::TransientFailure(_) | Self::LeaseLost | Self::StoreAway | Self::QStashAway => 503,
-            Self::NoRoutes | Self::SourceUnconfigured(_) => 503,
+            Self::NoRoutes | Self::SourceUnconfigured(_) | Self::SecretMissing(_) => 503,
+            // The worst of its parts: who looks at nothing else must not take a part that is lost for one that was taken.
+            Self::Batch(parts) => {
+                let told = parts.iter().filter(|part| **part != Self::NotTaken).map(Self::status);
+                told.max().unwrap_or(202)
+            }
+        }
+    }
+
+    /// Why, in a fixed word for logs; empty where the outcome says it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::SenderRefused(refusal) | Self::Unauthorized(refusal) => refusal.word(),
+            _ => "",
         }
     }
 
@@ -138,6 +165,7 @@ impl Outcome {
             Self::InProgress(rest) => Some(*rest + Duration::from_secs(1)),
             Self::TransientFailure(wished) => *wished,
             Self::StoreAway | Self::QStashAway => Some(backoff(retried.saturating_add(1))),
+            Self::Batch(parts) => return parts.iter().filter_map(|part| part.retry_after(retried)).max(),
             _ => None,
         };
         wish.map(|wish| wish.min(LONGEST_WISH))
@@ -158,8 +186,19 @@ impl Outcome {
                 "source \"{source}\" is not configured: add it to the routes document and run `surehook routes apply`"
             )),
             Self::NoRoutes => Some("no routes are configured: run `surehook routes apply`".to_owned()),
-            Self::Unauthorized => Some("send `Authorization: Bearer <PRODUCER_TOKEN>`".to_owned()),
-            Self::UnknownTopic(topic) => Some(format!("topic \"{topic}\" is not in TOPICS; post to /<topic>")),
+            Self::SecretMissing(source) => {
+                Some(format!("the secret of source \"{source}\" is not in SOURCE_SECRETS of this function"))
+            }
+            Self::SenderRefused(refusal) | Self::Unauthorized(refusal) => Some(refusal.to_string()),
+            Self::NotTaken => {
+                Some("nothing of this batch was taken: mend what is wrong with the others first".to_owned())
+            }
+            Self::QStashAway => {
+                Some("QStash is away, and this event is too large to wait for it here: send it again".to_owned())
+            }
+            Self::UnknownTopic(topic) => {
+                Some(format!("topic \"{topic}\" is neither in TOPICS nor in the routes document; post to /<topic>"))
+            }
             Self::BadRequest(sentence) => Some(sentence.clone()),
             Self::PayloadTooLarge(limit) => Some(format!("the body may hold at most {limit} bytes")),
             Self::MethodNotAllowed => Some("use POST /<topic>".to_owned()),
@@ -199,6 +238,45 @@ struct AnswerBody<'a> {
     message_id: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     message_ids: &'a [String],
+    /// The status that it would have had alone; only in a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    events: Vec<AnswerBody<'a>>,
+}
+
+impl<'a> AnswerBody<'a> {
+    fn of(outcome: &'a Outcome) -> Self {
+        let (id, message_ids): (Option<&str>, &[String]) = match outcome {
+            Outcome::Accepted { id, message_ids } => (Some(id), message_ids),
+            _ => (None, &[]),
+        };
+        let events = match outcome {
+            Outcome::Batch(parts) => {
+                parts.iter().map(|part| Self { code: Some(part.status()), ..Self::of(part) }).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self {
+            status: outcome.word(),
+            event: None,
+            detail: outcome.detail(),
+            id,
+            message_id: message_ids.first().map(String::as_str),
+            message_ids: if message_ids.len() > 1 { message_ids } else { &[] },
+            code: None,
+            events,
+        }
+    }
+}
+
+fn batch_word(parts: &[Outcome]) -> &'static str {
+    let accepted = parts.iter().filter(|part| matches!(part, Outcome::Accepted { .. })).count();
+    match accepted {
+        0 => "refused",
+        count if count == parts.len() => "accepted",
+        _ => "partly-accepted",
+    }
 }
 
 impl Answer {
@@ -230,18 +308,8 @@ impl Answer {
 
     /// The answer's JSON body.
     pub fn body(&self) -> String {
-        let (id, message_ids): (Option<&str>, &[String]) = match &self.outcome {
-            Outcome::Accepted { id, message_ids } => (Some(id), message_ids),
-            _ => (None, &[]),
-        };
-        let body = AnswerBody {
-            status: self.outcome.word(),
-            event: self.event.as_ref().map(EventKey::as_str),
-            detail: self.outcome.detail(),
-            id,
-            message_id: message_ids.first().map(String::as_str),
-            message_ids: if message_ids.len() > 1 { message_ids } else { &[] },
-        };
+        let event = self.event.as_ref().map(EventKey::as_str);
+        let body = AnswerBody { event, ..AnswerBody::of(&self.outcome) };
         serde_json::to_string(&body).unwrap_or_default()
     }
 }
@@ -313,7 +381,9 @@ mod tests {
             (Outcome::Requeued, (200, None, false)),
             (Outcome::Buried, (200, None, false)),
             (Outcome::UndecodableCallback, (200, None, false)),
-            (Outcome::Unauthorized, (401, None, false)),
+            (Outcome::Unauthorized(SenderRefusal::NoToken), (401, None, false)),
+            (Outcome::SenderRefused(SenderRefusal::Mismatch), PAIR),
+            (Outcome::SecretMissing("x".into()), (503, None, false)),
             (Outcome::UnknownTopic("x".into()), (404, None, false)),
             (Outcome::BadRequest("x".into()), (400, None, false)),
             (Outcome::PayloadTooLarge(1), (413, None, false)),
@@ -347,6 +417,23 @@ mod tests {
     fn an_unconfigured_source_is_named() {
         let answer = Answer::from(Outcome::SourceUnconfigured("github".into()));
         assert!(answer.body().contains("github"), "{}", answer.body());
+    }
+
+    #[test]
+    fn a_batch_is_as_its_worst_part_and_tells_each() {
+        let accepted = || Outcome::Accepted { id: "e1".into(), message_ids: vec!["msg_1".into()] };
+        let answer = |parts: Vec<Outcome>| Answer::from(Outcome::Batch(parts));
+        let all = answer(vec![accepted(), accepted()]);
+        assert_eq!((all.status(), all.outcome.word()), (202, "accepted"));
+        let some = answer(vec![accepted(), Outcome::StoreAway]);
+        assert_eq!(
+            (some.status(), some.outcome.word(), &some.headers()["retry-after"] == "13"),
+            (503, "partly-accepted", true)
+        );
+        let none = answer(vec![Outcome::NotTaken, Outcome::BadRequest("why".into())]);
+        assert_eq!((none.status(), none.outcome.word()), (400, "refused"));
+        let body: serde_json::Value = serde_json::from_str(&none.body()).unwrap();
+        assert_eq!((&body["events"][0]["code"], &body["events"][1]["detail"]), (&424.into(), &"why".into()));
     }
 
     #[test]

@@ -147,7 +147,7 @@ async fn a_probe_that_takes_a_minute_is_the_only_one_and_closes_the_breaker() {
     let (route, later) = (&routes.routes[0], now + 2 * MINUTE);
     let known = [consumer::breakers(stack.store()), consumer::breakers(stack.store())];
     for breakers in &known {
-        breakers.refresh().await.unwrap();
+        breakers.read().await.unwrap();
     }
     let permit = known[0].ask(route, Duration::from_secs(60), later).await.unwrap();
     assert!(matches!(permit, Permit::Probe(_)), "{permit:?}");

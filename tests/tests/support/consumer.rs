@@ -16,7 +16,7 @@ use surehook::{
     web::{Incoming, Moment},
 };
 use surehook_consumer::{
-    Attempt, Consumer, Effects, Event, Handler, HandlerError,
+    Attempt, Consumer, Effects, Event, Handler, HandlerError, Senders,
     breakers::Breakers,
     deliver::{Deliverer, address::system_lookup, connect::Connections},
     routes::RoutesCache,
@@ -36,6 +36,7 @@ pub(crate) fn with_handler<H>(consumer: Consumer<Deliverer>, handler: H) -> Cons
         bases: consumer.bases,
         store: consumer.store,
         routes: consumer.routes,
+        senders: consumer.senders,
         handler,
         handler_timeout: consumer.handler_timeout,
         retention: consumer.retention,
@@ -67,13 +68,14 @@ pub(crate) fn consumer_with(
         routes: Arc::clone(&routes),
         connections: Connections::new(true, system_lookup()).unwrap(),
         secrets: SigningSecrets::new(&[Secret::new(SIGNING_SECRET).unwrap()]).unwrap(),
-        breakers: Arc::clone(routes.breakers()),
+        breakers: Arc::clone(routes.beside()),
     };
     Consumer {
         keys: SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(),
         bases: vec![url(&stack.function_url("consumer"))],
         store,
         routes,
+        senders: Senders::default(),
         handler,
         handler_timeout: Duration::from_secs(8),
         retention: Duration::from_secs(14 * 86_400),

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use surehook::{
-    identity::{Delivered, Endpoint, EventKey, Identified, Recipe, identify},
+    identity::{Delivered, Endpoint, EventKey, Identified, Identity, identify},
     ledger::{Cause, DeadLetter, Failure, Record, rules::Burial},
     outside,
     qstash::{Client, token},
@@ -229,7 +229,7 @@ pub(crate) async fn operate(stack: &Stack, command: Value) -> Value {
 /// The name of a Strapi event at the consumer's `/strapi`, and what belongs to it.
 fn identified(stack: &Stack, body: &str) -> Identified {
     let endpoint = Endpoint::of(&url(&stack.function_url("consumer/strapi")), &[url(&stack.function_url("consumer"))]);
-    identify(&endpoint, &Recipe::Strapi, Delivered { body: body.as_bytes(), message: "" })
+    identify(&endpoint, &Identity::Strapi, Delivered::bare(body.as_bytes(), ""))
 }
 
 /// Makes a dead letter of a Strapi event, as the failure path would, without an event's way to it.

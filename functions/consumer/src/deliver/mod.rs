@@ -22,6 +22,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::{FutureExt, future::join_all};
 use surehook::{
     Millis,
+    identity::Delivered,
     qstash::duration::backoff,
     retry::millis,
     routes::{Destination, Route, Routes, Subject},
@@ -148,7 +149,8 @@ impl Deliverer {
 }
 
 fn subject<'a>(routes: &'a Routes, event: &'a Event) -> Subject<'a> {
-    routes.subject(&event.source, event.event_type.as_deref(), &event.body)
+    let delivered = Delivered { headers: &event.headers, body: &event.body, message: "" };
+    routes.subject(&event.source, event.event_type.as_deref(), delivered)
 }
 
 impl Delivery<'_> {

@@ -1,0 +1,103 @@
+use super::super::Routes;
+use crate::sources::{Place, Source};
+
+fn compile(text: &str) -> Result<Routes, String> {
+    Routes::compile(text, &Routes::default()).map_err(|error| error.to_string())
+}
+
+fn source(more: &str) -> Result<Source, String> {
+    compile(&format!("[[source]]\nname = \"x\"\n{more}\n")).map(|routes| routes.sources[0].clone())
+}
+
+#[test]
+fn a_recipe_says_all_of_a_source_but_its_secret() {
+    let github = source("recipe = \"github\"\nsecret = \"gh\"").unwrap();
+    assert_eq!(github.identity.to_string(), "header:x-github-delivery");
+    assert_eq!(github.event_type.len(), 2);
+    assert_eq!(github.signature.as_ref().unwrap().header, "x-hub-signature-256");
+    let needed: Vec<&str> = github.headers().collect();
+    assert_eq!(needed, ["x-github-delivery", "x-github-event", "x-hub-signature-256"]);
+    for recipe in crate::sources::recipe::Recipe::names() {
+        assert!(source(&format!("recipe = \"{recipe}\"\nsecret = \"s\"")).is_ok(), "{recipe}");
+    }
+}
+
+#[test]
+fn what_a_source_says_stands_over_its_recipe() {
+    let more = "recipe = \"stripe\"\nsecret = \"s\"\nidentity = \"body\"\nevent_type = \"header:X-Kind\"\n\
+                signature = { tolerance = \"1h\" }";
+    let stripe = source(more).unwrap();
+    assert_eq!(stripe.identity.to_string(), "body");
+    assert_eq!(stripe.event_type, [Place::Header("x-kind".into())]);
+    let signature = stripe.signature.unwrap();
+    assert_eq!((signature.header.as_str(), signature.tolerance_ms), ("stripe-signature", Some(3_600_000)));
+}
+
+#[test]
+fn a_source_without_a_signature_needs_no_secret() {
+    assert_eq!(source("identity = \"/id\"").unwrap().secret, None);
+    assert_eq!(source("recipe = \"strapi\"").unwrap().signature, None);
+    assert_eq!(source("recipe = \"strapi\"\nsecret = \"cms\"").unwrap().secret.as_deref(), Some("cms"));
+}
+
+#[test]
+fn what_makes_no_sense_is_told_with_its_line() {
+    for (more, line, part) in [
+        ("", 2, "identity or recipe"),
+        ("recipe = \"gitlab\"", 3, "generic, github, payload"),
+        ("recipe = \"github\"", 2, "SOURCE_SECRETS"),
+        ("recipe = \"github\"\nsecret = \"a b\"", 4, "secret is a name"),
+        ("identity = \"payload\"", 3, "identity is"),
+        ("identity = \"header:a b\"", 3, "identity is"),
+        ("recipe = \"strapi\"\nidentity = \"/id\"", 4, "leave identity out"),
+        ("identity = \"body\"\nevent_type = [\"/a\", \"b\"]", 4, "event_type is"),
+        ("identity = \"body\"\nsecret = \"s\"\nsignature = { header = \"X-S\" }", 5, "needs algorithm"),
+        ("identity = \"body\"\nsecret = \"s\"\nsignature = { header = \"X S\" }", 5, "not the name of a header"),
+    ] {
+        let told = source(more).unwrap_err();
+        assert!(told.starts_with(&format!("line {line}: source \"x\": ")) && told.contains(part), "{more}: {told}");
+    }
+    let unknown = source("identity = \"body\"\nsecret = \"s\"\nsignature = { algorithm = \"md5\" }").unwrap_err();
+    assert!(unknown.contains("md5"), "{unknown}");
+}
+
+#[test]
+fn what_is_built_in_may_be_said_more_about_and_not_made_something_else() {
+    let strapi = |more: &str| compile(&format!("[[source]]\nname = \"strapi\"\n{more}\n"));
+    assert_eq!(
+        strapi("recipe = \"strapi\"\nsecret = \"cms\"").unwrap().known("strapi").unwrap().secret.as_deref(),
+        Some("cms")
+    );
+    for bad in ["identity = \"body\"", "recipe = \"github\"\nsecret = \"s\""] {
+        assert!(strapi(bad).unwrap_err().contains("built in"), "{bad}");
+    }
+    let twice = "[[source]]\nname = \"x\"\nidentity = \"body\"\n";
+    assert!(compile(&format!("{twice}{twice}")).unwrap_err().contains("line 5: source \"x\" is defined twice"));
+}
+
+#[test]
+fn a_topic_brings_the_events_of_a_source() {
+    let document =
+        "[[topic]]\nname = \"orders\"\nsource = \"payload\"\nalso = [\"https://other.example/\"]\nretries = 1\n";
+    let routes = compile(document).unwrap();
+    assert_eq!(routes.of_topic("orders").unwrap().name, "payload");
+    assert!(routes.of_topic("payload").is_none());
+    assert_eq!((routes.topics[0].also.len(), routes.topics[0].retries), (1, Some(1)));
+    let told = compile(
+        "[[topic]]\nname = \"a/b\"\nsource = \"nobody\"\nalso = [\"ftp://x\"]\nheaders = { \"a b\" = \"x\" }\n\
+         [[topic]]\nname = \"a/b\"\nsource = \"strapi\"\n",
+    );
+    let told = told.unwrap_err();
+    let lines: Vec<&str> = told.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["line 2", "line 3", "line 4", "line 5", "line 7", "line 7"], "{told}");
+}
+
+/// Routes that an older version compiled must still be read: its functions may run beside those of this one.
+#[test]
+fn what_an_older_version_compiled_is_read() {
+    let old = r#"{"version":3,"sources":[{"name":"a","recipe":{"pointer":"/id"},"event_type":"/type"},
+        {"name":"b","recipe":"message","event_type":null}],"routes":[]}"#;
+    let routes: Routes = serde_json::from_str(old).unwrap();
+    assert_eq!(routes.known("a").unwrap().event_type, [Place::Body("/type".into())]);
+    assert_eq!(routes.known("b").unwrap().identity.to_string(), "message");
+}

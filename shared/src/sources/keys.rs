@@ -1,0 +1,95 @@
+//! The secrets of senders: `SOURCE_SECRETS`, a JSON object of names and secrets.
+//!
+//! The routes name them; the secrets themselves never stand in the table. While one is replaced its name has two.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::secret::Secret;
+
+/// Names and their secrets, the current one first.
+#[derive(Debug, Clone, Default)]
+pub struct SourceSecrets(BTreeMap<String, Vec<Secret>>);
+
+/// Why `SOURCE_SECRETS` can't be used. None quotes a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadSecrets {
+    /// Not a JSON object of texts and lists of texts.
+    #[error(
+        "must be a JSON object of names and secrets, such as {{\"github\": \"<secret>\", \"stripe\": [\"<new>\", \"<old>\"]}}"
+    )]
+    Malformed,
+    /// An empty secret verifies what anybody signs.
+    #[error("has an empty secret, or none, for \"{0}\"")]
+    Empty(String),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl SourceSecrets {
+    /// Reads the variable.
+    pub fn parse(text: &str) -> Result<Self, BadSecrets> {
+        let named: BTreeMap<String, OneOrMany> =
+            serde_json::from_str(text).map_err(|_quotes_it| BadSecrets::Malformed)?;
+        named
+            .into_iter()
+            .map(|(name, secrets)| {
+                secrets.checked().map(|secrets| (name.clone(), secrets)).ok_or(BadSecrets::Empty(name))
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The secrets of a name; none where it is not there.
+    pub fn named(&self, name: &str) -> &[Secret] {
+        self.0.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl OneOrMany {
+    fn checked(self) -> Option<Vec<Secret>> {
+        let texts = match self {
+            Self::One(text) => vec![text],
+            Self::Many(texts) => texts,
+        };
+        let secrets: Vec<Secret> = texts.into_iter().map(Secret::new).collect::<Option<_>>()?;
+        (!secrets.is_empty()).then_some(secrets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_secret_or_several() {
+        let secrets = SourceSecrets::parse(r#"{"github": "a", "stripe": ["new", "old"]}"#).unwrap();
+        let count = |name| secrets.named(name).len();
+        assert_eq!((count("github"), count("stripe"), count("other")), (1, 2, 0));
+        assert_eq!(secrets.named("stripe")[0].expose(), "new");
+    }
+
+    #[test]
+    fn what_can_not_be_used_is_refused_without_a_word_of_it() {
+        for bad in ["", "[]", "s3cret", r#"{"a": 1}"#, r#"{"a": {"b": "s3cret"}}"#, r#"{"a": "s3cret"#] {
+            let error = SourceSecrets::parse(bad).unwrap_err();
+            assert_eq!(error, BadSecrets::Malformed, "{bad}");
+            assert!(!error.to_string().contains("s3cret"));
+        }
+        for bad in [r#"{"a": ""}"#, r#"{"a": []}"#, r#"{"a": ["x", " "]}"#] {
+            assert_eq!(SourceSecrets::parse(bad).unwrap_err(), BadSecrets::Empty("a".into()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let secrets = SourceSecrets::parse(r#"{"github": "s3cret"}"#).unwrap();
+        assert!(!format!("{secrets:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,140 @@
+//! Senders: how their events are told apart, and how they prove who they are.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`place`] | where in an event a value stands |
+//! | [`signature`] | signatures of senders, each scheme as data for one mechanism |
+//! | [`refusal`] | why a sender is not believed |
+//! | [`keys`] | the senders' secrets |
+//! | [`seal`] | the producer's verdict, which travels with the event |
+//! | [`recipe`] | what is known of well-known senders: one file each in `shared/recipes/` |
+//!
+//! Producer and consumer judge by the same rules: the producer at its door, the consumer where a sender publishes straight to QStash.
+
+pub mod keys;
+pub mod place;
+pub mod recipe;
+pub mod refusal;
+pub mod seal;
+pub mod signature;
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+pub use keys::SourceSecrets;
+pub use place::Place;
+pub use refusal::SenderRefusal;
+pub use signature::{Signature, Stamp};
+
+use crate::{
+    Millis,
+    identity::{Delivered, Identity, MOST_TYPE, cut},
+    json::Fields,
+    secret::Secret,
+};
+
+/// Where events come from: the first segment of the path that they are delivered to, and what is known of their sender.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// How its events are told apart. Called `recipe` in the table.
+    #[serde(rename = "recipe")]
+    pub identity: Identity,
+    /// Where the parts of an event's type stand; they are joined by dots. Empty where the identity says it, or nothing does.
+    #[serde(default, deserialize_with = "place::one_or_many")]
+    pub event_type: Vec<Place>,
+    /// How its sender signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// The name of its sender's secret in `SOURCE_SECRETS`: what signs, or else the bearer token. Without it the sender shows
+    /// `PRODUCER_TOKEN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// The type of an event, as far as it was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TypeFound {
+    /// The parts that were found, joined by dots.
+    pub text: Option<String>,
+    /// Whether the body may hold a part that was not found there.
+    pub is_partial: bool,
+}
+
+impl Source {
+    /// A source that nobody has to configure.
+    pub fn built_in(name: &str) -> Option<Self> {
+        let identity = match name {
+            "payload" => Identity::Payload,
+            "strapi" => Identity::Strapi,
+            _ => return None,
+        };
+        Some(Self { name: name.to_owned(), identity, event_type: Vec::new(), signature: None, secret: None })
+    }
+
+    /// Whether its events have types only by its `event_type`, and not by the form of their body.
+    pub fn says_type(&self) -> bool {
+        !self.event_type.is_empty() || !self.identity.is_of_form()
+    }
+
+    /// Whether bodies hold parts of the type.
+    pub fn has_type_in_body(&self) -> bool {
+        !self.says_type() || self.event_type.iter().any(|place| matches!(place, Place::Body(_)))
+    }
+
+    /// The pointers of the type's parts that stand in the body.
+    pub fn type_pointers(&self) -> impl Iterator<Item = &str> {
+        self.event_type.iter().filter_map(Place::pointer)
+    }
+
+    /// The type of one of its events, by `event_type`. The body is read once, and only where a part stands in it.
+    pub fn type_of(&self, event: &Delivered<'_>) -> TypeFound {
+        let mut pointers = self.type_pointers().peekable();
+        let fields = pointers.peek().is_some().then(|| Fields::read(event.body, pointers)).flatten();
+        let found = |place: &Place| match place {
+            Place::Header(name) => event.header(name).map(str::to_owned),
+            Place::Body(pointer) => fields.as_ref()?.text(pointer),
+        };
+        let parts: Vec<(&Place, Option<String>)> = self.event_type.iter().map(|place| (place, found(place))).collect();
+        let is_partial = parts.iter().any(|(place, part)| part.is_none() && matches!(place, Place::Body(_)));
+        let told: Vec<String> = parts.into_iter().filter_map(|(_, part)| part).collect();
+        let text = (!told.is_empty()).then(|| cut(told.join("."), MOST_TYPE));
+        TypeFound { text, is_partial }
+    }
+
+    /// Whether its sender may send this: who signs is believed by the signature, who does not by a bearer token.
+    pub fn admit(&self, secrets: &[Secret], headers: &HeaderMap, body: &[u8]) -> Result<Stamp, SenderRefusal> {
+        match &self.signature {
+            Some(signature) => signature.verify(secrets, headers, body),
+            None => bearer(secrets, headers).map(|()| Stamp(None)),
+        }
+    }
+
+    /// Whether an event was signed near the time at which it first arrived ([`Signature::judge`]).
+    pub fn judge(&self, stamp: Stamp, arrived: Millis, delay: Duration) -> Result<(), SenderRefusal> {
+        self.signature.as_ref().map_or(Ok(()), |signature| signature.judge(stamp, arrived, delay))
+    }
+
+    /// The headers that its events need: what names, types and proves them.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        let identity = match &self.identity {
+            Identity::Header(name) => Some(name.as_str()),
+            _ => None,
+        };
+        let of_type = self.event_type.iter().filter_map(Place::header);
+        let of_signature = self.signature.iter().flat_map(Signature::headers);
+        identity.into_iter().chain(of_type).chain(of_signature)
+    }
+}
+
+/// Whether one of the tokens was shown, compared in constant time.
+pub fn bearer(tokens: &[Secret], headers: &HeaderMap) -> Result<(), SenderRefusal> {
+    let shown = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let shown =
+        shown.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let (_, token) = shown.ok_or(SenderRefusal::NoToken)?;
+    if tokens.iter().any(|known| known.matches(token.trim())) { Ok(()) } else { Err(SenderRefusal::WrongToken) }
+}
