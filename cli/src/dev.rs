@@ -3,13 +3,14 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use surehook::web::EndpointUrl;
+use surehook::{outside, web::EndpointUrl};
 use surehook_local::{Stack, StackOptions, qstash::TOKEN, receiver::Received, stack::PRODUCER_TOKEN};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{Failure, routes, text::harmless, topics};
 
 const TOPIC: &str = "strapi.create";
+const SOURCE_SECRETS: &str = "SOURCE_SECRETS";
 
 /// How to run the stack.
 #[derive(Debug, Args)]
@@ -67,6 +68,11 @@ fn options(arguments: &DevArguments) -> Result<StackOptions, Failure> {
         receiver_port: arguments.receiver_port,
         data: arguments.data.clone(),
         speed: arguments.speed,
+        // The secrets of senders are the user's own.
+        environment: outside::variable(SOURCE_SECRETS)
+            .map(|value| (SOURCE_SECRETS.to_owned(), value))
+            .into_iter()
+            .collect(),
         ..StackOptions::default()
     })
 }
@@ -94,7 +100,11 @@ fn first_routes(receiver: &str) -> String {
 
 /// Variables for the functions under `cargo lambda watch` and for the operator's commands.
 fn write_environment(stack: &Stack, file: &std::path::Path) -> Result<(), Failure> {
-    let lines: String = stack.environment.iter().map(|(name, value)| format!("{name}=\"{value}\"\n")).collect();
+    let line = |(name, value): &(String, String)| match value.contains('"') {
+        true => format!("{name}='{value}'\n"),
+        false => format!("{name}=\"{value}\"\n"),
+    };
+    let lines: String = stack.environment.iter().map(line).collect();
     std::fs::write(file, lines).map_err(|error| {
         format!("{} can't be written: {error}. Choose another with --write-env", file.display()).into()
     })

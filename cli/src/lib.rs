@@ -4,8 +4,11 @@
 mod demo;
 mod dev;
 mod environment;
+mod input;
 mod operator;
+mod publish;
 mod routes;
+mod sources;
 mod text;
 mod topics;
 
@@ -37,6 +40,11 @@ enum Command {
     /// Sources and destinations
     #[command(subcommand)]
     Routes(routes::RoutesCommand),
+    /// Senders: what is known of them, and whether they would be believed
+    #[command(subcommand)]
+    Sources(sources::SourcesCommand),
+    /// Publish one event to a QStash topic
+    Publish(Box<publish::PublishArguments>),
     /// QStash topics
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
@@ -87,6 +95,8 @@ async fn run(command: Command) -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Routes(command) => routes::run(command).await,
+        Command::Sources(command) => sources::run(command).await,
+        Command::Publish(arguments) => publish::run(*arguments).await,
         Command::Topics(command) => topics::run(command).await,
         Command::DeadLetters(arguments) => letters::run(*arguments).await,
         Command::Stranded(arguments) => stranded::run(arguments).await,

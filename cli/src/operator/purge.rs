@@ -1,9 +1,6 @@
 //! `surehook dead-letters purge`.
 
-use std::{
-    io::{BufRead, IsTerminal},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
@@ -16,7 +13,7 @@ use super::{
     selection::SelectionArguments,
     unexpected,
 };
-use crate::{Failure, text::harmless};
+use crate::{Failure, input::confirm, text::harmless};
 
 /// Letters that are removed with one command.
 const PAGE: usize = 100;
@@ -62,17 +59,6 @@ async fn announce(asker: &Asker, selection: &mut Selection) -> Result<u64, Failu
         letters => eprintln!("{}\n\n{letters} dead {}", table_of(&causes), plural(letters, "letter")),
     }
     Ok(causes.letters)
-}
-
-/// Asks; anything but yes ends the command.
-pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(format!("{question} Nobody is there to ask: say --yes").into());
-    }
-    eprint!("{question} [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err("nothing was changed".into()) }
 }
 
 async fn purge(asker: &Asker, mut selection: Selection, json: bool) -> Result<ExitCode, Failure> {

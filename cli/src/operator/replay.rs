@@ -22,12 +22,12 @@ use super::{
     guard::{Guard, Stop, Tally},
     letters::{again_with, enclose, plural, table_of},
     print_json,
-    purge::confirm,
     selection::SelectionArguments,
     unexpected,
 };
 use crate::{
     Failure,
+    input::confirm,
     text::{exact_date, harmless},
 };
 

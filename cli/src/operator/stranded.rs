@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use surehook_dlq_processor::{Command, Reply, reply::StrandedEvent};
 
-use super::{Asker, OperatorArguments, letters::plural, print_json, purge::confirm, table::table, unexpected};
+use super::{Asker, OperatorArguments, letters::plural, print_json, table::table, unexpected};
 use crate::{
     Failure,
+    input::confirm,
     text::{date, harmless, short},
 };
 

@@ -79,6 +79,9 @@ pub(crate) struct TestArguments {
     /// The source that it comes from, which is the path below the consumer's URL; may be left out where all routes have the same
     #[arg(long)]
     source: Option<String>,
+    /// A header of the event, where its source has its type or id in one; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = crate::publish::header)]
+    headers: Vec<(String, String)>,
     /// Try a document that is not applied yet; nothing else is needed for it
     #[arg(long, value_name = "FILE")]
     routes: Option<PathBuf>,
@@ -119,11 +122,11 @@ fn print_changes(changes: &[diff::Change]) {
     }
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
+pub(crate) fn read(file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()).into())
 }
 
-fn compile(file: &Path, document: &str, previous: &Routes) -> Result<Routes, Failure> {
+pub(crate) fn compile(file: &Path, document: &str, previous: &Routes) -> Result<Routes, Failure> {
     Routes::compile(document, previous).map_err(|error| format!("{}:\n{error}", file.display()).into())
 }
 
@@ -135,7 +138,7 @@ async fn version(store: &Store, version: u64) -> Result<Applied, Failure> {
 }
 
 /// The table, from the environment.
-fn store() -> Result<impl Future<Output = Store>, Failure> {
+pub(crate) fn store() -> Result<impl Future<Output = Store>, Failure> {
     let mut reader = Reader::new(&outside::variable);
     let table = reader.table();
     reader.finish()?;

@@ -1,7 +1,11 @@
 //! `surehook routes test`: which destinations would get an event, and why.
 
-use std::{collections::BTreeSet, io::Read, process::ExitCode};
+use std::{
+    collections::{BTreeSet, HashMap},
+    process::ExitCode,
+};
 
+use http::HeaderMap;
 use serde::Serialize;
 use surehook::{
     identity::{Delivered, Endpoint, Identified},
@@ -10,7 +14,7 @@ use surehook::{
 
 use super::{TestArguments, compile, read, store};
 use crate::{
-    Failure,
+    Failure, input,
     text::{counted, harmless, harmless_json},
 };
 
@@ -43,23 +47,15 @@ pub(super) async fn run(arguments: &TestArguments) -> Result<ExitCode, Failure> 
         None => store()?.await.routes(true).await?,
     };
     let source = source(&routes, arguments.source.as_deref())?;
-    let body = body(arguments)?;
-    let report = report(&routes, source, &body)?;
+    let body = input::read(&arguments.event)?;
+    let headers = HeaderMap::try_from(&arguments.headers.iter().cloned().collect::<HashMap<_, _>>())?;
+    let report = report(&routes, source, Delivered { headers: &headers, body: &body, message: "" })?;
     if arguments.json {
         println!("{}", harmless_json(&serde_json::to_string_pretty(&report)?));
     } else {
         report.print();
     }
     Ok(if report.taken() > 0 { ExitCode::SUCCESS } else { NOBODY.into() })
-}
-
-fn body(arguments: &TestArguments) -> Result<Vec<u8>, Failure> {
-    if arguments.event.as_os_str() == "-" {
-        let mut body = Vec::new();
-        std::io::stdin().read_to_end(&mut body)?;
-        return Ok(body);
-    }
-    std::fs::read(&arguments.event).map_err(|error| format!("{}: {error}", arguments.event.display()).into())
 }
 
 fn source<'a>(routes: &'a Routes, asked: Option<&'a str>) -> Result<&'a str, Failure> {
@@ -74,15 +70,15 @@ fn source<'a>(routes: &'a Routes, asked: Option<&'a str>) -> Result<&'a str, Fai
     }
 }
 
-fn report<'a>(routes: &'a Routes, source: &'a str, body: &[u8]) -> Result<Report<'a>, Failure> {
+fn report<'a>(routes: &'a Routes, source: &'a str, event: Delivered<'_>) -> Result<Report<'a>, Failure> {
     let endpoint = Endpoint::Ours { source: source.to_owned(), path: format!("/{source}") };
-    let identified = routes.identify(&endpoint, Delivered::bare(body, ""));
+    let identified = routes.identify(&endpoint, event);
     let Identified { event_type, malformed, .. } = identified.ok_or_else(|| {
         format!(
             "source \"{source}\" is neither built in nor in the routes: the consumer answers 503, and its events wait"
         )
     })?;
-    let subject = routes.subject(source, event_type.as_deref(), Delivered::bare(body, ""));
+    let subject = routes.subject(source, event_type.as_deref(), event);
     let destinations = routes.destinations(&subject);
     let said = |route: &'a Route| {
         let (verdict, reason) = match route.judge(&subject) {

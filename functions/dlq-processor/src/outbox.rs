@@ -1,5 +1,8 @@
 //! The outbox: events that the producer took while QStash was away are published, the oldest first.
 
+use std::collections::VecDeque;
+
+use futures::future::join_all;
 use surehook::{
     Millis,
     digest::Sha256,
@@ -7,103 +10,86 @@ use surehook::{
     ledger::{Cause, DeadLetter, Failure, Refused, Response, record::MOST_ERROR_TEXT, rules::Burial},
     qstash::{ClientError, client::Destination},
     retry::BuryReason,
-    store::{LedgerError, SHARDS, StoreError, outbox::OutboxRow},
+    store::{
+        LedgerError, SHARDS, Store, StoreError,
+        outbox::{OutboxRow, Position},
+    },
     web::Moment,
 };
 use tokio::time::Instant;
 
 use crate::{Processor, ProcessorError, replay::TOPIC_SCHEME, reply::Sweep};
 
-/// Rows read at a time.
+/// Rows of one shard that are read at a time.
 const ROWS: i32 = 25;
+/// Rows that are published at the same time.
+const AT_ONCE: usize = 10;
 
 /// What became of a row.
-enum Published {
-    /// QStash has it, or it was buried.
-    Gone,
-    /// Its topic has no endpoints.
-    Waits,
-    /// No row can be published now.
-    QStashAway,
+enum Fate {
+    /// QStash has it.
+    Published,
+    /// QStash refuses it for good; it stands as a dead letter.
+    Buried,
+    /// It stays, and why.
+    Waits(String),
+    /// QStash did not take it now, and why.
+    Away(String),
+    /// Something went wrong.
+    Failed(String),
 }
 
 impl Processor {
-    /// Publishes what it can. An error on one row or one shard never stops the next.
+    /// Publishes what it can, the oldest first, several at a time. An error on one row or one shard never stops the next: one that
+    /// QStash has a fault with must not hold up all that came after it. Only when it takes none of several it is away.
     pub(crate) async fn publish_outbox(&self, moment: Moment, deadline: Instant, report: &mut Sweep) {
-        for shard in 0..SHARDS {
-            if let Err(error) = self.publish_shard(shard, moment, deadline, report).await {
-                report.fail(format!("a part of the outbox: {error}"));
+        let mut queue = Queue::new(&self.path.store);
+        while Instant::now() < deadline {
+            let rows = queue.oldest(AT_ONCE, report).await;
+            if rows.is_empty() {
+                break;
+            }
+            let now = moment.at_present();
+            let fates = join_all(rows.into_iter().map(|row| self.settle_row(row, now))).await;
+            let is_away = fates.iter().all(|fate| matches!(fate, Fate::Away(_)));
+            fates.into_iter().for_each(|fate| tell(fate, report));
+            if is_away {
+                break;
             }
         }
+        report.outbox_left += queue.len() as u64;
     }
 
-    /// Publishes the rows of a shard until QStash is away or time is up. A row that must wait does not stop those behind it.
-    async fn publish_shard(
-        &self,
-        shard: u8,
-        moment: Moment,
-        deadline: Instant,
-        report: &mut Sweep,
-    ) -> Result<(), ProcessorError> {
-        let mut from = None;
-        loop {
-            let page = self.path.store.outbox(shard, ROWS, from).await?;
-            let count = page.rows.len();
-            for (index, row) in page.rows.into_iter().enumerate() {
-                let is_over = Instant::now() >= deadline;
-                if is_over || matches!(self.settle_row(row, moment.at_present(), report).await, Published::QStashAway) {
-                    report.outbox_left += (count - index) as u64;
-                    return Ok(());
-                }
-            }
-            from = page.next;
-            if from.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn settle_row(&self, row: Result<OutboxRow, StoreError>, now: Millis, report: &mut Sweep) -> Published {
-        let result = match row {
-            Ok(row) => self.take_row(&row, now, report).await,
+    async fn settle_row(&self, row: Result<OutboxRow, StoreError>, now: Millis) -> Fate {
+        let settled = match row {
+            Ok(row) => self.take_row(&row, now).await,
             Err(error) => Err(error.into()),
         };
-        let published = result.unwrap_or_else(|error| {
-            report.fail(format!("an outbox row: {error}"));
-            Published::Waits
-        });
-        report.outbox_left += u64::from(matches!(published, Published::Waits));
-        published
+        settled.unwrap_or_else(|error| Fate::Failed(format!("an outbox row: {error}")))
     }
 
-    async fn take_row(&self, row: &OutboxRow, now: Millis, report: &mut Sweep) -> Result<Published, ProcessorError> {
-        let published = self.publish_row(row, now, report).await?;
-        if matches!(published, Published::Gone) {
+    async fn take_row(&self, row: &OutboxRow, now: Millis) -> Result<Fate, ProcessorError> {
+        let fate = self.publish_row(row, now).await?;
+        if matches!(fate, Fate::Published | Fate::Buried) {
             self.path.store.delete_outbox(row).await?;
         }
-        Ok(published)
+        Ok(fate)
     }
 
-    async fn publish_row(&self, row: &OutboxRow, now: Millis, report: &mut Sweep) -> Result<Published, ProcessorError> {
+    async fn publish_row(&self, row: &OutboxRow, now: Millis) -> Result<Fate, ProcessorError> {
         let to = Destination::Topic(row.topic.clone());
         match self.path.qstash.publish(&to, &row.headers, row.body.clone()).await {
-            Ok(ids) if !ids.is_empty() => report.published += 1,
-            Err(error @ ClientError::Refused { .. }) => {
-                self.bury_row(row, &error, now).await?;
-                report.outbox_buried += 1;
-            }
+            Ok(ids) if !ids.is_empty() => Ok(Fate::Published),
+            Err(error @ ClientError::Refused { .. }) => self.bury_row(row, &error, now).await.map(|()| Fate::Buried),
             Ok(_) | Err(ClientError::NotFound) => {
                 tracing::error!(topic = row.topic, "the topic has no endpoints; its outbox rows wait");
-                report.leave(format!("outbox row {}: its topic {} has no endpoints", row.id, row.topic));
-                return Ok(Published::Waits);
+                Ok(Fate::Waits(format!("outbox row {}: its topic {} has no endpoints", row.id, row.topic)))
             }
             Err(error) => {
                 tracing::warn!(error = %error, "an outbox row could not be published now");
-                report.leave(format!("outbox row {}: {error}", row.id));
-                return Ok(Published::QStashAway);
+                Ok(Fate::Away(format!("outbox row {}: {error}", row.id)))
             }
         }
-        Ok(Published::Gone)
     }
 
     /// Two events of one id and different bodies, as a sender makes them that posts again after a time-out: the second gets
@@ -117,6 +103,84 @@ impl Processor {
             }
             other => settled(other),
         }
+    }
+}
+
+fn tell(fate: Fate, report: &mut Sweep) {
+    match fate {
+        Fate::Published => report.published += 1,
+        Fate::Buried => report.outbox_buried += 1,
+        Fate::Waits(why) | Fate::Away(why) => {
+            report.outbox_left += 1;
+            report.leave(why);
+        }
+        Fate::Failed(why) => {
+            report.outbox_left += 1;
+            report.fail(why);
+        }
+    }
+}
+
+/// The rows of all shards, by age. A page of each is in memory.
+struct Queue<'s> {
+    store: &'s Store,
+    shards: Vec<Shard>,
+}
+
+#[derive(Default)]
+struct Shard {
+    rows: VecDeque<Result<OutboxRow, StoreError>>,
+    /// Where the next page begins.
+    from: Option<Position>,
+    is_read: bool,
+}
+
+impl<'s> Queue<'s> {
+    fn new(store: &'s Store) -> Self {
+        Self { store, shards: (0..SHARDS).map(|_| Shard::default()).collect() }
+    }
+
+    /// Rows that were read and not taken.
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.rows.len()).sum()
+    }
+
+    /// Takes the oldest rows. Of one that can't be read nobody knows how old it is: it comes first.
+    async fn oldest(&mut self, count: usize, report: &mut Sweep) -> Vec<Result<OutboxRow, StoreError>> {
+        let mut oldest = Vec::new();
+        while oldest.len() < count {
+            self.fill(report).await;
+            let next = self.shards.iter_mut().filter(|shard| !shard.rows.is_empty()).min_by_key(|shard| shard.age());
+            match next.and_then(|shard| shard.rows.pop_front()) {
+                Some(row) => oldest.push(row),
+                None => break,
+            }
+        }
+        oldest
+    }
+
+    /// Reads the next page of each shard of which no row is left.
+    async fn fill(&mut self, report: &mut Sweep) {
+        for (number, shard) in (0..SHARDS).zip(&mut self.shards) {
+            while shard.rows.is_empty() && !shard.is_read {
+                match self.store.outbox(number, ROWS, shard.from.take()).await {
+                    Ok(page) => {
+                        shard.is_read = page.next.is_none();
+                        (shard.rows, shard.from) = (page.rows.into(), page.next);
+                    }
+                    Err(error) => {
+                        shard.is_read = true;
+                        report.fail(format!("a part of the outbox: {error}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Shard {
+    fn age(&self) -> Option<Millis> {
+        self.rows.front()?.as_ref().ok().map(|row| row.at)
     }
 }
 

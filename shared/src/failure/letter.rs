@@ -5,7 +5,7 @@ use crate::{
     Millis,
     digest::Sha256,
     identity::{EventKey, cut},
-    json::text_at,
+    json::{Fields, text_at},
     ledger::{Cause, DeadLetter, Failure, Record, Response, record::MOST_ERROR_TEXT, rules::Burial},
     qstash::DlqEntry,
     retry::BuryReason,
@@ -28,9 +28,14 @@ pub(super) fn last_failure(entry: &DlqEntry, key: &EventKey, record: Option<&Rec
     Failure { class: reason.word().to_owned(), text: cut(text, MOST_ERROR_TEXT) }
 }
 
-/// The fixed word of one of our own answers, or an answer as it is.
+/// The fixed word of one of our own answers with what it says more, or an answer as it is.
 fn said(answer: &str) -> String {
-    text_at(answer.as_bytes(), "/status").unwrap_or_else(|| answer.to_owned())
+    let fields = Fields::read(answer.as_bytes(), ["/status", "/detail"]).unwrap_or_default();
+    match (fields.text("/status"), fields.text("/detail")) {
+        (Some(word), Some(detail)) => format!("{word}: {detail}"),
+        (Some(word), None) => word,
+        (None, _) => answer.to_owned(),
+    }
 }
 
 pub(super) fn burial(entry: &DlqEntry, event: &Event, failure: Failure, now: Millis) -> Burial {

@@ -10,6 +10,8 @@ use url::Url;
 use super::{
     entry::{DlqEntry, DlqPage},
     log::{LogEntry, Logs},
+    publish::Published,
+    topic::KnownTopic,
 };
 use crate::{identity::cut, secret::Secret};
 
@@ -78,16 +80,10 @@ impl ClientError {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Published {
-    Many(Vec<PublishedOne>),
-    One(PublishedOne),
-    Wrapped { messages: Vec<PublishedOne> },
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PublishedOne {
-    message_id: String,
+enum Answered {
+    Many(Vec<Published>),
+    One(Published),
+    Wrapped { messages: Vec<Published> },
 }
 
 /// The signing keys of an account.
@@ -117,15 +113,23 @@ impl Client {
         headers: &[(String, String)],
         body: Bytes,
     ) -> Result<Vec<String>, ClientError> {
+        let published = self.publish_messages(to, headers, body).await?;
+        Ok(published.into_iter().map(|one| one.message_id).collect())
+    }
+
+    /// Publishes a message; answers all that QStash says of what it became.
+    pub(super) async fn publish_messages(
+        &self,
+        to: &Destination,
+        headers: &[(String, String)],
+        body: Bytes,
+    ) -> Result<Vec<Published>, ClientError> {
         let url = self.publish_url(to)?;
         let response = self.send(Method::POST, url, headers, body).await?;
-        Ok(match decode::<Published>(response).await? {
-            Published::Many(many) | Published::Wrapped { messages: many } => many,
-            Published::One(one) => vec![one],
-        }
-        .into_iter()
-        .map(|one| one.message_id)
-        .collect())
+        Ok(match decode::<Answered>(response).await? {
+            Answered::Many(many) | Answered::Wrapped { messages: many } => many,
+            Answered::One(one) => vec![one],
+        })
     }
 
     /// QStash takes a destination raw behind the path, never percent-encoded.
@@ -198,7 +202,7 @@ impl Client {
         let url = self.url(&["v2", "dlq", "retry", id])?;
         let response = self.send(Method::POST, url, headers, Bytes::new()).await?;
         // The retry stands whatever its answer looks like.
-        Ok(decode::<PublishedOne>(response).await.ok().map(|one| one.message_id))
+        Ok(decode::<Published>(response).await.ok().map(|one| one.message_id))
     }
 
     /// Deletes an entry. One that is gone already counts as deleted.
@@ -209,11 +213,29 @@ impl Client {
         }
     }
 
+    /// A topic; `None` where there is none of that name.
+    pub async fn topic(&self, name: &str) -> Result<Option<KnownTopic>, ClientError> {
+        match self.send(Method::GET, self.url(&["v2", "topics", name])?, &[], Bytes::new()).await {
+            Ok(response) => decode(response).await.map(Some),
+            Err(ClientError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes endpoints from a topic, which is gone when it has none left.
+    pub async fn remove_endpoints(&self, topic: &str, urls: &[String]) -> Result<(), ClientError> {
+        self.change_endpoints(Method::DELETE, topic, urls).await
+    }
+
     /// Adds endpoints to a topic, which is made if it does not exist.
     pub async fn add_endpoints(&self, topic: &str, urls: &[String]) -> Result<(), ClientError> {
+        self.change_endpoints(Method::POST, topic, urls).await
+    }
+
+    async fn change_endpoints(&self, method: Method, topic: &str, urls: &[String]) -> Result<(), ClientError> {
         let endpoints: Vec<_> = urls.iter().map(|url| serde_json::json!({ "url": url })).collect();
         let url = self.url(&["v2", "topics", topic, "endpoints"])?;
-        self.send_json(Method::POST, url, &serde_json::json!({ "endpoints": endpoints })).await
+        self.send_json(method, url, &serde_json::json!({ "endpoints": endpoints })).await
     }
 
     /// Sets the headers that every publish to a topic gets by default.

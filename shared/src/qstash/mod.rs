@@ -1,6 +1,6 @@
 //! The wire protocol of Upstash QStash, as far as the functions speak it.
 //!
-//! [`token`] verifies and signs, [`client`] calls QStash, [`callback`] reads failure callbacks, [`entry`] reads entries of
+//! [`token`] verifies and signs, [`client`] calls QStash, [`publish`] has all options of a message, [`topic`] says what a topic lacks, [`callback`] reads failure callbacks, [`entry`] reads entries of
 //! the dead-letter queue, [`log`] entries of its log, [`duration`] reads and writes its spans of time. Nothing else talks to QStash.
 
 pub mod callback;
@@ -9,7 +9,9 @@ pub mod duration;
 pub mod entry;
 pub mod lenient;
 pub mod log;
+pub mod publish;
 pub mod token;
+pub mod topic;
 
 pub use callback::FailureCallback;
 pub use client::{Client, ClientError};

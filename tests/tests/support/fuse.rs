@@ -94,14 +94,7 @@ impl Fuse {
 
     /// A store whose calls go through the fuse, without retries of the SDK's own: every step stands for itself.
     pub(crate) fn store(&self) -> Store {
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .credentials_provider(Credentials::new("local", "local", None, None, "test"))
-            .endpoint_url(&self.dynamo.url)
-            .retry_config(RetryConfig::disabled())
-            .build();
-        Store::new(Client::from_conf(config), TABLE)
+        store_at(&self.dynamo.url)
     }
 
     /// The failure path through this fuse.
@@ -113,6 +106,18 @@ impl Fuse {
             policy: RetryPolicy::default(),
         }
     }
+}
+
+/// A store over a table at a URL, without retries of the SDK's own.
+pub(crate) fn store_at(url: &str) -> Store {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("local", "local", None, None, "test"))
+        .endpoint_url(url)
+        .retry_config(RetryConfig::disabled())
+        .build();
+    Store::new(Client::from_conf(config), TABLE)
 }
 
 fn proxy(shared: &Arc<Mutex<Armed>>, killed: &Arc<Notify>, upstream: &str) -> Proxy {

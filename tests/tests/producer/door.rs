@@ -1,0 +1,148 @@
+//! Each sender proves who it is, in its own way.
+
+use serde_json::json;
+use surehook::outside;
+use surehook_local::{qstash::Faults, stack::PRODUCER_TOKEN};
+
+use super::{bearer, github, post, stack_with_senders, stripe, stripe_event};
+use crate::support::{apply, operate, qstash, stack, until};
+
+#[tokio::test]
+async fn what_github_signs_arrives_byte_for_byte() {
+    let stack = stack_with_senders().await;
+    let body = "{\"action\": \"opened\",\n \"n\": 1.00}";
+    let answer = post(&stack, "github", &github("new-gh", "d-1", body), body).await;
+    assert_eq!((answer.status, answer.body["id"].as_str()), (202, Some("d-1")), "{answer:?}");
+    stack.qstash.idle().await;
+    let received = stack.receiver.received();
+    assert_eq!((received.len(), received[0].path.as_str(), &received[0].body[..]), (1, "/github", body.as_bytes()));
+    assert!(received[0].header("x-hub-signature-256").is_some(), "its route passes it on");
+    for secret in ["x-github-delivery", "surehook-seal"] {
+        assert!(received[0].header(secret).is_none(), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_signed_and_delivered_as_they_are() {
+    let stack = stack_with_senders().await;
+    let body = vec![0xff_u8, 0, b'\n', 0xc3, b'{'];
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"new-gh");
+    let mac: String = aws_lc_rs::hmac::sign(&key, &body).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut headers = github("new-gh", "d-raw", "");
+    headers[2].1 = format!("sha256={mac}");
+    assert_eq!(post(&stack, "github", &headers, body.clone()).await.status, 202);
+    stack.qstash.idle().await;
+    assert_eq!(stack.receiver.received()[0].body, body);
+}
+
+#[tokio::test]
+async fn a_delivery_that_github_repeats_is_the_same_event_and_another_with_the_same_body_is_not() {
+    let stack = stack_with_senders().await;
+    for delivery in ["d-1", "d-1", "d-2"] {
+        assert_eq!(post(&stack, "github", &github("new-gh", delivery, "{}"), "{}").await.status, 202);
+        stack.qstash.idle().await;
+    }
+    assert_eq!(stack.receiver.received().len(), 2);
+}
+
+#[tokio::test]
+async fn whoever_does_not_prove_itself_is_turned_away_with_the_reason() {
+    let stack = stack_with_senders().await;
+    let now = outside::now() / 1_000;
+    let invoice = stripe_event("evt_1");
+    for (topic, headers, body, part) in [
+        ("github", github("stolen", "d", "{}"), "{}", "signature does not belong"),
+        ("github", github("new-gh", "d", "{}"), "{ }", "signature does not belong"),
+        ("github", vec![bearer(PRODUCER_TOKEN)], "{}", "x-hub-signature-256 is missing"),
+        ("stripe", stripe(now - 400, &invoice), &invoice, "older than the tolerance"),
+        ("stripe", stripe(now + 400, &invoice), &invoice, "in the future"),
+        ("cms", vec![bearer(PRODUCER_TOKEN)], "{}", "not the one"),
+        ("cms", vec![], "{}", "Authorization: Bearer"),
+        ("orders", vec![bearer("cms-token")], "{}", "not the one"),
+        ("unknown", github("new-gh", "d", "{}"), "{}", "routes document"),
+    ] {
+        let answer = post(&stack, topic, &headers, body.to_owned()).await;
+        assert_eq!((answer.status, answer.word()), (401, "unauthorized"), "{topic}: {answer:?}");
+        assert!(answer.body["detail"].as_str().unwrap().contains(part), "{topic}: {answer:?}");
+    }
+    assert_eq!((stack.qstash.pending(), stack.receiver.received().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn while_a_secret_is_replaced_the_old_one_is_believed_too() {
+    let stack = stack_with_senders().await;
+    for (secret, delivery) in [("new-gh", "d-1"), ("old-gh", "d-2")] {
+        assert_eq!(post(&stack, "github", &github(secret, delivery, "{}"), "{}").await.status, 202, "{secret}");
+    }
+    stack.qstash.idle().await;
+    assert_eq!(stack.receiver.received().len(), 2, "the consumer believes the producer's seal");
+}
+
+#[tokio::test]
+async fn a_source_has_a_token_of_its_own() {
+    let stack = stack_with_senders().await;
+    let event = crate::support::event("own token");
+    assert_eq!(post(&stack, "cms", &[bearer("cms-token")], event.clone()).await.status, 202);
+    let told = post(&stack, "cms", &[bearer("cms-token")], "{}").await;
+    assert_eq!((told.status, told.word()), (400, "bad-request"), "not what Strapi sends");
+    stack.qstash.idle().await;
+    assert_eq!(stack.receiver.received()[0].body, event);
+}
+
+#[tokio::test]
+async fn a_source_whose_secret_is_not_configured_takes_nothing_and_loses_nothing() {
+    let stack = stack().await;
+    let document =
+        "[[source]]\nname = \"gh\"\nrecipe = \"github\"\nsecret = \"gh\"\n[[topic]]\nname = \"gh\"\nsource = \"gh\"\n";
+    apply(&stack, document).await;
+    // The first request reads the routes that were applied a moment ago.
+    until("the source is known", || async { post(&stack, "gh", &github("x", "d", "{}"), "{}").await.status == 503 })
+        .await;
+    let answer = post(&stack, "gh", &github("x", "d", "{}"), "{}").await;
+    assert!(answer.body["detail"].as_str().unwrap().contains("SOURCE_SECRETS"), "{answer:?}");
+}
+
+/// A refusal may be a loss, so that routes that were replaced a moment ago refuse nobody for long.
+#[tokio::test]
+async fn a_source_is_known_as_soon_as_it_is_applied() {
+    let stack = stack_with_senders().await;
+    assert_eq!(post(&stack, "github", &github("new-gh", "d-1", "{}"), "{}").await.status, 202);
+    let later = "[[source]]\nname = \"later\"\nrecipe = \"github\"\nsecret = \"gh\"\n[[topic]]\nname = \"later\"\nsource = \"later\"\n";
+    apply(&stack, &(super::document(&stack) + later)).await;
+    qstash(&stack).add_endpoints("later", &[stack.function_url("consumer/later")]).await.unwrap();
+    until("it is known", || async { post(&stack, "later", &github("new-gh", "d", "{}"), "{}").await.status == 202 })
+        .await;
+}
+
+#[tokio::test]
+async fn while_the_table_is_away_known_senders_are_served_by_qstash() {
+    let mut stack = stack_with_senders().await;
+    assert_eq!(post(&stack, "github", &github("new-gh", "d-1", "{}"), "{}").await.status, 202);
+    stack.qstash.idle().await;
+    stack.dynamo.cut_off();
+    assert_eq!(post(&stack, "github", &github("new-gh", "d-2", "{}"), "{}").await.status, 202);
+    assert_eq!(post(&stack, "github", &github("stolen", "d-3", "{}"), "{}").await.status, 401);
+}
+
+/// The outage lasts longer than Stripe's tolerance: the event was fresh when it arrived, and nobody asks again.
+#[tokio::test]
+async fn an_event_that_waited_in_the_outbox_for_hours_is_not_stale() {
+    let stack = stack_with_senders().await;
+    let body = stripe_event("evt_waited");
+    let hours_ago = outside::now() - 5 * 3_600_000;
+    let mut request = super::order("x");
+    request.headers = super::stripe(hours_ago / 1_000, &body)
+        .into_iter()
+        .map(|(name, value)| (http::HeaderName::try_from(name).unwrap(), value.parse().unwrap()))
+        .collect();
+    (request.path, request.body) = ("/stripe".into(), body.clone().into());
+    let producer = super::producer("http://127.0.0.1:1", stack.store(), std::time::Duration::from_secs(5));
+    let moment = surehook::web::Moment { now: hours_ago, started: tokio::time::Instant::now(), deadline: None };
+    let answer = producer.call(request, moment, "fresh".into()).await;
+    assert_eq!((answer.status(), answer.outcome.word()), (202, "accepted"));
+    let swept = operate(&stack, json!({"command": "sweep"})).await;
+    assert_eq!(swept["swept"]["published"], 1, "{swept}");
+    stack.qstash.idle().await;
+    assert_eq!(stack.receiver.received()[0].body, body);
+    stack.qstash.set_faults(Faults::default());
+}
