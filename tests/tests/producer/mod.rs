@@ -7,6 +7,7 @@
 //! | [`client`] | `surehook publish`, `sources` and `topics sync` |
 //! | [`door`] | each sender proves who it is, in its own way |
 //! | [`durable`] | QStash away, slow, over quota or lost for words: the outbox, in time and in order |
+//! | [`libraries`] | what the official libraries of senders sign is believed |
 //! | [`storm`] | QStash cut off for a third of the time, the producer killed again and again |
 //! | [`straight`] | senders that sign and publish straight to QStash are judged by the consumer |
 
@@ -15,6 +16,7 @@ mod batches;
 mod client;
 mod door;
 mod durable;
+mod libraries;
 mod storm;
 mod straight;
 
