@@ -3,17 +3,23 @@
 //! `cargo fuzz run --features libfuzzer <target>` looks for new inputs on a nightly compiler. The test `replay` runs the
 //! committed corpus, and mutations of it, on every compiler.
 
+use std::sync::LazyLock;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use serde_json::Value;
 use surehook::{
+    digest::Sha256,
     identity::{Delivered, Endpoint, Identity, identify},
     json::{Fields, text_at},
     payload::Payload,
     qstash::{DlqEntry, FailureCallback, SigningKeys, duration, entry::DlqPage, token},
     routes::Routes,
     secret::Secret,
+    signing::{DEVELOPMENT_MASTER, SigningSecrets},
+    sources::{Signature, recipe::Recipe, seal},
     web::{EndpointUrl, Incoming},
 };
 
@@ -21,7 +27,7 @@ use surehook::{
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("verifier", verifier),
     ("requests", requests),
     ("callbacks", callbacks),
@@ -30,6 +36,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("urls", urls),
     ("routes", routes),
     ("waits", waits),
+    ("senders", senders),
 ];
 
 const URL: &str = "https://hooks.example/strapi?x=1";
@@ -192,6 +199,31 @@ pub fn routes(data: &[u8]) {
             }
         }
     }
+}
+
+/// Nobody is believed without the secret, whatever stands in the headers, and no seal but ours opens.
+pub fn senders(data: &[u8]) {
+    let (value, body) = halves(data);
+    let secrets = [key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), key("another secret")];
+    for signature in signatures() {
+        let headers = signature.headers().filter_map(|name| HeaderName::try_from(name).ok());
+        let headers: HeaderMap =
+            headers.filter_map(|name| Some((name, HeaderValue::from_bytes(value).ok()?))).collect();
+        let believed = signature.verify(&secrets, &headers, body);
+        assert!(believed.is_err(), "{value:?} for {}", signature.header);
+    }
+    let masters = SigningSecrets::new(&[key(DEVELOPMENT_MASTER)]).expect("a master");
+    let opened = seal::open(&masters, &String::from_utf8_lossy(value), "github", Sha256::of(body));
+    assert!(opened.is_none(), "{value:?}");
+}
+
+/// The schemes of all recipes.
+fn signatures() -> impl Iterator<Item = Signature> {
+    static ALL: LazyLock<Vec<Signature>> = LazyLock::new(|| {
+        let schemes = Recipe::names().filter_map(|name| Recipe::named(name)?.signature);
+        schemes.map(|scheme| scheme.compile().expect("a scheme")).collect()
+    });
+    ALL.iter().cloned()
 }
 
 /// A span of time, or a `Retry-After`, is read or refused, and never panics over its size.

@@ -94,13 +94,15 @@ impl Posted<'_> {
             None => self.given_id()?.map(str::to_owned),
         };
         let id = own.unwrap_or_else(|| self.fresh_id.to_owned());
-        let mut headers = self.headers(&id, &request.body, request.header("content-type"));
+        // Read once, for both: it is most of the work.
+        let digest = Sha256::of(&request.body);
+        let mut headers = self.headers(&id, digest, request.header("content-type"));
         if source.identity == Identity::Message {
             // The event's own id, and not that of a message, of which QStash may make two.
             headers.push((format!("Upstash-Forward-{EVENT_HEADER}"), id.clone()));
         }
         if source.signature.is_some() {
-            let sealed = seal::seal(self.seals, &source.name, self.now, &request.body);
+            let sealed = seal::seal(self.seals, &source.name, self.now, digest);
             headers.extend(sealed.map(|seal| (format!("Upstash-Forward-{}", seal::SEAL_HEADER), seal)));
         }
         Ok(self.row(id, headers, request.body.clone()))
@@ -163,7 +165,7 @@ impl Posted<'_> {
             retry_count: 0,
         };
         let published = serde_json::to_vec(&payload).map_err(|error| bad(error.to_string()))?;
-        let headers = self.headers(&id, body, Some("application/json"));
+        let headers = self.headers(&id, Sha256::of(body), Some("application/json"));
         Ok(self.row(id, headers, published.into()))
     }
 
@@ -178,10 +180,10 @@ impl Posted<'_> {
         OutboxRow { id, at: self.now, topic: self.topic.to_owned(), headers, body }
     }
 
-    fn headers(&self, id: &str, body: &[u8], kind: Option<&str>) -> Vec<(String, String)> {
+    fn headers(&self, id: &str, body: Sha256, kind: Option<&str>) -> Vec<(String, String)> {
         // The body is part of it: an id that is used again for something else must reach the consumer, which keeps it as a
         // conflict, instead of being dropped by QStash after we said 202.
-        let parts = [self.stack.as_bytes(), self.topic.as_bytes(), id.as_bytes(), body];
+        let parts = [self.stack.as_bytes(), self.topic.as_bytes(), id.as_bytes(), body.as_bytes()];
         let own = [("Upstash-Deduplication-Id".to_owned(), Sha256::of_parts(&parts).hex())];
         let kind = kind.map(|kind| ("Content-Type".to_owned(), kind.to_owned()));
         own.into_iter().chain(kind).chain(self.forwarded()).collect()

@@ -3,6 +3,7 @@
 use serde_json::json;
 use surehook::{
     config::LEASE_MARGIN,
+    digest::Sha256,
     outside,
     qstash::{client::EVENT_HEADER, token},
     secret::Secret,
@@ -180,7 +181,7 @@ async fn a_seal_is_believed_for_its_source_and_body_alone() {
     let seals = SigningSecrets::new(&[Secret::new(SIGNING_SECRET).unwrap()]).unwrap();
     let (now, body) = (outside::now(), stripe_event("evt_1"));
     let sealed = |source: &str, body: &str| {
-        let seal = seal::seal(&seals, source, now, body.as_bytes()).unwrap();
+        let seal = seal::seal(&seals, source, now, Sha256::of(body.as_bytes())).unwrap();
         vec![(seal::SEAL_HEADER.to_owned(), seal)]
     };
     for (headers, word) in [
