@@ -100,14 +100,24 @@ fn first_routes(receiver: &str) -> String {
 
 /// Variables for the functions under `cargo lambda watch` and for the operator's commands.
 fn write_environment(stack: &Stack, file: &std::path::Path) -> Result<(), Failure> {
+    // Of our variables JSON alone has quotes, and writes an apostrophe this way too.
     let line = |(name, value): &(String, String)| match value.contains('"') {
-        true => format!("{name}='{value}'\n"),
+        true => format!("{name}='{}'\n", value.replace('\'', "\\u0027")),
         false => format!("{name}=\"{value}\"\n"),
     };
     let lines: String = stack.environment.iter().map(line).collect();
-    std::fs::write(file, lines).map_err(|error| {
+    write_for_owner(file, &lines).map_err(|error| {
         format!("{} can't be written: {error}. Choose another with --write-env", file.display()).into()
     })
+}
+
+/// The file may hold secrets of senders, which are real.
+fn write_for_owner(file: &std::path::Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::io::Write::write_all(&mut options.open(file)?, text.as_bytes())
 }
 
 fn introduce(stack: &Stack, arguments: &DevArguments) {

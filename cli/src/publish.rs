@@ -36,6 +36,9 @@ pub(crate) struct PublishArguments {
     /// The body's type; JSON where it is JSON unless given
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
+    /// The method of the delivery; POST unless given
+    #[arg(long)]
+    method: Option<String>,
     /// Deliver so much later, such as 90s or 1d12h
     #[arg(long, value_name = "SPAN", value_parser = span, conflicts_with = "not_before")]
     delay: Option<Duration>,
@@ -45,6 +48,9 @@ pub(crate) struct PublishArguments {
     /// Publish once, whatever is sent with this id within ten minutes
     #[arg(long, value_name = "ID")]
     dedup_id: Option<String>,
+    /// Publish once, whatever has the same destination, body and headers within ten minutes
+    #[arg(long, conflicts_with = "dedup_id")]
+    dedup_by_content: bool,
     /// Retries after the first attempt
     #[arg(long, value_name = "N")]
     retries: Option<u32>,
@@ -115,7 +121,7 @@ impl PublishArguments {
         });
         PublishOptions {
             content_type: self.content_type.clone().or(is_json.then(|| "application/json".to_owned())),
-            method: None,
+            method: self.method.clone(),
             delay: self.delay,
             not_before: self.not_before,
             retries: self.retries,
@@ -125,7 +131,7 @@ impl PublishArguments {
             timeout: self.timeout,
             flow_control,
             labels: self.labels.clone(),
-            once: self.dedup_id.clone().map(Once::Id),
+            once: self.dedup_id.clone().map(Once::Id).or(self.dedup_by_content.then_some(Once::Content)),
             headers: self.headers.clone(),
         }
     }

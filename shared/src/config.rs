@@ -12,7 +12,7 @@ use crate::{
     qstash::{DEVELOPMENT_KEYS, SigningKeys, client::is_name, duration},
     retry::{LONGEST_WISH, RetryPolicy, Schedule},
     secret::Secret,
-    signing::{BadSecret, DEVELOPMENT_MASTER, SigningSecrets},
+    signing::{DEVELOPMENT_MASTER, SigningSecrets},
     sources::SourceSecrets,
     web::EndpointUrl,
 };
@@ -21,6 +21,8 @@ use crate::{
 pub const DEFAULT_QSTASH_URL: &str = "https://qstash.upstash.io";
 /// The safety margin between a handler's deadline and the end of its lease.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(3);
+/// Characters of a token that opens the producer's door.
+const SHORTEST_TOKEN: usize = 16;
 const DAY: Duration = Duration::from_secs(86_400);
 /// The longest span that a setting may have: what is longer is a slip, and sums of such spans would overflow.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -225,14 +227,6 @@ impl<'a> Reader<'a> {
         secrets.map_err(|error| self.problem("SIGNING_SECRETS", error)).ok()
     }
 
-    /// `SIGNING_SECRETS`, for a function that can't do without.
-    pub fn required_signing_secrets(&mut self) -> Option<SigningSecrets> {
-        if self.optional("SIGNING_SECRETS").is_none() {
-            self.problem("SIGNING_SECRETS", BadSecret::Missing);
-        }
-        self.signing_secrets()
-    }
-
     /// `SOURCE_SECRETS`: the secrets of senders, by the names that the routes document gives them; none by default.
     pub fn source_secrets(&mut self) -> SourceSecrets {
         let text = self.optional("SOURCE_SECRETS").unwrap_or_else(|| "{}".to_owned());
@@ -267,7 +261,14 @@ impl<'a> Reader<'a> {
     pub fn producer_tokens(&mut self) -> Vec<Secret> {
         let both = self.secret("PRODUCER_TOKEN", "the bearer token that senders use");
         let text = both.as_ref().map(Secret::expose).unwrap_or_default();
-        text.split(',').filter_map(|token| Secret::new(token.trim())).collect()
+        let tokens: Vec<&str> = text.split(',').map(str::trim).filter(|token| !token.is_empty()).collect();
+        if tokens.iter().any(|token| token.len() < SHORTEST_TOKEN) {
+            self.problem(
+                "PRODUCER_TOKEN",
+                "needs 16 characters and more, in each of its tokens where a comma separates several",
+            );
+        }
+        tokens.into_iter().filter_map(Secret::new).collect()
     }
 
     /// `TOPICS`: topics that take our own payload, separated by commas; the routes document may name more.

@@ -92,6 +92,10 @@ pub enum Identity {
     /// The value of a header, in lower case; the raw body where it is missing. QStash signs no headers: the sender's signature may
     /// cover it, as that of Standard Webhooks does, or nothing does, as with GitHub.
     Header(String),
+    /// The value of a header together with the raw body, where a signature covers the body alone: who may choose the header by itself
+    /// must not take the name of an event that is still to come.
+    #[serde(rename = "header+body")]
+    HeaderAndBody(String),
     /// The QStash message id, for distinct events that can be byte-identical. No signature covers it.
     Message,
 }
@@ -128,7 +132,7 @@ impl Identity {
     pub fn value_of(&self, event: &Delivered<'_>) -> Option<String> {
         match self {
             Self::Pointer(pointer) => text_at(event.body, pointer),
-            Self::Header(name) => event.header(name).map(str::to_owned),
+            Self::Header(name) | Self::HeaderAndBody(name) => event.header(name).map(str::to_owned),
             Self::Payload | Self::Strapi | Self::Body | Self::Message => None,
         }
     }
@@ -142,7 +146,7 @@ impl fmt::Display for Identity {
             Self::Body => formatter.write_str("body"),
             Self::Message => formatter.write_str("message"),
             Self::Pointer(pointer) => formatter.write_str(pointer),
-            Self::Header(name) => write!(formatter, "{HEADER}{name}"),
+            Self::Header(name) | Self::HeaderAndBody(name) => write!(formatter, "{HEADER}{name}"),
         }
     }
 }
@@ -184,6 +188,11 @@ impl EventKey {
     /// The key under which content is buried that came under the key of another event.
     pub fn of_conflict(&self, content: &str) -> Self {
         Self(Sha256::of_parts(&[b"surehook/1 conflict", self.0.as_bytes(), content.as_bytes()]).hex())
+    }
+
+    /// The key under which an event is buried whose sender was not believed: not that of the event that it says it is.
+    pub fn of_unproved(&self, content: &str) -> Self {
+        Self(Sha256::of_parts(&[b"surehook/1 unproved", self.0.as_bytes(), content.as_bytes()]).hex())
     }
 
     /// Takes a key that was written before; `None` unless it is 64 lower-case hexadecimal digits.
@@ -240,6 +249,13 @@ pub fn identify(endpoint: &Endpoint, identity: &Identity, event: Delivered<'_>) 
         }
         Identity::Body => by(endpoint, "body", event.body, event.body, None, false),
         Identity::Message => by(endpoint, "message", event.message.as_bytes(), event.body, None, false),
+        Identity::HeaderAndBody(_) => match identity.value_of(&event) {
+            Some(value) => {
+                let both = Sha256::of_parts(&[value.as_bytes(), event.body]).hex();
+                by(endpoint, "header+body", both.as_bytes(), event.body, None, false)
+            }
+            None => by(endpoint, "body", event.body, event.body, None, false),
+        },
         Identity::Pointer(_) | Identity::Header(_) => match identity.value_of(&event) {
             Some(value) => by(endpoint, identity.kind(), value.as_bytes(), event.body, None, false),
             None => by(endpoint, "body", event.body, event.body, None, false),

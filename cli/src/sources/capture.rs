@@ -27,6 +27,16 @@ struct Json {
     /// Seconds since 1970.
     #[serde(default)]
     at: Option<i64>,
+    #[serde(default)]
+    request_context: Context,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Context {
+    /// Milliseconds since 1970, as Lambda logs it.
+    #[serde(default)]
+    time_epoch: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +74,11 @@ fn from_json(bytes: &[u8]) -> Result<Capture, String> {
             );
         }
     };
-    Ok(Capture { headers: headers(pairs)?, body, at: json.at.map(|at| at.saturating_mul(1_000)) })
+    Ok(Capture {
+        headers: headers(pairs)?,
+        body,
+        at: json.at.map(|at| at.saturating_mul(1_000)).or(json.request_context.time_epoch),
+    })
 }
 
 fn from_http(bytes: &[u8]) -> Result<Capture, String> {

@@ -102,7 +102,7 @@ impl Shown {
             ),
         };
         println!(
-            "\nIn the routes document:\n\n    [[source]]\n    name = \"{0}\"\n    recipe = \"{0}\"\n    {secret}\n\n    [[topic]]\n    name = \"{0}\"\n    source = \"{0}\"",
+            "\nIn the routes document (the sender posts to <ProducerUrl>{0}, with SOURCE_SECRETS = {{\"{0}\": \"…\", \"seal\": \"…\"}}):\n\n    [[source]]\n    name = \"{0}\"\n    recipe = \"{0}\"\n    {secret}\n\n    [[topic]]\n    name = \"{0}\"\n    source = \"{0}\"",
             self.recipe
         );
     }

@@ -75,30 +75,27 @@ fn of_recipe(name: &str) -> Result<Source, Failure> {
     let recipe = Recipe::named(name).ok_or_else(|| {
         format!("there is no recipe \"{name}\"; there are {}", Recipe::names().collect::<Vec<_>>().join(", "))
     })?;
-    Ok(Source {
-        name: name.to_owned(),
-        identity: recipe.identity,
-        event_type: recipe.event_type,
-        signature: recipe.signature.map(Scheme::compile).transpose()?,
-        secret: Some(name.to_owned()),
-    })
+    let signature = recipe.signature.map(Scheme::compile).transpose()?;
+    let secret = signature.as_ref().map(|_| name.to_owned());
+    Ok(Source { name: name.to_owned(), identity: recipe.identity, event_type: recipe.event_type, signature, secret })
 }
 
 /// The secrets of a source; the producer's token where it has none of its own.
 fn secrets(source: &Source) -> Result<Vec<Secret>, Failure> {
     let mut reader = Reader::new(&outside::variable);
     let named = source.secret.as_ref().map(|name| (name, reader.source_secrets().named(name).to_vec()));
-    let secrets = match named {
-        Some((name, secrets)) if secrets.is_empty() => {
-            return Err(
-                format!("set SOURCE_SECRETS to {{\"{name}\": \"<its secret>\"}}, as the functions have it").into()
-            );
-        }
-        Some((_, secrets)) => secrets,
-        None => reader.producer_tokens(),
-    };
+    let tokens = if named.is_none() { reader.producer_tokens() } else { Vec::new() };
     reader.finish()?;
-    Ok(secrets)
+    match named {
+        None => Ok(tokens),
+        Some((_, secrets)) if source.usable(&secrets) => Ok(secrets),
+        Some((name, secrets)) if secrets.is_empty() => {
+            Err(format!("set SOURCE_SECRETS to {{\"{name}\": \"<its secret>\"}}, as the functions have it").into())
+        }
+        Some((name, _)) => {
+            Err(format!("the secret \"{name}\" is not base64, behind whsec_ or alone, as this scheme wants").into())
+        }
+    }
 }
 
 fn report(
@@ -133,12 +130,20 @@ fn report(
 }
 
 impl Report {
+    /// What is often the reason with captures.
+    fn hint(&self) -> &'static str {
+        match self.signed_at {
+            Some(_) => "; if it arrived earlier than now, say when with --at",
+            None => "; if the capture went through an editor, is there a line break at its end that was not sent?",
+        }
+    }
+
     fn print(&self) {
         let shown = |text: &Option<String>| text.as_deref().map_or("none".to_owned(), harmless);
         println!("source        {}", harmless(&self.source));
         match &self.refused {
             None => println!("sender        believed"),
-            Some(why) => println!("sender        refused: {why}"),
+            Some(why) => println!("sender        refused: {why}{}", self.hint()),
         }
         if let Some(at) = self.signed_at {
             println!("signed        {}", date_and_distance(at, self.arrived).replace(" ago", " before it arrived"));
@@ -149,8 +154,9 @@ impl Report {
         if self.malformed {
             println!("body          not what this source sends: it is refused");
         }
-        if !self.destinations.is_empty() {
-            println!("goes to       {}", self.destinations.join(", "));
+        match self.destinations.as_slice() {
+            [] => println!("goes to       nobody, by the routes that were asked; `surehook routes test` says why"),
+            names => println!("goes to       {}", names.join(", ")),
         }
     }
 }

@@ -1,93 +1,108 @@
 //! Whether the sender of an event is who it says, for sources whose senders sign.
 //!
-//! What the producer sealed was judged at its door. Of what a sender published straight to QStash the signature is verified here,
-//! once: an event that was admitted before is not refused because its sender's secret was replaced since. The timestamp is judged
-//! by the time at which the event first arrived, which its record keeps, so that no retry and no replay is too late.
+//! What the producer sealed was judged at its door. What a sender published straight to QStash is judged here, before its event is
+//! claimed: so what was claimed before was admitted, and no retry of it is refused because its timestamp has grown old or its sender's
+//! secret was replaced.
 
 use std::time::Duration;
 
 use surehook::{
+    Millis,
     digest::Sha256,
-    ledger::Record,
-    qstash::client::EVENT_HEADER,
-    signing::SigningSecrets,
-    sources::{SenderRefusal, Source, SourceSecrets, Stamp, seal},
+    identity::Identity,
+    secret::Secret,
+    sources::{
+        SenderRefusal, Source,
+        seal::{SEAL_HEADER, SEAL_SECRET, Sealed},
+    },
     store::StoreError,
-    web::{Answer, Incoming, Outcome},
+    web::{Answer, Incoming, Moment, Outcome},
 };
 
 use crate::{Consumer, Handler, Named, away};
 
-/// What senders are judged by.
-#[derive(Debug, Clone, Default)]
-pub struct Senders {
-    /// The secrets of senders.
-    pub secrets: SourceSecrets,
-    /// What opens the producer's seals; `None` where it is not configured, and no seal is believed.
-    pub seals: Option<SigningSecrets>,
-}
-
-/// An event whose signature is right, and when it must have been made.
-#[derive(Debug, Clone)]
-pub(crate) struct Admission {
-    source: Source,
-    stamp: Stamp,
-    /// How much longer it may have been on its way.
-    delay: Duration,
-}
-
-impl Admission {
-    /// Judges the timestamp by when the event first arrived.
-    pub(crate) fn judge(&self, record: &Record) -> Result<(), SenderRefusal> {
-        self.source.judge(self.stamp, record.first_seen, self.delay)
-    }
-}
-
-impl Senders {
-    /// Whether the producer has judged this event.
-    fn is_sealed(&self, source: &Source, request: &Incoming) -> bool {
-        let sealed = request.header(seal::SEAL_HEADER).zip(self.seals.as_ref());
-        sealed.is_some_and(|(text, secrets)| {
-            let body = Sha256::of(&request.body);
-            seal::open(secrets, text, &source.name, body).is_some()
-        })
-    }
-}
-
 impl<H: Handler> Consumer<H> {
-    /// Admits an event, or says why not. `None` where nothing is left to judge.
+    /// Admits an event, or says why not.
     pub(crate) async fn admit(
         &self,
         source: &Source,
         named: &Named,
         request: &Incoming,
-    ) -> Result<Option<Admission>, Answer> {
-        let Some((secret, _)) = source.secret.as_ref().zip(source.signature.as_ref()) else { return Ok(None) };
-        if self.senders.is_sealed(source, request) {
-            return Ok(None);
+        moment: Moment,
+    ) -> Result<(), Answer> {
+        if source.signature.is_none() {
+            return Ok(());
         }
-        let secrets = self.senders.secrets.named(secret);
-        if secrets.is_empty() {
-            tracing::error!(source = source.name, secret, "SOURCE_SECRETS has no secret of this name");
-            return Err(Answer::about(&named.event.key, Outcome::SecretMissing(source.name.clone())));
+        let judged = match self.judge(source, named, request, moment.now) {
+            Err(Outcome::SenderRefused(_)) if self.was_admitted(named, moment.now).await.map_err(away)? => Ok(()),
+            judged => judged,
+        };
+        judged.map_err(|outcome| Answer::about(&named.event.key, outcome))
+    }
+
+    fn judge(&self, source: &Source, named: &Named, request: &Incoming, now: Millis) -> Result<(), Outcome> {
+        // One endpoint: below another path the same bytes would be another event, and nobody signs paths.
+        if request.path != format!("/{}", source.name) || !request.query.is_empty() {
+            return Err(Outcome::SenderRefused(SenderRefusal::OtherPath));
         }
-        match source.admit(secrets, &request.headers, &request.body) {
-            Ok(stamp) => Ok(Some(Admission { source: source.clone(), stamp, delay: self.delay(request) })),
-            Err(_refused) if self.was_admitted(named).await.map_err(away)? => Ok(None),
-            Err(refused) => Err(Answer::about(&named.event.key, Outcome::SenderRefused(refused))),
+        match request.header(SEAL_HEADER) {
+            Some(seal) => self.judge_sealed(source, named, request, seal, now),
+            None => self.judge_signed(source, request, now),
         }
     }
 
-    /// An event that was claimed before was admitted then.
-    async fn was_admitted(&self, named: &Named) -> Result<bool, StoreError> {
-        let record = self.store.record(&named.event.key).await?;
+    /// A seal says when the event arrived. Records are not kept for longer than their retention, and so no seal is believed.
+    fn judge_sealed(
+        &self,
+        source: &Source,
+        named: &Named,
+        request: &Incoming,
+        seal: &str,
+        now: Millis,
+    ) -> Result<(), Outcome> {
+        let secrets = self.secrets_of(source, SEAL_SECRET)?;
+        let sealed = Sealed { source, headers: &request.headers, body: Sha256::of(&named.event.body) };
+        let arrived = sealed.open(secrets, seal).ok_or(Outcome::SenderRefused(SenderRefusal::BadSeal))?;
+        let age = Duration::from_millis(u64::try_from(now.saturating_sub(arrived)).unwrap_or_default());
+        if age < self.retention { Ok(()) } else { Err(Outcome::SenderRefused(SenderRefusal::Stale)) }
+    }
+
+    fn judge_signed(&self, source: &Source, request: &Incoming, now: Millis) -> Result<(), Outcome> {
+        let secrets = self.secrets_of(source, source.secret.as_deref().unwrap_or_default())?;
+        if !source.usable(secrets) {
+            return Err(self.lacks(source, "a secret that the scheme of this source can use"));
+        }
+        let stamp = source.admit(secrets, &request.headers, &request.body);
+        let judged = stamp.and_then(|stamp| source.judge(stamp, now, self.delay(source)));
+        judged.map_err(Outcome::SenderRefused)
+    }
+
+    fn secrets_of(&self, source: &Source, name: &str) -> Result<&[Secret], Outcome> {
+        match self.secrets.named(name) {
+            [] => Err(self.lacks(source, name)),
+            secrets => Ok(secrets),
+        }
+    }
+
+    fn lacks(&self, source: &Source, what: &str) -> Outcome {
+        tracing::error!(source = source.name, what, "SOURCE_SECRETS has not what a source needs");
+        Outcome::SecretMissing(source.name.clone())
+    }
+
+    /// What was claimed before was admitted then, as long as its record lives.
+    async fn was_admitted(&self, named: &Named, now: Millis) -> Result<bool, StoreError> {
+        let record = self.store.record(&named.event.key).await?.filter(|record| !record.is_expired(now));
         Ok(record.is_some_and(|record| record.attempts > 0 && record.content == named.content))
     }
 
-    /// A retry may be days late, when the attempts before it never reached the table. No signature covers what tells a retry, so it
-    /// gains no more than the time for which records are kept: what comes twice within that is recognised.
-    fn delay(&self, request: &Incoming) -> Duration {
-        let is_again = request.retried() > 0 || request.header(EVENT_HEADER).is_some();
-        if is_again { self.retention } else { Duration::ZERO }
+    /// How much longer an event may have been on its way than its tolerance. Nobody whom we believe says when QStash got it: it may have
+    /// been published with a delay, held back, or tried while the table was away. So it may be as old as the same event is recognised;
+    /// where the signature does not cover what names an event, nothing would be recognised, and the tolerance is all.
+    fn delay(&self, source: &Source) -> Duration {
+        if matches!(source.identity, Identity::HeaderAndBody(_) | Identity::Message) {
+            return Duration::ZERO;
+        }
+        let tolerance = source.signature.as_ref().and_then(|signature| signature.tolerance_ms).unwrap_or_default();
+        self.retention.saturating_sub(Duration::from_millis(tolerance) * 3)
     }
 }

@@ -14,25 +14,24 @@ pub mod handler;
 pub mod routes;
 mod wire;
 
-use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use surehook::{
     config::LEASE_MARGIN,
-    identity::{Delivered, Endpoint, EventKey, Identified, cut},
+    identity::{Delivered, Endpoint, EventKey, cut},
     ledger::{Claim, Record, Refused},
     qstash::{SigningKeys, Verified, client::EVENT_HEADER},
     retry::millis,
-    sources::Source,
+    routes::Routes,
+    sources::SourceSecrets,
     store::{LedgerError, Store, StoreError},
     telemetry::{Line, Metric, Telemetry},
     web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
 };
 use tokio::time::{Instant, timeout_at};
 
-use admit::Admission;
-pub use admit::Senders;
 use commit::Ending;
 pub use handler::{Attempt, Effects, Event, Handler, HandlerError};
 use routes::RoutesCache;
@@ -49,8 +48,8 @@ pub struct Consumer<H> {
     pub store: Store,
     /// Sources and routes.
     pub routes: Arc<RoutesCache>,
-    /// What senders are judged by.
-    pub senders: Senders,
+    /// The secrets of senders, and of the producer's seal.
+    pub secrets: SourceSecrets,
     /// What to do with an event.
     pub handler: H,
     /// How long the handler may take.
@@ -69,8 +68,15 @@ struct Named {
     event: Event,
     /// Digest of what must be equal when the key is.
     content: String,
-    /// What its sender's timestamp is judged by, where that is still to be done.
-    admission: Option<Admission>,
+}
+
+/// What QStash brought, and where.
+#[derive(Debug, Clone, Copy)]
+struct Delivery<'a> {
+    endpoint: &'a Endpoint,
+    body: &'a Bytes,
+    request: &'a Incoming,
+    moment: Moment,
 }
 
 /// What one invocation learns, for its log line.
@@ -99,17 +105,14 @@ impl<H: Handler> Consumer<H> {
         if verified.body().len() > self.max_body_bytes {
             return Err(Outcome::TooLarge.into());
         }
-        let named = timeout_at(self.limit(moment), self.name_event(&verified, &request, trace)).await;
-        let Named { event, content, admission } = named.unwrap_or_else(|_elapsed| Err(Outcome::StoreAway.into()))?;
+        let named = timeout_at(self.limit(moment), self.name_event(&verified, &request, trace, moment)).await;
+        let Named { event, content } = named.unwrap_or_else(|_elapsed| Err(Outcome::StoreAway.into()))?;
         let retried = request.retried();
         let claim = self.claim_of(&event, content, request.request_id, trace, moment);
         let record = self.claim(&event.key, &claim, moment).await?;
         trace.attempt = record.attempts;
         let attempt = self.attempt_of(&record, retried, moment);
-        let result = match admission.map_or(Ok(()), |admission| admission.judge(&record)) {
-            Ok(()) => self.handle(&event, &attempt, moment).await,
-            Err(refusal) => Err(HandlerError::permanent(&refusal.to_string(), &attempt)),
-        };
+        let result = self.handle(&event, &attempt, moment).await;
         let ending = Ending { key: &event.key, record: &record, attempt: &attempt, moment };
         Ok(self.commit(ending, result, trace).await)
     }
@@ -122,44 +125,56 @@ impl<H: Handler> Consumer<H> {
         })
     }
 
-    async fn name_event(&self, verified: &Verified, request: &Incoming, trace: &mut Trace) -> Result<Named, Answer> {
+    /// Names the event and admits its sender. None is refused by routes that were replaced: who mended them in time must not find a
+    /// dead letter.
+    async fn name_event(
+        &self,
+        verified: &Verified,
+        request: &Incoming,
+        trace: &mut Trace,
+        moment: Moment,
+    ) -> Result<Named, Answer> {
         let endpoint = Endpoint::of(verified.url(), &request.bases(&self.bases));
-        let source = endpoint.source().unwrap_or_default().to_owned();
+        let source = endpoint.source().unwrap_or_default();
         source.clone_into(&mut trace.source);
         // No signature covers it, so it gets no more room in the record than a real one needs.
         trace.message_id = cut(request.header("upstash-message-id").unwrap_or_default().to_owned(), 128);
-        let (source_of, identified) = self.identify(&endpoint, verified.body(), request, trace).await?;
+        let routes = self.routes.knowing(|routes| routes.known(source).is_some()).await.map_err(away)?;
+        let delivery = Delivery { endpoint: &endpoint, body: verified.body(), request, moment };
+        let refused = match self.name_by(&routes, delivery, trace).await {
+            Err(answer) if matches!(answer.outcome, Outcome::SenderRefused(_)) => answer,
+            named => return named,
+        };
+        let current = self.routes.current().await.map_err(away)?;
+        let named = if current.version == routes.version {
+            Err(refused)
+        } else {
+            self.name_by(&current, delivery, trace).await
+        };
+        named.inspect_err(|answer| answer.outcome.reason().clone_into(&mut trace.reason))
+    }
+
+    async fn name_by(&self, routes: &Routes, delivery: Delivery<'_>, trace: &mut Trace) -> Result<Named, Answer> {
+        let Delivery { endpoint, body, request, moment } = delivery;
+        let source = endpoint.source().unwrap_or_default();
+        let message = request.header(EVENT_HEADER).unwrap_or(&trace.message_id);
+        let identified = routes.identify(endpoint, Delivered { headers: &request.headers, body, message });
+        let known = routes.known(source).zip(identified);
+        let (known, identified) = known.ok_or_else(|| Answer::from(Outcome::SourceUnconfigured(source.to_owned())))?;
         identified.event_type.clone().unwrap_or_default().clone_into(&mut trace.event_type);
         if identified.malformed {
             return Err(Answer::about(&identified.key, Outcome::Malformed));
         }
         let event = Event {
             key: identified.key,
-            source,
+            source: source.to_owned(),
             event_type: identified.event_type,
             headers: request.headers.clone(),
-            body: verified.body().clone(),
+            body: body.clone(),
         };
-        let mut named = Named { event, content: identified.content, admission: None };
-        named.admission = self.admit(&source_of, &named, request).await.inspect_err(|answer| {
-            answer.outcome.reason().clone_into(&mut trace.reason);
-        })?;
+        let named = Named { event, content: identified.content };
+        self.admit(&known, &named, request, moment).await?;
         Ok(named)
-    }
-
-    async fn identify(
-        &self,
-        endpoint: &Endpoint,
-        body: &Bytes,
-        request: &Incoming,
-        trace: &Trace,
-    ) -> Result<(Source, Identified), Answer> {
-        let source = endpoint.source().unwrap_or_default();
-        let routes = self.routes.knowing(|routes| routes.known(source).is_some()).await.map_err(away)?;
-        let message = request.header(EVENT_HEADER).unwrap_or(&trace.message_id);
-        let identified = routes.identify(endpoint, Delivered { headers: &request.headers, body, message });
-        let known = routes.known(source).map(Cow::into_owned).zip(identified);
-        known.ok_or_else(|| Outcome::SourceUnconfigured(source.to_owned()).into())
     }
 
     fn claim_of(&self, event: &Event, content: String, owner: String, trace: &Trace, moment: Moment) -> Claim {

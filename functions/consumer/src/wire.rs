@@ -11,7 +11,7 @@ use surehook::{
 };
 
 use crate::{
-    Consumer, Handler, Senders,
+    Consumer, Handler,
     breakers::Breakers,
     config::Config,
     deliver::{Deliverer, address, connect::Connections},
@@ -44,14 +44,14 @@ pub async fn run_with<H: Handler>(
     if let Err(error) = routes.refresh(false).await {
         tracing::warn!(error = %error, "the routes could not be read at start; the first event reads them");
     }
-    let senders = Senders { secrets: config.source_secrets.clone(), seals: config.signing_secrets.clone() };
+    let secrets = config.source_secrets.clone();
     let handler = handler(&config, &routes)?;
     let consumer = Arc::new(Consumer {
         keys: config.keys.ok_or("signing keys are required")?,
         bases: config.bases,
         store,
         routes,
-        senders,
+        secrets,
         handler,
         handler_timeout: config.handler_timeout,
         retention: config.lifetimes.retention,

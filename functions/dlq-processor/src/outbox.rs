@@ -1,6 +1,6 @@
 //! The outbox: events that the producer took while QStash was away are published, the oldest first.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use futures::future::join_all;
 use surehook::{
@@ -12,7 +12,7 @@ use surehook::{
     retry::BuryReason,
     store::{
         LedgerError, SHARDS, Store, StoreError,
-        outbox::{OutboxRow, Position},
+        outbox::{Kept, OutboxRow, Position},
     },
     web::Moment,
 };
@@ -31,8 +31,13 @@ enum Fate {
     Published,
     /// QStash refuses it for good; it stands as a dead letter.
     Buried,
-    /// It stays, and why.
-    Waits(String),
+    /// Its topic has no endpoints.
+    Waits {
+        /// The topic.
+        topic: String,
+        /// What to tell.
+        why: String,
+    },
     /// QStash did not take it now, and why.
     Away(String),
     /// Something went wrong.
@@ -40,38 +45,60 @@ enum Fate {
 }
 
 impl Processor {
-    /// Publishes what it can, the oldest first, several at a time. An error on one row or one shard never stops the next: one that
-    /// QStash has a fault with must not hold up all that came after it. Only when it takes none of several it is away.
+    /// Publishes what it can, the oldest first, several at a time. An error on one row or one shard never stops the next. Rows that
+    /// QStash has a fault with must not hold up all that came after them: only when it does not take a younger one either is it away.
     pub(crate) async fn publish_outbox(&self, moment: Moment, deadline: Instant, report: &mut Sweep) {
         let mut queue = Queue::new(&self.path.store);
         while Instant::now() < deadline {
             let rows = queue.oldest(AT_ONCE, report).await;
-            if rows.is_empty() {
-                break;
-            }
-            let now = moment.at_present();
-            let fates = join_all(rows.into_iter().map(|row| self.settle_row(row, now))).await;
-            let is_away = fates.iter().all(|fate| matches!(fate, Fate::Away(_)));
-            fates.into_iter().for_each(|fate| tell(fate, report));
-            if is_away {
+            if rows.is_empty()
+                || (self.settle_rows(rows, moment, &mut queue, report).await
+                    && !self.probe(moment, &mut queue, report).await)
+            {
                 break;
             }
         }
         report.outbox_left += queue.len() as u64;
     }
 
-    async fn settle_row(&self, row: Result<OutboxRow, StoreError>, now: Millis) -> Fate {
+    /// Whether QStash takes the youngest row that was read.
+    async fn probe(&self, moment: Moment, queue: &mut Queue<'_>, report: &mut Sweep) -> bool {
+        let Some(row) = queue.youngest() else { return false };
+        !self.settle_rows(vec![row], moment, queue, report).await
+    }
+
+    /// Settles rows at the same time. Answers whether QStash took none of them, and may be away.
+    async fn settle_rows(
+        &self,
+        rows: Vec<Result<Kept, StoreError>>,
+        moment: Moment,
+        queue: &mut Queue<'_>,
+        report: &mut Sweep,
+    ) -> bool {
+        let now = moment.at_present();
+        let fates = join_all(rows.into_iter().map(|row| self.settle_row(row, now))).await;
+        let is_away = fates.iter().all(|fate| matches!(fate, Fate::Away(_)));
+        for fate in fates {
+            if let Fate::Waits { topic, .. } = &fate {
+                queue.waiting.insert(topic.clone());
+            }
+            tell(fate, report);
+        }
+        is_away
+    }
+
+    async fn settle_row(&self, row: Result<Kept, StoreError>, now: Millis) -> Fate {
         let settled = match row {
-            Ok(row) => self.take_row(&row, now).await,
+            Ok(kept) => self.take_row(&kept, now).await,
             Err(error) => Err(error.into()),
         };
         settled.unwrap_or_else(|error| Fate::Failed(format!("an outbox row: {error}")))
     }
 
-    async fn take_row(&self, row: &OutboxRow, now: Millis) -> Result<Fate, ProcessorError> {
-        let fate = self.publish_row(row, now).await?;
+    async fn take_row(&self, kept: &Kept, now: Millis) -> Result<Fate, ProcessorError> {
+        let fate = self.publish_row(&kept.row, now).await?;
         if matches!(fate, Fate::Published | Fate::Buried) {
-            self.path.store.delete_outbox(row).await?;
+            self.path.store.delete_outbox(kept).await?;
         }
         Ok(fate)
     }
@@ -83,7 +110,8 @@ impl Processor {
             Err(error @ ClientError::Refused { .. }) => self.bury_row(row, &error, now).await.map(|()| Fate::Buried),
             Ok(_) | Err(ClientError::NotFound) => {
                 tracing::error!(topic = row.topic, "the topic has no endpoints; its outbox rows wait");
-                Ok(Fate::Waits(format!("outbox row {}: its topic {} has no endpoints", row.id, row.topic)))
+                let why = format!("outbox row {}: its topic {} has no endpoints", row.id, row.topic);
+                Ok(Fate::Waits { topic: row.topic.clone(), why })
             }
             Err(error) => {
                 tracing::warn!(error = %error, "an outbox row could not be published now");
@@ -110,7 +138,7 @@ fn tell(fate: Fate, report: &mut Sweep) {
     match fate {
         Fate::Published => report.published += 1,
         Fate::Buried => report.outbox_buried += 1,
-        Fate::Waits(why) | Fate::Away(why) => {
+        Fate::Waits { why, .. } | Fate::Away(why) => {
             report.outbox_left += 1;
             report.leave(why);
         }
@@ -125,11 +153,13 @@ fn tell(fate: Fate, report: &mut Sweep) {
 struct Queue<'s> {
     store: &'s Store,
     shards: Vec<Shard>,
+    /// Topics without endpoints: QStash is not asked for each of their rows.
+    waiting: BTreeSet<String>,
 }
 
 #[derive(Default)]
 struct Shard {
-    rows: VecDeque<Result<OutboxRow, StoreError>>,
+    rows: VecDeque<Result<Kept, StoreError>>,
     /// Where the next page begins.
     from: Option<Position>,
     is_read: bool,
@@ -137,7 +167,7 @@ struct Shard {
 
 impl<'s> Queue<'s> {
     fn new(store: &'s Store) -> Self {
-        Self { store, shards: (0..SHARDS).map(|_| Shard::default()).collect() }
+        Self { store, shards: (0..SHARDS).map(|_| Shard::default()).collect(), waiting: BTreeSet::new() }
     }
 
     /// Rows that were read and not taken.
@@ -146,17 +176,24 @@ impl<'s> Queue<'s> {
     }
 
     /// Takes the oldest rows. Of one that can't be read nobody knows how old it is: it comes first.
-    async fn oldest(&mut self, count: usize, report: &mut Sweep) -> Vec<Result<OutboxRow, StoreError>> {
+    async fn oldest(&mut self, count: usize, report: &mut Sweep) -> Vec<Result<Kept, StoreError>> {
         let mut oldest = Vec::new();
         while oldest.len() < count {
             self.fill(report).await;
             let next = self.shards.iter_mut().filter(|shard| !shard.rows.is_empty()).min_by_key(|shard| shard.age());
             match next.and_then(|shard| shard.rows.pop_front()) {
+                Some(Ok(kept)) if self.waiting.contains(&kept.row.topic) => report.outbox_left += 1,
                 Some(row) => oldest.push(row),
                 None => break,
             }
         }
         oldest
+    }
+
+    /// Takes the youngest row that was read.
+    fn youngest(&mut self) -> Option<Result<Kept, StoreError>> {
+        let shard = self.shards.iter_mut().max_by_key(|shard| shard.rows.back().and_then(at))?;
+        shard.rows.pop_back()
     }
 
     /// Reads the next page of each shard of which no row is left.
@@ -178,9 +215,14 @@ impl<'s> Queue<'s> {
     }
 }
 
+/// When a row was taken, where it can be read.
+fn at(row: &Result<Kept, StoreError>) -> Option<Millis> {
+    row.as_ref().ok().map(|kept| kept.row.at)
+}
+
 impl Shard {
     fn age(&self) -> Option<Millis> {
-        self.rows.front()?.as_ref().ok().map(|row| row.at)
+        self.rows.front().and_then(at)
     }
 }
 

@@ -135,7 +135,7 @@ impl Processor {
         }
         for logged in qstash.logs(id).await.unwrap_or_default() {
             if let Some(body) = logged.body() {
-                let message = DlqEntry::of_message(&logged.message_id, &logged.url, &body);
+                let message = DlqEntry::of_message(&logged.message_id, &logged.url, logged.header, &body);
                 return Ok(self.path.key_of(&message, routes));
             }
         }

@@ -14,10 +14,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName};
 use surehook::{
     routes::Routes,
-    secret::Secret,
-    signing::{DEVELOPMENT_MASTER, SigningSecrets},
     sources::{SourceSecrets, bearer},
-    web::{Answer, Incoming, Outcome},
+    web::{Answer, Incoming, Outcome, Part},
 };
 use surehook_producer::events::{Events, Posted};
 
@@ -69,7 +67,6 @@ struct Bench {
     topic: &'static str,
     routes: Arc<Routes>,
     secrets: SourceSecrets,
-    seals: SigningSecrets,
     request: Incoming,
 }
 
@@ -81,8 +78,7 @@ impl Bench {
         Self {
             topic,
             routes: Arc::new(Routes::compile(DOCUMENT, &Routes::default()).unwrap()),
-            secrets: SourceSecrets::parse(&format!(r#"{{"s": "{secret}"}}"#)).unwrap(),
-            seals: master(),
+            secrets: SourceSecrets::parse(&format!(r#"{{"s": "{secret}", "seal": "{secret}"}}"#)).unwrap(),
             request: Incoming {
                 method: "POST".into(),
                 path: format!("/{topic}"),
@@ -114,11 +110,12 @@ impl Bench {
             routes: Some(&self.routes),
             request: &request,
             now: NOW,
-            seals: &self.seals,
+            seals: self.secrets.named("seal"),
             fresh_id: "0193-fresh",
         };
         let Ok(Events::One(row)) = posted.events() else { panic!("one event") };
-        let answer = Answer::from(Outcome::Accepted { id: row.id.clone(), message_ids: vec!["msg_1".into()] });
+        let outcome = Outcome::Accepted { message_ids: vec!["msg_1".into()] };
+        let answer = Answer::from(Part { id: Some(row.id.clone()), outcome });
         black_box((row, answer.body(), answer.headers()));
         began.elapsed()
     }
@@ -151,8 +148,4 @@ fn headers(topic: &str, secret: &str, body: &str) -> HeaderMap {
         _ => vec![("authorization", format!("Bearer {secret}")), ("idempotency-key", "evt_1".to_owned())],
     };
     pairs.into_iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
-}
-
-fn master() -> SigningSecrets {
-    SigningSecrets::new(&[Secret::new(DEVELOPMENT_MASTER).unwrap()]).unwrap()
 }

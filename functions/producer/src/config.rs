@@ -5,7 +5,6 @@ use std::time::Duration;
 use surehook::{
     config::{ConfigError, Reader},
     secret::Secret,
-    signing::SigningSecrets,
     sources::SourceSecrets,
 };
 use url::Url;
@@ -23,8 +22,6 @@ pub struct Config {
     pub tokens: Vec<Secret>,
     /// `SOURCE_SECRETS`.
     pub source_secrets: SourceSecrets,
-    /// `SIGNING_SECRETS`, which seals verdicts for the consumer.
-    pub seals: Option<SigningSecrets>,
     /// `TOPICS`.
     pub topics: Vec<String>,
     /// `MAX_BODY_BYTES`.
@@ -43,7 +40,6 @@ impl Config {
             qstash: reader.qstash(),
             tokens: reader.producer_tokens(),
             source_secrets: reader.source_secrets(),
-            seals: reader.required_signing_secrets(),
             topics: reader.topics(),
             max_body_bytes: reader.max_body_bytes(),
             answer_within: reader.answer_within(),

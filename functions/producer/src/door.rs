@@ -11,11 +11,10 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use surehook::{
     routes::Routes,
     secret::Secret,
-    sources::{Source, SourceSecrets, bearer},
-    store::{StoreError, routes_cache::RoutesCache},
+    sources::{Source, SourceSecrets, bearer, seal::SEAL_SECRET},
+    store::routes_cache::RoutesCache,
     web::{Incoming, Moment, Outcome},
 };
-use tokio::time::timeout;
 
 /// Routes that are older than this refuse nobody.
 const FRESH: Duration = Duration::from_secs(1);
@@ -47,15 +46,26 @@ pub(crate) struct Admitted {
 impl Door {
     /// Says at start which senders will have to be turned away.
     pub(crate) fn tell_missing(&self, routes: &Routes) {
-        let posted = routes.topics.iter().filter_map(|topic| routes.source(&topic.source)?.secret.as_ref());
-        for secret in posted.filter(|secret| self.secrets.named(secret).is_empty()) {
-            tracing::error!(secret, "the routes document names a secret that SOURCE_SECRETS has not");
+        let posted = routes.topics.iter().filter_map(|topic| routes.source(&topic.source));
+        let lacking = posted
+            .filter(|source| source.secret.as_ref().is_some_and(|secret| !source.usable(self.secrets.named(secret))));
+        for source in lacking {
+            let (name, secret) = (&source.name, &source.secret);
+            tracing::error!(
+                source = name,
+                secret,
+                "SOURCE_SECRETS has no secret of this source that its scheme can use"
+            );
+        }
+        let signs = routes.sources.iter().any(|source| source.signature.is_some());
+        if signs && self.secrets.named(SEAL_SECRET).is_empty() {
+            tracing::error!("SOURCE_SECRETS has no \"seal\": senders that sign are turned away until it has one");
         }
     }
 
     /// Judges the sender of a request to a topic.
     pub(crate) async fn admit(&self, topic: &str, request: &Incoming, moment: Moment) -> Result<Admitted, Outcome> {
-        let routes = self.read(self.routes.at_hand()).await;
+        let routes = self.routes.at_hand(self.patience).await;
         match self.judge(routes.as_deref(), topic, request, moment) {
             Ok(source) => Ok(Admitted { source: source.into_owned(), routes: routes.clone() }),
             Err(refused) => self.judge_again(routes, refused, topic, request, moment).await,
@@ -70,25 +80,12 @@ impl Door {
         request: &Incoming,
         moment: Moment,
     ) -> Result<Admitted, Outcome> {
-        let newer = self.read(self.routes.within(FRESH)).await;
-        let is_newer = |newer: &Arc<Routes>| known.as_ref().is_none_or(|known| known.version != newer.version);
-        let Some(newer) = newer.filter(is_newer) else { return Err(refused) };
+        let Some(newer) = self.routes.within(FRESH, self.patience).await else { return Err(Outcome::StoreAway) };
+        if known.is_some_and(|known| known.version == newer.version) {
+            return Err(refused);
+        }
         let source = self.judge(Some(&newer), topic, request, moment)?.into_owned();
         Ok(Admitted { source, routes: Some(newer) })
-    }
-
-    async fn read(&self, reading: impl Future<Output = Result<Arc<Routes>, StoreError>>) -> Option<Arc<Routes>> {
-        match timeout(self.patience, reading).await {
-            Ok(Ok(routes)) => Some(routes),
-            Ok(Err(error)) => {
-                tracing::error!(error = %error, "the routes can't be read");
-                None
-            }
-            Err(_elapsed) => {
-                tracing::error!("the routes can't be read in time");
-                None
-            }
-        }
     }
 
     fn judge<'r>(
@@ -100,7 +97,7 @@ impl Door {
     ) -> Result<Cow<'r, Source>, Outcome> {
         match routes.and_then(|routes| routes.of_topic(topic)) {
             Some(source) => self.judge_sender(&source, request, moment).map(|()| source),
-            None => self.judge_own(routes.is_some(), topic, request).map(Cow::Owned),
+            None => self.judge_own(routes, topic, request, moment),
         }
     }
 
@@ -109,23 +106,37 @@ impl Door {
             Some(name) => self.secrets.named(name),
             None => self.tokens.as_slice(),
         };
-        if secrets.is_empty() {
-            tracing::error!(source = source.name, "SOURCE_SECRETS has not the secret of this source");
+        let can_seal = source.signature.is_none() || !self.secrets.named(SEAL_SECRET).is_empty();
+        if !source.usable(secrets) || !can_seal {
+            tracing::error!(
+                source = source.name,
+                "SOURCE_SECRETS lacks \"seal\", or a secret of this source that its scheme can use"
+            );
             return Err(Outcome::SecretMissing(source.name.clone()));
         }
         let judged = source.admit(secrets, &request.headers, &request.body);
         judged.and_then(|stamp| source.judge(stamp, moment.now, Duration::ZERO)).map_err(Outcome::Unauthorized)
     }
 
-    /// A topic that the document does not name. Where the document can't be read, its senders must come again.
-    fn judge_own(&self, is_read: bool, topic: &str, request: &Incoming) -> Result<Source, Outcome> {
-        let is_ours = bearer(&self.tokens, &request.headers);
-        let payload = Source::built_in("payload").filter(|_| self.topics.iter().any(|known| known == topic));
-        match (is_ours, payload) {
-            (Ok(()), Some(payload)) => Ok(payload),
-            _ if !is_read => Err(Outcome::StoreAway),
-            (Ok(()), None) => Err(Outcome::UnknownTopic(topic.to_owned())),
-            (Err(refusal), _) => Err(Outcome::Unauthorized(refusal)),
-        }
+    /// A topic that the document does not name takes our own payload, if `TOPICS` names it. Where the document can't be read, its
+    /// senders must come again.
+    fn judge_own<'r>(
+        &self,
+        routes: Option<&'r Routes>,
+        topic: &str,
+        request: &Incoming,
+        moment: Moment,
+    ) -> Result<Cow<'r, Source>, Outcome> {
+        let payload = match routes {
+            Some(routes) => routes.known("payload"),
+            None => Source::built_in("payload").map(Cow::Owned),
+        };
+        let is_listed = self.topics.iter().any(|known| known == topic);
+        let judged = match payload.filter(|_| is_listed) {
+            Some(payload) => self.judge_sender(&payload, request, moment).map(|()| payload),
+            None => Err(bearer(&self.tokens, &request.headers)
+                .map_or_else(Outcome::Unauthorized, |()| Outcome::UnknownTopic(topic.to_owned()))),
+        };
+        judged.map_err(|refused| if routes.is_some() { refused } else { Outcome::StoreAway })
     }
 }

@@ -9,7 +9,7 @@ use surehook::{
         Store,
         outbox::{MOST_BODY, OutboxRow},
     },
-    web::{Moment, Outcome},
+    web::{Moment, Outcome, Part},
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -26,9 +26,13 @@ pub struct Durable {
 
 impl Durable {
     /// Makes one event durable, or says why that can't be.
-    pub(crate) async fn keep(&self, row: OutboxRow, moment: Moment) -> Outcome {
-        match self.publish(&row, self.half(moment)).await {
-            Ok(message_ids) if !message_ids.is_empty() => Outcome::Accepted { id: row.id, message_ids },
+    pub(crate) async fn keep(&self, row: OutboxRow, moment: Moment) -> Part {
+        Part { id: Some(row.id.clone()), outcome: self.make_durable(&row, moment).await }
+    }
+
+    async fn make_durable(&self, row: &OutboxRow, moment: Moment) -> Outcome {
+        match self.publish(row, self.half(moment)).await {
+            Ok(message_ids) if !message_ids.is_empty() => Outcome::Accepted { message_ids },
             Ok(_) | Err(ClientError::NotFound) => no_endpoints(&row.topic),
             Err(error) if error.is_away() => {
                 tracing::warn!(error = %error, "QStash is away; the event goes to the outbox");
@@ -59,12 +63,12 @@ impl Durable {
     }
 
     /// The row is the promise. Where it can't be kept either, the sender keeps the event.
-    async fn put(&self, row: OutboxRow, until: Instant) -> Outcome {
+    async fn put(&self, row: &OutboxRow, until: Instant) -> Outcome {
         if row.body.len() > MOST_BODY {
             return Outcome::QStashAway;
         }
-        match timeout_at(until, self.store.put_outbox(&row)).await {
-            Ok(Ok(())) => Outcome::Accepted { id: row.id, message_ids: Vec::new() },
+        match timeout_at(until, self.store.put_outbox(row)).await {
+            Ok(Ok(())) => Outcome::Accepted { message_ids: Vec::new() },
             Ok(Err(error)) => {
                 tracing::error!(error = %error, "the outbox is away too; the sender must keep the event");
                 if error.is_invalid() { Outcome::QStashAway } else { Outcome::StoreAway }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use surehook::{
     Millis,
@@ -18,8 +18,11 @@ use surehook::{
     payload::Payload,
     qstash::client::EVENT_HEADER,
     routes::{Routes, headers::PASSED_ON},
-    signing::SigningSecrets,
-    sources::{Source, seal},
+    secret::Secret,
+    sources::{
+        Source,
+        seal::{SEAL_HEADER, Sealed},
+    },
     store::outbox::OutboxRow,
     strapi::StrapiEvent,
     web::{Incoming, Outcome},
@@ -57,14 +60,14 @@ pub struct Posted<'a> {
     /// When it came.
     pub now: Millis,
     /// What seals the verdict about its sender.
-    pub seals: &'a SigningSecrets,
+    pub seals: &'a [Secret],
     /// An id that nobody has.
     pub fresh_id: &'a str,
 }
 
-/// What a sender of our own payload posts.
+/// What a sender of our own payload posts. Fields that we would drop are refused, but for those that we set ourselves.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Written<'a> {
     #[serde(default, borrow)]
     id: Option<Cow<'a, str>>,
@@ -72,6 +75,12 @@ struct Written<'a> {
     event_type: Cow<'a, str>,
     #[serde(borrow)]
     data: &'a RawValue,
+    #[serde(default, rename = "topic")]
+    _topic: IgnoredAny,
+    #[serde(default, rename = "timestamp")]
+    _timestamp: IgnoredAny,
+    #[serde(default, rename = "retryCount")]
+    _retry_count: IgnoredAny,
 }
 
 impl Posted<'_> {
@@ -102,8 +111,8 @@ impl Posted<'_> {
             headers.push((format!("Upstash-Forward-{EVENT_HEADER}"), id.clone()));
         }
         if source.signature.is_some() {
-            let sealed = seal::seal(self.seals, &source.name, self.now, digest);
-            headers.extend(sealed.map(|seal| (format!("Upstash-Forward-{}", seal::SEAL_HEADER), seal)));
+            let sealed = Sealed { source, headers: &request.headers, body: digest }.seal(self.seals, self.now);
+            headers.extend(sealed.map(|seal| (format!("Upstash-Forward-{SEAL_HEADER}"), seal)));
         }
         Ok(self.row(id, headers, request.body.clone()))
     }
@@ -189,12 +198,14 @@ impl Posted<'_> {
         own.into_iter().chain(kind).chain(self.forwarded()).collect()
     }
 
-    /// Headers of the sender that the consumer needs, and those that a destination is to get.
+    /// Headers of the sender that the consumer needs, and those that a destination is to get. What proved the sender stays here: every
+    /// endpoint of a topic gets what is forwarded.
     fn forwarded(&self) -> impl Iterator<Item = (String, String)> {
         let of_routes = self.routes.map(|routes| routes.forwarded(&self.source.name)).unwrap_or_default();
         // What proves a sender to us by itself goes no further.
         let is_secret = |name: &str| name == "authorization" && self.source.signature.is_none();
-        let names: BTreeSet<&str> = PASSED_ON.into_iter().chain(of_routes).chain(self.source.headers()).collect();
+        let names: BTreeSet<&str> =
+            PASSED_ON.into_iter().chain(of_routes).chain(self.source.naming_headers()).collect();
         let names = names.into_iter().filter(|name| *name != "content-type" && !is_secret(name));
         let values: BTreeMap<&str, &str> = names.filter_map(|name| Some((name, self.request.header(name)?))).collect();
         values.into_iter().map(|(name, value)| (format!("Upstash-Forward-{name}"), value.to_owned()))
@@ -204,8 +215,8 @@ impl Posted<'_> {
 fn read(body: &[u8]) -> Result<Written<'_>, Outcome> {
     let written: Written<'_> = serde_json::from_slice(body).map_err(|error| {
         bad(format!(
-            "the body must be JSON with \"eventType\" (a string) and \"data\", an array of such, or one a line as \
-             application/x-ndjson: {error}"
+            "the body must be JSON with \"eventType\" (a string), \"data\" and, if you like, \"id\" (a string); an array of such, or one \
+             a line as application/x-ndjson: {error}"
         ))
     })?;
     match written.event_type.trim() {

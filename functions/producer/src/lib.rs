@@ -16,10 +16,10 @@ mod wire;
 
 use futures::{StreamExt, stream};
 use surehook::{
-    signing::SigningSecrets,
+    sources::seal::SEAL_SECRET,
     store::outbox::OutboxRow,
     telemetry::{Line, Metric, Telemetry},
-    web::{Answer, Incoming, Moment, Outcome},
+    web::{Answer, Incoming, Moment, Outcome, Part},
 };
 
 use door::{Admitted, Door};
@@ -37,8 +37,6 @@ pub struct Producer {
     pub stack: String,
     /// What senders are judged by.
     pub door: Door,
-    /// What seals the verdict.
-    pub seals: SigningSecrets,
     /// Where events become durable.
     pub durable: Durable,
     /// The largest body that is taken, in bytes.
@@ -51,11 +49,10 @@ impl Producer {
     /// Takes what one request brings. `fresh_id` is its id unless the sender or its source gives one.
     pub async fn call(&self, request: Incoming, moment: Moment, fresh_id: String) -> Answer {
         let mut source = String::new();
-        let outcome = match self.take(&request, moment, &fresh_id, &mut source).await {
-            Ok(outcome) | Err(outcome) => outcome,
-        };
-        self.tell(&source, &outcome, moment);
-        outcome.into()
+        let taken = self.take(&request, moment, &fresh_id, &mut source).await;
+        let part = taken.unwrap_or_else(Part::from);
+        self.tell(&source, &part.outcome, moment);
+        part.into()
     }
 
     async fn take(
@@ -64,13 +61,16 @@ impl Producer {
         moment: Moment,
         fresh_id: &str,
         source: &mut String,
-    ) -> Result<Outcome, Outcome> {
+    ) -> Result<Part, Outcome> {
         let topic = self.topic(request)?;
         let admitted = self.door.admit(topic, request, moment).await?;
         admitted.source.name.clone_into(source);
-        match self.events(topic, &admitted, request, moment, fresh_id)? {
+        let is_read = admitted.routes.is_some();
+        // Where the routes can't be read it may be another source's event, and is not ours to refuse.
+        let events = self.events(topic, &admitted, request, moment, fresh_id);
+        match events.map_err(|refused| if is_read { refused } else { Outcome::StoreAway })? {
             Events::One(row) => Ok(self.durable.keep(row, moment).await),
-            Events::Batch(rows) => Ok(Outcome::Batch(self.keep_all(rows, moment).await)),
+            Events::Batch(rows) => Ok(Outcome::Batch(self.keep_all(rows, moment).await).into()),
         }
     }
 
@@ -93,13 +93,14 @@ impl Producer {
         fresh_id: &str,
     ) -> Result<Events, Outcome> {
         let Admitted { source, routes } = admitted;
-        let (stack, seals, now, routes) = (self.stack.as_str(), &self.seals, moment.now, routes.as_deref());
+        let (stack, seals) = (self.stack.as_str(), self.door.secrets.named(SEAL_SECRET));
+        let (now, routes) = (moment.now, routes.as_deref());
         Posted { stack, topic, source, routes, request, now, seals, fresh_id }.events()
     }
 
-    async fn keep_all(&self, rows: Vec<Result<OutboxRow, Outcome>>, moment: Moment) -> Vec<Outcome> {
+    async fn keep_all(&self, rows: Vec<Result<OutboxRow, Outcome>>, moment: Moment) -> Vec<Part> {
         if rows.iter().any(Result::is_err) {
-            return rows.into_iter().map(|row| row.err().unwrap_or(Outcome::NotTaken)).collect();
+            return rows.into_iter().map(|row| row.err().unwrap_or(Outcome::NotTaken).into()).collect();
         }
         let keeping = rows.into_iter().flatten().map(|row| self.durable.keep(row, moment));
         stream::iter(keeping).buffered(AT_ONCE).collect().await
@@ -110,7 +111,7 @@ impl Producer {
             self.telemetry.count(Metric::SignatureRefused, 1, moment.now);
         }
         let message_id = match outcome {
-            Outcome::Accepted { message_ids, .. } => message_ids.first().map(String::as_str).unwrap_or_default(),
+            Outcome::Accepted { message_ids } => message_ids.first().map(String::as_str).unwrap_or_default(),
             _ => "",
         };
         let (duration, reason) = (moment.started.elapsed(), outcome.reason());

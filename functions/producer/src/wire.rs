@@ -37,15 +37,12 @@ async fn producer(config: Config) -> Result<Producer, Error> {
         topics: config.topics,
         patience: config.answer_within / FOR_ROUTES,
     };
-    match door.routes.refresh(false).await {
-        Ok(routes) => door.tell_missing(&routes),
-        Err(error) => {
-            tracing::warn!(error = %error, "the routes could not be read at start; the first event reads them")
-        }
+    match door.routes.at_hand(door.patience).await {
+        Some(routes) => door.tell_missing(&routes),
+        None => tracing::warn!("the routes could not be read at start; the first event reads them"),
     }
     Ok(Producer {
         door,
-        seals: config.seals.ok_or("SIGNING_SECRETS is required")?,
         durable: Durable {
             qstash: Client::new(url, token, config.answer_within)?,
             store,

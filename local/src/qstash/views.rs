@@ -6,19 +6,23 @@ use surehook::{digest::Sha256, qstash::lenient::Headers};
 
 use super::{Dead, Logged, Message, State};
 
-pub(super) fn message(message: &Message) -> Value {
+/// The headers of a message, those that are redacted as their digests.
+fn headers(message: &Message) -> Headers {
     let redacted = &message.options.redacted;
     let shown = |name: &String, value: &String| match redacted.all_headers || redacted.headers.contains(name) {
         true => digest_of(value.as_bytes()),
         false => value.clone(),
     };
-    let header: Headers =
-        message.options.headers.iter().map(|(name, value)| (name.clone(), vec![shown(name, value)])).collect();
+    message.options.headers.iter().map(|(name, value)| (name.clone(), vec![shown(name, value)])).collect()
+}
+
+pub(super) fn message(message: &Message) -> Value {
+    let redacted = &message.options.redacted;
     let mut view = json!({
         "messageId": message.id,
         "url": message.url,
         "method": message.options.method,
-        "header": header,
+        "header": headers(message),
         "maxRetries": message.options.retries,
         "notBefore": message.not_before,
         "createdAt": message.created_at,
@@ -68,6 +72,7 @@ pub(super) fn logged(logged: &Logged) -> Value {
         "messageId": message.id,
         "state": state,
         "url": message.url,
+        "header": headers(message),
         "body": body,
         "maxRetries": message.options.retries,
     });

@@ -7,7 +7,7 @@ use crate::{
     qstash::{DlqEntry, lenient::header_map},
     retry::Round,
     routes::Routes,
-    web::EndpointUrl,
+    web::{EndpointUrl, answer::SENDER_REFUSED},
 };
 
 use super::FailurePath;
@@ -132,9 +132,18 @@ impl FailurePath {
             Some(_) => routes.identify(&endpoint, delivered),
             None => None,
         };
-        let identified = identified.unwrap_or_else(|| identify_foreign(&endpoint, delivered));
+        let mut identified = identified.unwrap_or_else(|| identify_foreign(&endpoint, delivered));
+        if endpoint.source().is_some() && is_unproved(message) {
+            // Nobody knows whose it is: it must not take the place of the event whose name it bears.
+            identified.key = identified.key.of_unproved(&identified.content);
+        }
         Event { endpoint, identified, body, redacted, about, conflict: false }
     }
+}
+
+/// Whether our consumer did not believe the sender.
+fn is_unproved(entry: &DlqEntry) -> bool {
+    text_at(&entry.response_body(), "/status").is_some_and(|word| word == SENDER_REFUSED)
 }
 
 /// The event that our consumer's last answer was about.

@@ -91,21 +91,14 @@ impl Response {
 }
 
 /// Headers that carry secrets: kept for replay, shown only on demand.
-const SECRET_HEADERS: [&str; 7] = [
-    "authorization",
-    "cookie",
-    "set-cookie",
-    "proxy-authorization",
-    "x-api-key",
-    "upstash-signature",
-    "webhook-signature",
-];
+const SECRET_HEADERS: [&str; 5] = ["authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"];
 
 /// Whether a header's value is hidden unless somebody asks for it.
 pub fn is_secret_header(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let name = name.strip_prefix("upstash-forward-").unwrap_or(&name);
-    SECRET_HEADERS.contains(&name) || name.contains("token") || name.contains("secret")
+    let words = ["token", "secret", "signature", "hmac", "surehook-seal"];
+    SECRET_HEADERS.contains(&name) || words.iter().any(|word| name.contains(word))
 }
 
 impl DeadLetter {

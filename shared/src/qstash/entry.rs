@@ -53,9 +53,9 @@ pub struct HiddenBody;
 
 impl DlqEntry {
     /// A message of which only this much is known.
-    pub fn of_message(message_id: &str, url: &str, body: &[u8]) -> Self {
+    pub fn of_message(message_id: &str, url: &str, header: Headers, body: &[u8]) -> Self {
         let body_base64 = Some(STANDARD.encode(body));
-        Self { message_id: message_id.to_owned(), url: url.to_owned(), body_base64, ..Self::default() }
+        Self { message_id: message_id.to_owned(), url: url.to_owned(), header, body_base64, ..Self::default() }
     }
 
     /// The message's body, byte for byte.

@@ -17,6 +17,9 @@ pub struct LogEntry {
     pub state: String,
     /// Where it goes.
     pub url: String,
+    /// The headers of its delivery.
+    #[serde(deserialize_with = "lenient::headers")]
+    pub header: lenient::Headers,
     /// The message's body in base64.
     body: Option<String>,
     /// When it is tried again, in milliseconds since the epoch.

@@ -86,10 +86,16 @@ impl fmt::Display for Change {
                 write!(formatter, "~ source {name}: {what}")
             }
             Self::Topic { name, from, to } => {
-                let whose = |source: &Option<String>| {
-                    source.clone().unwrap_or_else(|| "nobody that is written down".to_owned())
-                };
-                write!(formatter, "~ topic {name}: from {} to {}", whose(from), whose(to))
+                let sync = "`surehook topics sync` makes it so at QStash";
+                match (from, to) {
+                    (Some(from), Some(to)) => {
+                        write!(formatter, "~ topic {name}: takes events of source {to}, no longer of {from}; {sync}")
+                    }
+                    (_, Some(to)) => write!(formatter, "+ topic {name}: takes events of source {to}; {sync}"),
+                    (_, None) => {
+                        write!(formatter, "- topic {name}: the producer takes nothing for it, unless it is in TOPICS")
+                    }
+                }
             }
             Self::Added { name, url } => write!(formatter, "+ route {name} to {url}: gets events from now on"),
             Self::Removed { name, url } => {

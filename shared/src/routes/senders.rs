@@ -9,10 +9,12 @@ use toml::Spanned;
 use super::{
     Source, Topic,
     document::{LONGEST_NAME, OneOrMany, Problems},
+    headers::settable,
 };
 use crate::{
     identity::Identity,
     qstash::client::is_name,
+    retry::RETRIES_PER_ROUND,
     sources::{
         Place, Signature,
         place::header_name,
@@ -21,6 +23,12 @@ use crate::{
     web::EndpointUrl,
 };
 
+/// Default headers that a topic may not have otherwise: the failure path, and how long an event is retried, rest on them. What done
+/// records outlive is reckoned from [`RETRIES_PER_ROUND`] with QStash's own waits.
+const OURS: [&str; 4] =
+    ["upstash-retries", "upstash-retry-delay", "upstash-failure-callback", "upstash-failure-callback-retries"];
+/// What QStash takes off a header before it delivers it.
+const FORWARD: &str = "upstash-forward-";
 /// Sources that nobody has to write down.
 const BUILT_IN: [&str; 2] = ["payload", "strapi"];
 
@@ -42,7 +50,7 @@ pub(super) struct TopicEntry {
     source: Spanned<String>,
     #[serde(default)]
     also: Vec<Spanned<String>>,
-    retries: Option<u32>,
+    retries: Option<Spanned<u32>>,
     #[serde(default)]
     headers: BTreeMap<Spanned<String>, String>,
 }
@@ -56,11 +64,12 @@ impl SourceEntry {
         let recipe = self.recipe()?;
         let recipe = recipe.as_ref();
         self.check_secret(recipe)?;
+        let (identity, signature) = (self.identity(recipe)?, self.signature(recipe)?);
         Ok(Source {
             name: self.name.get_ref().clone(),
-            identity: self.identity(recipe)?,
+            identity: as_signed(identity, signature.as_ref()),
             event_type: self.event_type(recipe)?,
-            signature: self.signature(recipe)?,
+            signature,
             secret: self.secret.as_ref().map(|secret| secret.get_ref().clone()),
         })
     }
@@ -95,6 +104,14 @@ impl SourceEntry {
     }
 
     fn signature(&self, recipe: Option<&Recipe>) -> Result<Option<Signature>, Told> {
+        if let (Some(place), Some(recipe)) = (&self.signature, recipe)
+            && recipe.identity == Identity::Payload
+        {
+            return Err(at(
+                place,
+                "our own payload is proved by a token: the producer writes its body anew, and no signature would fit",
+            ));
+        }
         let compiled = self.scheme(recipe).map(Scheme::compile).transpose();
         compiled.map_err(|error| match &self.signature {
             Some(place) => at(place, error.to_string()),
@@ -155,7 +172,7 @@ impl TopicEntry {
             name: self.name.into_inner(),
             source: self.source.into_inner(),
             also: self.also.into_iter().map(Spanned::into_inner).collect(),
-            retries: self.retries,
+            retries: self.retries.map(Spanned::into_inner),
             headers: self.headers.into_iter().map(|(name, value)| (name.into_inner(), value)).collect(),
         }
     }
@@ -201,6 +218,13 @@ impl Problems<'_> {
                     self.tell(url, about(&format!("also: {error}")));
                 }
             }
+            if let Some(retries) = entry.retries.as_ref().filter(|retries| *retries.get_ref() > RETRIES_PER_ROUND) {
+                let sentence = format!(
+                    "retries is at most {RETRIES_PER_ROUND}: with more, QStash would try for longer than done events are remembered; the \
+                     requeuer goes on for days"
+                );
+                self.tell(retries, about(&sentence));
+            }
             self.check_topic_headers(entry);
         }
     }
@@ -208,16 +232,37 @@ impl Problems<'_> {
     fn check_topic_headers(&mut self, entry: &TopicEntry) {
         for (name, value) in &entry.headers {
             let is_header = header_name(name.get_ref()).is_some() && HeaderValue::from_str(value).is_ok();
-            if !is_header {
-                let (topic, header) = (entry.name.get_ref(), name.get_ref());
+            let (topic, header) = (entry.name.get_ref(), name.get_ref());
+            if OURS.iter().any(|ours| header.eq_ignore_ascii_case(ours)) {
+                self.tell(
+                    name,
+                    format!("topic \"{topic}\": \"{header}\" is ours to set; for fewer retries write retries = …"),
+                );
+            } else if let Some(Err(problem)) = forwarded_name(header).map(settable) {
+                self.tell(name, format!("topic \"{topic}\": {header}: {problem}"));
+            } else if !is_header {
                 self.tell(name, format!("topic \"{topic}\": \"{header}\" is no header, or its value can be none"));
             }
         }
     }
 }
 
+/// Where a signature covers the body and not the header that names an event, both name it.
+fn as_signed(identity: Identity, signature: Option<&Signature>) -> Identity {
+    match (identity, signature) {
+        (Identity::Header(name), Some(signature)) if !signature.covers(&name) => Identity::HeaderAndBody(name),
+        (identity, _) => identity,
+    }
+}
+
 fn at<T>(place: &Spanned<T>, sentence: impl Into<String>) -> Told {
     (place.span().start, sentence.into())
+}
+
+/// The name under which a default header reaches an endpoint, if it does.
+fn forwarded_name(header: &str) -> Option<&str> {
+    let prefix = header.get(..FORWARD.len())?;
+    prefix.eq_ignore_ascii_case(FORWARD).then(|| &header[FORWARD.len()..])
 }
 
 fn is_short_name(name: &str) -> bool {

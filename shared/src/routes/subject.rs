@@ -15,13 +15,34 @@ type Pattern = WildMatchPattern<'*', '\0'>;
 pub struct Subject<'a> {
     source: &'a str,
     event_type: Option<Cow<'a, str>>,
-    /// Whether a body that can't be read may have hidden its type, or a part of it.
-    may_hide_type: bool,
+    /// What may hide its type, or a part of it.
+    hidden: Hidden,
     body: &'a [u8],
     /// Where its type stands, and what the conditions of its routes ask for.
     pointers: BTreeSet<&'a str>,
     /// Read once, and only where a condition asks for it; `None` inside where the body is not JSON.
     fields: OnceLock<Option<Fields>>,
+}
+
+/// Why the type of an event may be another than what was found of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hidden {
+    /// It is not.
+    Nowhere,
+    /// A part stands in the body, if that can be read.
+    InBody,
+    /// A header is missing that says a part: who sent the event, or published it by other routes, left it out.
+    InHeader,
+}
+
+impl Hidden {
+    fn of(lacks_header: bool, lacks_field: bool) -> Self {
+        match (lacks_header, lacks_field) {
+            (true, _) => Self::InHeader,
+            (false, true) => Self::InBody,
+            (false, false) => Self::Nowhere,
+        }
+    }
 }
 
 /// What one route says of an event.
@@ -50,6 +71,15 @@ impl<'a> Subject<'a> {
         self.event_type.as_deref()
     }
 
+    /// Whether nobody can tell its type.
+    fn hides_type(&self) -> bool {
+        match self.hidden {
+            Hidden::Nowhere => false,
+            Hidden::InBody => self.fields().is_none(),
+            Hidden::InHeader => true,
+        }
+    }
+
     fn fields(&self) -> Option<&Fields> {
         self.fields.get_or_init(|| Fields::read(self.body, self.pointers.iter().copied())).as_ref()
     }
@@ -69,7 +99,7 @@ impl Route {
             return Match::Leaves(format!("it takes events of source \"{}\"", self.source));
         }
         if !self.is_for(subject.source, subject.event_type()) {
-            if subject.may_hide_type && subject.fields().is_none() {
+            if subject.hides_type() {
                 return Match::Undecided;
             }
             let event_type = subject.event_type().map_or("nothing".to_owned(), |text| format!("\"{text}\""));
@@ -92,15 +122,15 @@ impl Routes {
     /// is read only where type or conditions ask for it.
     pub fn subject<'a>(&'a self, source: &'a str, named: Option<&'a str>, event: Delivered<'a>) -> Subject<'a> {
         let configured = self.source(source).filter(|source| source.says_type());
-        let (event_type, may_hide_type) = match configured.map(|source| source.type_of(&event)) {
-            Some(found) => (found.text.map(Cow::Owned), found.is_partial),
-            None => (named.map(Cow::Borrowed), named.is_none()),
+        let (event_type, hidden) = match configured.map(|source| source.type_of(&event)) {
+            Some(found) => (found.text.map(Cow::Owned), Hidden::of(found.lacks_header, found.lacks_field)),
+            None => (named.map(Cow::Borrowed), Hidden::of(false, named.is_none())),
         };
         let asking = self.routes.iter().filter(|route| route.source == source).flat_map(|route| &route.when);
         // The type too: a body whose type can't be read is not one that has none.
         let of_type = configured.into_iter().flat_map(Source::type_pointers);
         let pointers = asking.map(|condition| condition.field.as_str()).chain(of_type).collect();
-        Subject { source, event_type, may_hide_type, body: event.body, pointers, fields: OnceLock::new() }
+        Subject { source, event_type, hidden, body: event.body, pointers, fields: OnceLock::new() }
     }
 
     /// Where an event goes. A destination gets it once, whichever of its routes take it.
@@ -239,6 +269,7 @@ mod tests {
             ("issues", r#"{"action":"closed"}"#, vec![]),
             ("push", r#"{"ref":"x"}"#, vec![false]),
             ("issues", "payload=%7B%7D", vec![true]),
+            ("", r#"{"action":"opened"}"#, vec![true]),
         ] {
             let headers =
                 [(http::HeaderName::from_static("x-github-event"), event.parse().unwrap())].into_iter().collect();

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::seal::SEAL_SECRET;
 use crate::secret::Secret;
+
+/// Characters of the secret that seals.
+const SHORTEST_SEAL: usize = 24;
 
 /// Names and their secrets, the current one first.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +27,12 @@ pub enum BadSecrets {
     /// An empty secret verifies what anybody signs.
     #[error("has an empty secret, or none, for \"{0}\"")]
     Empty(String),
+    /// The seal's secret can be guessed.
+    #[error("has a secret \"seal\" of less than 24 characters: make one with `openssl rand -hex 24`")]
+    Short,
+    /// A reference to a secret.
+    #[error("has a reference to a secret for \"{0}\"; this version takes the secret itself")]
+    Reference(String),
 }
 
 #[derive(Deserialize)]
@@ -37,13 +47,8 @@ impl SourceSecrets {
     pub fn parse(text: &str) -> Result<Self, BadSecrets> {
         let named: BTreeMap<String, OneOrMany> =
             serde_json::from_str(text).map_err(|_quotes_it| BadSecrets::Malformed)?;
-        named
-            .into_iter()
-            .map(|(name, secrets)| {
-                secrets.checked().map(|secrets| (name.clone(), secrets)).ok_or(BadSecrets::Empty(name))
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let checked = named.into_iter().map(|(name, secrets)| Ok((name.clone(), secrets.checked(name)?)));
+        checked.collect::<Result<_, _>>().map(Self)
     }
 
     /// The secrets of a name; none where it is not there.
@@ -53,13 +58,19 @@ impl SourceSecrets {
 }
 
 impl OneOrMany {
-    fn checked(self) -> Option<Vec<Secret>> {
+    fn checked(self, name: String) -> Result<Vec<Secret>, BadSecrets> {
         let texts = match self {
             Self::One(text) => vec![text],
             Self::Many(texts) => texts,
         };
-        let secrets: Vec<Secret> = texts.into_iter().map(Secret::new).collect::<Option<_>>()?;
-        (!secrets.is_empty()).then_some(secrets)
+        if texts.iter().any(|text| text.starts_with("ssm:") || text.starts_with("secretsmanager:")) {
+            return Err(BadSecrets::Reference(name));
+        }
+        if name == SEAL_SECRET && texts.iter().any(|text| text.len() < SHORTEST_SEAL) {
+            return Err(BadSecrets::Short);
+        }
+        let secrets: Option<Vec<Secret>> = texts.into_iter().map(Secret::new).collect();
+        secrets.filter(|secrets| !secrets.is_empty()).ok_or(BadSecrets::Empty(name))
     }
 }
 
@@ -85,6 +96,17 @@ mod tests {
         for bad in [r#"{"a": ""}"#, r#"{"a": []}"#, r#"{"a": ["x", " "]}"#] {
             assert_eq!(SourceSecrets::parse(bad).unwrap_err(), BadSecrets::Empty("a".into()), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_seal_that_can_be_guessed_is_refused() {
+        assert_eq!(SourceSecrets::parse(r#"{"seal": "short"}"#).unwrap_err(), BadSecrets::Short);
+    }
+
+    #[test]
+    fn a_reference_is_not_taken_for_a_secret() {
+        let error = SourceSecrets::parse(r#"{"a": ["x", "ssm:/name"]}"#).unwrap_err();
+        assert_eq!(error, BadSecrets::Reference("a".into()));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Source {
     #[serde(rename = "recipe")]
     pub identity: Identity,
     /// Where the parts of an event's type stand; they are joined by dots. Empty where the identity says it, or nothing does.
-    #[serde(default, deserialize_with = "place::one_or_many")]
+    #[serde(default, deserialize_with = "place::one_or_many", serialize_with = "place::as_before")]
     pub event_type: Vec<Place>,
     /// How its sender signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,8 +60,10 @@ pub struct Source {
 pub struct TypeFound {
     /// The parts that were found, joined by dots.
     pub text: Option<String>,
-    /// Whether the body may hold a part that was not found there.
-    pub is_partial: bool,
+    /// Whether the body lacks a part that may stand there, if it can be read.
+    pub lacks_field: bool,
+    /// Whether a header is missing that says a part.
+    pub lacks_header: bool,
 }
 
 impl Source {
@@ -99,10 +101,19 @@ impl Source {
             Place::Body(pointer) => fields.as_ref()?.text(pointer),
         };
         let parts: Vec<(&Place, Option<String>)> = self.event_type.iter().map(|place| (place, found(place))).collect();
-        let is_partial = parts.iter().any(|(place, part)| part.is_none() && matches!(place, Place::Body(_)));
+        let lacks = |of_body: bool| {
+            parts.iter().any(|(place, part)| part.is_none() && matches!(place, Place::Body(_)) == of_body)
+        };
+        let (lacks_field, lacks_header) = (lacks(true), lacks(false));
         let told: Vec<String> = parts.into_iter().filter_map(|(_, part)| part).collect();
         let text = (!told.is_empty()).then(|| cut(told.join("."), MOST_TYPE));
-        TypeFound { text, is_partial }
+        TypeFound { text, lacks_field, lacks_header }
+    }
+
+    /// Whether one of the secrets can prove its sender: it must have the form that the scheme wants.
+    pub fn usable(&self, secrets: &[Secret]) -> bool {
+        let form = self.signature.as_ref().map(|signature| signature.key);
+        secrets.iter().any(|secret| form.is_none_or(|form| form.of(secret).is_some()))
     }
 
     /// Whether its sender may send this: who signs is believed by the signature, who does not by a bearer token.
@@ -118,15 +129,13 @@ impl Source {
         self.signature.as_ref().map_or(Ok(()), |signature| signature.judge(stamp, arrived, delay))
     }
 
-    /// The headers that its events need: what names, types and proves them.
-    pub fn headers(&self) -> impl Iterator<Item = &str> {
+    /// The headers that name and type its events.
+    pub fn naming_headers(&self) -> impl Iterator<Item = &str> {
         let identity = match &self.identity {
-            Identity::Header(name) => Some(name.as_str()),
+            Identity::Header(name) | Identity::HeaderAndBody(name) => Some(name.as_str()),
             _ => None,
         };
-        let of_type = self.event_type.iter().filter_map(Place::header);
-        let of_signature = self.signature.iter().flat_map(Signature::headers);
-        identity.into_iter().chain(of_type).chain(of_signature)
+        identity.into_iter().chain(self.event_type.iter().filter_map(Place::header))
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use http::HeaderName;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What stands before a header's name.
 pub const HEADER: &str = "header:";
@@ -95,6 +95,15 @@ pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pla
         Some(OneOrMany::One(place)) => vec![place],
         Some(OneOrMany::Many(places)) => places,
     })
+}
+
+/// As older versions wrote it, where they could have: functions of theirs may read it.
+pub fn as_before<S: Serializer>(places: &[Place], serializer: S) -> Result<S::Ok, S::Error> {
+    match places {
+        [] => serializer.serialize_none(),
+        [Place::Body(pointer)] => serializer.serialize_str(pointer),
+        several => several.serialize(serializer),
+    }
 }
 
 #[cfg(test)]

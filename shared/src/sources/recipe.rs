@@ -15,13 +15,14 @@ use super::{
 use crate::{identity::Identity, qstash::duration};
 
 /// The files, by the recipes' names.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("generic", include_str!("../../recipes/generic.toml")),
     ("github", include_str!("../../recipes/github.toml")),
     ("payload", include_str!("../../recipes/payload.toml")),
     ("standard-webhooks", include_str!("../../recipes/standard-webhooks.toml")),
     ("strapi", include_str!("../../recipes/strapi.toml")),
     ("stripe", include_str!("../../recipes/stripe.toml")),
+    ("svix", include_str!("../../recipes/svix.toml")),
 ];
 
 /// One file.

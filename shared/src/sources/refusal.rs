@@ -24,8 +24,14 @@ pub enum SenderRefusal {
     #[error("the signature does not belong to these bytes and the secret that is configured")]
     Mismatch,
     /// It was signed too long before it first arrived.
-    #[error("the timestamp is older than the tolerance when the event first arrives")]
+    #[error("the timestamp is older than the tolerance: the event was signed too long before it first arrived")]
     Stale,
+    /// It came to another path than that of its source.
+    #[error("events of a source that signs come to /<source>, without a query, and nowhere below")]
+    OtherPath,
+    /// The producer did not seal this.
+    #[error("the producer's seal does not belong to this event")]
+    BadSeal,
     /// It was signed in the future.
     #[error("the timestamp is further in the future than the tolerance: is the sender's clock right?")]
     Early,
@@ -43,6 +49,8 @@ impl SenderRefusal {
             Self::Mismatch => "signature-mismatch",
             Self::Stale => "timestamp-stale",
             Self::Early => "timestamp-early",
+            Self::OtherPath => "other-path",
+            Self::BadSeal => "bad-seal",
         }
     }
 }

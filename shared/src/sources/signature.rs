@@ -161,6 +161,11 @@ impl Signature {
         }
     }
 
+    /// Whether a header is among what is signed.
+    pub fn covers(&self, header: &str) -> bool {
+        self.signed.0.iter().any(|piece| matches!(piece, Piece::Header(name) if name == header))
+    }
+
     /// The headers that it needs.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
         let of_timestamp = match &self.timestamp {
@@ -179,6 +184,9 @@ impl Signature {
         match (&self.timestamp, self.signed.0.contains(&Piece::Timestamp)) {
             (Some(_), false) => Some("signed must have {timestamp} in it, or anybody could choose the timestamp"),
             (None, true) => Some("signed has {timestamp} in it, but timestamp does not say where that stands"),
+            _ if self.signed.is_ambiguous() => Some(
+                "signed needs text between its parts, which begins with something else than a digit: otherwise one could be read as another",
+            ),
             (Some(TimestampPlace::Part(_)), true) if self.separator.is_empty() => {
                 Some("timestamp is a part of the header, but separator does not say what stands between its parts")
             }
@@ -225,12 +233,19 @@ impl Signature {
         body: &[u8],
     ) -> Result<hmac::Tag, SenderRefusal> {
         let mut context = hmac::Context::with_key(&hmac::Key::new(self.algorithm.hmac(), key));
-        for piece in &self.signed.0 {
+        for (at, piece) in self.signed.0.iter().enumerate() {
             match piece {
                 Piece::Text(text) => context.update(text.as_bytes()),
                 Piece::Body => context.update(body),
                 Piece::Timestamp => context.update(stamp.map_or("", |(_, written)| written).as_bytes()),
-                Piece::Header(name) => context.update(text(headers, name)?.as_bytes()),
+                Piece::Header(name) => {
+                    let value = text(headers, name)?;
+                    // The text behind it would be found in it: it could end there or later.
+                    if matches!(self.signed.0.get(at + 1), Some(Piece::Text(end)) if value.contains(end)) {
+                        return Err(SenderRefusal::Unreadable(name.clone()));
+                    }
+                    context.update(value.as_bytes());
+                }
             }
         }
         Ok(context.sign())
@@ -302,6 +317,17 @@ impl From<TimestampPlace> for String {
             TimestampPlace::Header(name) => format!("{}{name}", place::HEADER),
             TimestampPlace::Part(prefix) => format!("part:{prefix}"),
         }
+    }
+}
+
+impl Template {
+    /// Whether the same bytes could come of other parts: a part ends where the text behind it begins.
+    fn is_ambiguous(&self) -> bool {
+        self.0.windows(2).any(|pair| match (&pair[0], &pair[1]) {
+            (Piece::Text(_), _) => false,
+            (_, Piece::Text(text)) => text.starts_with(|c: char| c.is_ascii_digit()),
+            _ => true,
+        })
     }
 }
 

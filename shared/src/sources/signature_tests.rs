@@ -88,6 +88,18 @@ fn seconds_and_milliseconds_are_told_apart() {
     }
 }
 
+/// The sender signed `a.b` and a body, and somebody reads it as `a` and a body that begins with `b.`.
+#[test]
+fn a_header_that_holds_the_text_behind_it_is_refused() {
+    let scheme = signature("signed = \"{header:x-id}.{body}\"");
+    let verify = |id: &str, body: &str| {
+        let value = mac("k", "a.b.{}");
+        scheme.verify(&[secret("k")], &headers(&[("x-sig", &value), ("x-id", id)]), body.as_bytes())
+    };
+    assert_eq!(verify("a.b", "{}"), Err(SenderRefusal::Unreadable("x-id".into())));
+    assert_eq!(verify("a", "b.{}"), Ok(Stamp(None)), "which is all that can be read");
+}
+
 #[test]
 fn schemes_that_would_believe_anybody_are_refused() {
     let problem = |more: &str| {
@@ -103,9 +115,12 @@ fn schemes_that_would_believe_anybody_are_refused() {
         ("signed = \"{body\"", "{body}"),
         ("signed = \"{nonce}{body}\"", "{body}"),
         ("signed = \"{body}\"\ntimestamp = \"header:x-time\"", "anybody could choose"),
+        ("signed = \"{timestamp}{body}\"\ntimestamp = \"header:x-time\"", "needs text between"),
+        ("signed = \"{header:x-id}{body}\"", "needs text between"),
+        ("signed = \"{timestamp}0{body}\"\ntimestamp = \"header:x-time\"", "needs text between"),
         ("signed = \"{timestamp}{body}\"", "does not say where"),
         ("signed = \"{timestamp}{body}\"\ntimestamp = \"t\"", "part:t="),
-        ("signed = \"{timestamp}{body}\"\ntimestamp = \"part:t=\"", "separator"),
+        ("signed = \"{timestamp}.{body}\"\ntimestamp = \"part:t=\"", "separator"),
         ("signed = \"{body}\"\ntolerance = \"soon\"", "tolerance"),
         ("", "needs signed"),
     ] {

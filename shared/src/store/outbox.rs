@@ -1,4 +1,4 @@
-//! The outbox: events that the producer took while QStash was away. `pk = outbox#<0..7>`, `sk = <ms>#<id>`, no expiry.
+//! The outbox: events that the producer took while QStash was away. `pk = outbox#<0..7>`, `sk = <ms>#<digest>`, no expiry.
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use bytes::Bytes;
@@ -29,10 +29,20 @@ pub struct OutboxRow {
 
 impl OutboxRow {
     fn keys(&self) -> (String, String) {
-        let shard = Sha256::of(self.id.as_bytes()).shard(SHARDS);
+        // Senders choose ids: two topics may have the same, or two events of one, and neither may take the other's place.
+        let digest = Sha256::of_parts(&[self.topic.as_bytes(), self.id.as_bytes(), &self.body]);
         // Thirteen digits reach to the year 2286, so that rows sort by age.
-        (format!("outbox#{shard}"), format!("{:013}#{}", self.at, self.id))
+        (format!("outbox#{}", digest.shard(SHARDS)), format!("{:013}#{}", self.at, digest.hex()))
     }
+}
+
+/// A row as it stands in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The row.
+    pub row: OutboxRow,
+    /// Its place, which older versions chose otherwise.
+    place: (String, String),
 }
 
 /// Where the next page of rows begins.
@@ -43,7 +53,7 @@ pub struct Position(Item);
 #[derive(Debug)]
 pub struct OutboxPage {
     /// The rows.
-    pub rows: Vec<Result<OutboxRow, StoreError>>,
+    pub rows: Vec<Result<Kept, StoreError>>,
     /// Where the next page begins; `None` where this is the last.
     pub next: Option<Position>,
 }
@@ -81,23 +91,24 @@ impl Store {
     }
 
     /// Removes a row that was published or buried.
-    pub async fn delete_outbox(&self, row: &OutboxRow) -> Result<(), StoreError> {
-        let (pk, sk) = row.keys();
+    pub async fn delete_outbox(&self, kept: &Kept) -> Result<(), StoreError> {
+        let (pk, sk) = kept.place.clone();
         let request = self.client.delete_item().table_name(&self.table);
         request.key("pk", text(pk)).key("sk", text(sk)).send().await?;
         Ok(())
     }
 }
 
-fn to_row(item: &Item) -> Result<OutboxRow, StoreError> {
+fn to_row(item: &Item) -> Result<Kept, StoreError> {
     let reading = Reading(item);
     let body = item.get("body").and_then(|value| value.as_b().ok());
     let body = body.ok_or_else(|| StoreError::unreadable(&reading.key(), "body"))?;
-    Ok(OutboxRow {
+    let row = OutboxRow {
         id: reading.text("id")?,
         at: reading.number("at")?,
         topic: reading.text("topic")?,
         headers: reading.json("headers").unwrap_or_default(),
         body: Bytes::copy_from_slice(body.as_ref()),
-    })
+    };
+    Ok(Kept { row, place: (reading.text("pk")?, reading.text("sk")?) })
 }

@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{
     join,
-    sync::RwLock,
+    sync::{Mutex, RwLock},
     time::{Instant, timeout},
 };
 
@@ -19,6 +19,8 @@ const KEPT: Duration = Duration::from_secs(60);
 /// After this, an event waits for the routes: a process that slept for an hour must not deliver by what stood then.
 const STALE: Duration = Duration::from_secs(120);
 
+/// How long the table is left alone after it did not answer: a refresh with every event would make a throttle worse.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long what is read beside the routes may take.
 const MOST_BESIDE: Duration = Duration::from_secs(1);
 
@@ -45,12 +47,14 @@ pub struct RoutesCache<B> {
     store: Store,
     beside: B,
     known: RwLock<Option<(Arc<Routes>, Instant)>>,
+    /// When the last read failed, if it did; locked while one is under way.
+    failed: Mutex<Option<Instant>>,
 }
 
 impl<B: Beside> RoutesCache<B> {
     /// An empty cache over a table.
     pub fn new(store: Store, beside: B) -> Self {
-        Self { store, beside, known: RwLock::new(None) }
+        Self { store, beside, known: RwLock::new(None), failed: Mutex::new(None) }
     }
 
     /// What is refreshed together with the routes.
@@ -90,24 +94,43 @@ impl<B: Beside> RoutesCache<B> {
         }
     }
 
-    /// The routes that are known, however old: they are refreshed beside the work. For those who must do their work while the table is
-    /// away.
-    pub async fn at_hand(self: &Arc<Self>) -> Result<Arc<Routes>, StoreError> {
-        let known = self.known.read().await.clone();
-        let Some((routes, read)) = known else { return self.refresh(false).await };
-        if read.elapsed() > KEPT {
-            self.refresh_beside();
-        }
-        Ok(routes)
-    }
-
-    /// The routes as they stood at most so long ago.
-    pub async fn within(&self, age: Duration) -> Result<Arc<Routes>, StoreError> {
+    /// The routes that are known, for those who must do their work while the table is away: those that are older than two minutes only
+    /// where the table does not answer within `patience`; `None` where none were ever read.
+    pub async fn at_hand(self: &Arc<Self>, patience: Duration) -> Option<Arc<Routes>> {
         let known = self.known.read().await.clone();
         match known {
-            Some((routes, read)) if read.elapsed() < age => Ok(routes),
-            _ => self.current().await,
+            Some((routes, read)) if read.elapsed() <= STALE => {
+                if read.elapsed() > KEPT {
+                    self.refresh_beside();
+                }
+                Some(routes)
+            }
+            older => self.within(KEPT, patience).await.or(older.map(|(routes, _)| routes)),
         }
+    }
+
+    /// The routes as they stood at most so long ago; `None` where the table does not say so within `patience`. The read goes on
+    /// beside the work.
+    pub async fn within(self: &Arc<Self>, age: Duration, patience: Duration) -> Option<Arc<Routes>> {
+        let reading = tokio::spawn(Arc::clone(self).read_within(age));
+        timeout(patience, reading).await.ok()?.ok()?
+    }
+
+    /// One reads at a time, and the others have what it read. After a failure the table is left alone for a moment.
+    async fn read_within(self: Arc<Self>, age: Duration) -> Option<Arc<Routes>> {
+        let mut failed = self.failed.lock().await;
+        let known = self.known.read().await.clone();
+        if let Some((routes, read)) = known
+            && read.elapsed() < age
+        {
+            return Some(routes);
+        }
+        if failed.is_some_and(|at: Instant| at.elapsed() < PAUSE) {
+            return None;
+        }
+        let read = self.current().await;
+        *failed = read.as_ref().err().map(|_| Instant::now());
+        read.inspect_err(|error| tracing::error!(error = %error, "the routes can't be read")).ok()
     }
 
     /// Routes of which `enough` is true, or the routes as they stand in the table at this moment.
@@ -128,13 +151,8 @@ impl<B: Beside> RoutesCache<B> {
         }
     }
 
-    /// Refreshes without making the event wait. What fails now is tried again with the next event.
+    /// Refreshes without making the event wait. What fails now is tried again with a later event.
     fn refresh_beside(self: &Arc<Self>) {
-        let cache = Arc::clone(self);
-        tokio::spawn(async move {
-            if let Err(error) = cache.refresh(false).await {
-                tracing::warn!(error = %error, "the routes could not be refreshed");
-            }
-        });
+        tokio::spawn(Arc::clone(self).read_within(KEPT));
     }
 }

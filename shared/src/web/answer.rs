@@ -13,6 +13,8 @@ use crate::{identity::EventKey, qstash::duration::backoff, retry::LONGEST_WISH, 
 
 /// What a destination asked for where that is longer than what QStash is asked for: the requeuer honours it, up to a day.
 pub const WHOLE_WISH: &str = "surehook-retry-after";
+/// The word for an event whose sender is not believed; the failure path buries such an event under a name of its own.
+pub const SENDER_REFUSED: &str = "sender-refused";
 /// QStash's status for "never deliver this again"; it counts only together with [`NON_RETRYABLE`].
 const STATUS_NON_RETRYABLE: u16 = 489;
 /// The header of the 489 pair.
@@ -67,13 +69,11 @@ pub enum Outcome {
     UndecodableCallback,
     /// The producer made the event durable.
     Accepted {
-        /// The event's id.
-        id: String,
         /// QStash's message ids, one per endpoint; none while the event waits in the outbox.
         message_ids: Vec<String>,
     },
     /// What became of each event of a batch.
-    Batch(Vec<Outcome>),
+    Batch(Vec<Part>),
     /// Another event of the batch can't be taken, so none was.
     NotTaken,
     /// The producer's caller is not who it says.
@@ -109,7 +109,7 @@ impl Outcome {
             Self::NoRoutes => "no-routes",
             Self::SourceUnconfigured(_) => "source-unconfigured",
             Self::SecretMissing(_) => "secret-missing",
-            Self::SenderRefused(_) => "sender-refused",
+            Self::SenderRefused(_) => SENDER_REFUSED,
             Self::Requeued => "requeued",
             Self::Buried => "buried",
             Self::Settled => "settled",
@@ -143,7 +143,8 @@ impl Outcome {
             Self::NoRoutes | Self::SourceUnconfigured(_) | Self::SecretMissing(_) => 503,
             // The worst of its parts: who looks at nothing else must not take a part that is lost for one that was taken.
             Self::Batch(parts) => {
-                let told = parts.iter().filter(|part| **part != Self::NotTaken).map(Self::status);
+                let told =
+                    parts.iter().map(|part| &part.outcome).filter(|part| **part != Self::NotTaken).map(Self::status);
                 told.max().unwrap_or(202)
             }
         }
@@ -164,8 +165,8 @@ impl Outcome {
         let wish = match self {
             Self::InProgress(rest) => Some(*rest + Duration::from_secs(1)),
             Self::TransientFailure(wished) => *wished,
-            Self::StoreAway | Self::QStashAway => Some(backoff(retried.saturating_add(1))),
-            Self::Batch(parts) => return parts.iter().filter_map(|part| part.retry_after(retried)).max(),
+            Self::StoreAway | Self::QStashAway | Self::SecretMissing(_) => Some(backoff(retried.saturating_add(1))),
+            Self::Batch(parts) => return parts.iter().filter_map(|part| part.outcome.retry_after(retried)).max(),
             _ => None,
         };
         wish.map(|wish| wish.min(LONGEST_WISH))
@@ -186,13 +187,14 @@ impl Outcome {
                 "source \"{source}\" is not configured: add it to the routes document and run `surehook routes apply`"
             )),
             Self::NoRoutes => Some("no routes are configured: run `surehook routes apply`".to_owned()),
-            Self::SecretMissing(source) => {
-                Some(format!("the secret of source \"{source}\" is not in SOURCE_SECRETS of this function"))
-            }
+            Self::SecretMissing(source) => Some(format!(
+                "SOURCE_SECRETS of this function has not what source \"{source}\" needs; its log says what"
+            )),
             Self::SenderRefused(refusal) | Self::Unauthorized(refusal) => Some(refusal.to_string()),
             Self::NotTaken => {
                 Some("nothing of this batch was taken: mend what is wrong with the others first".to_owned())
             }
+            Self::StoreAway => Some("the table does not answer now: send it again".to_owned()),
             Self::QStashAway => {
                 Some("QStash is away, and this event is too large to wait for it here: send it again".to_owned())
             }
@@ -214,13 +216,36 @@ pub struct Answer {
     pub outcome: Outcome,
     /// Which event it was, where that is known.
     pub event: Option<EventKey>,
+    /// The id of the event that a sender posted, where it has one: with it the sender can send the same event again.
+    pub id: Option<String>,
     /// How often QStash has retried the request that is answered.
     pub retried: u32,
 }
 
+/// One event of a request, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its id, where it has one.
+    pub id: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl From<Part> for Answer {
+    fn from(part: Part) -> Self {
+        Self { id: part.id, ..part.outcome.into() }
+    }
+}
+
+impl From<Outcome> for Part {
+    fn from(outcome: Outcome) -> Self {
+        Self { id: None, outcome }
+    }
+}
+
 impl From<Outcome> for Answer {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, event: None, retried: 0 }
+        Self { outcome, event: None, id: None, retried: 0 }
     }
 }
 
@@ -246,14 +271,18 @@ struct AnswerBody<'a> {
 }
 
 impl<'a> AnswerBody<'a> {
-    fn of(outcome: &'a Outcome) -> Self {
-        let (id, message_ids): (Option<&str>, &[String]) = match outcome {
-            Outcome::Accepted { id, message_ids } => (Some(id), message_ids),
-            _ => (None, &[]),
+    fn of(outcome: &'a Outcome, id: Option<&'a str>) -> Self {
+        let message_ids: &[String] = match outcome {
+            Outcome::Accepted { message_ids } => message_ids,
+            _ => &[],
         };
         let events = match outcome {
             Outcome::Batch(parts) => {
-                parts.iter().map(|part| Self { code: Some(part.status()), ..Self::of(part) }).collect()
+                let of = |part: &'a Part| Self {
+                    code: Some(part.outcome.status()),
+                    ..Self::of(&part.outcome, part.id.as_deref())
+                };
+                parts.iter().map(of).collect()
             }
             _ => Vec::new(),
         };
@@ -270,8 +299,8 @@ impl<'a> AnswerBody<'a> {
     }
 }
 
-fn batch_word(parts: &[Outcome]) -> &'static str {
-    let accepted = parts.iter().filter(|part| matches!(part, Outcome::Accepted { .. })).count();
+fn batch_word(parts: &[Part]) -> &'static str {
+    let accepted = parts.iter().filter(|part| matches!(part.outcome, Outcome::Accepted { .. })).count();
     match accepted {
         0 => "refused",
         count if count == parts.len() => "accepted",
@@ -282,7 +311,7 @@ fn batch_word(parts: &[Outcome]) -> &'static str {
 impl Answer {
     /// The answer about one event.
     pub fn about(event: &EventKey, outcome: Outcome) -> Self {
-        Self { outcome, event: Some(event.clone()), retried: 0 }
+        Self { outcome, event: Some(event.clone()), id: None, retried: 0 }
     }
 
     /// The HTTP status.
@@ -309,7 +338,7 @@ impl Answer {
     /// The answer's JSON body.
     pub fn body(&self) -> String {
         let event = self.event.as_ref().map(EventKey::as_str);
-        let body = AnswerBody { event, ..AnswerBody::of(&self.outcome) };
+        let body = AnswerBody { event, ..AnswerBody::of(&self.outcome, self.id.as_deref()) };
         serde_json::to_string(&body).unwrap_or_default()
     }
 }
@@ -383,7 +412,7 @@ mod tests {
             (Outcome::UndecodableCallback, (200, None, false)),
             (Outcome::Unauthorized(SenderRefusal::NoToken), (401, None, false)),
             (Outcome::SenderRefused(SenderRefusal::Mismatch), PAIR),
-            (Outcome::SecretMissing("x".into()), (503, None, false)),
+            (Outcome::SecretMissing("x".into()), (503, Some("13"), false)),
             (Outcome::UnknownTopic("x".into()), (404, None, false)),
             (Outcome::BadRequest("x".into()), (400, None, false)),
             (Outcome::PayloadTooLarge(1), (413, None, false)),
@@ -421,8 +450,9 @@ mod tests {
 
     #[test]
     fn a_batch_is_as_its_worst_part_and_tells_each() {
-        let accepted = || Outcome::Accepted { id: "e1".into(), message_ids: vec!["msg_1".into()] };
-        let answer = |parts: Vec<Outcome>| Answer::from(Outcome::Batch(parts));
+        let accepted = || Outcome::Accepted { message_ids: vec!["msg_1".into()] };
+        let part = |outcome| Part { id: Some("e1".into()), outcome };
+        let answer = |parts: Vec<Outcome>| Answer::from(Outcome::Batch(parts.into_iter().map(part).collect()));
         let all = answer(vec![accepted(), accepted()]);
         assert_eq!((all.status(), all.outcome.word()), (202, "accepted"));
         let some = answer(vec![accepted(), Outcome::StoreAway]);
@@ -438,7 +468,8 @@ mod tests {
 
     #[test]
     fn an_accepted_event_names_its_message() {
-        let answer = Answer::from(Outcome::Accepted { id: "e1".into(), message_ids: vec!["msg_1".into()] });
+        let outcome = Outcome::Accepted { message_ids: vec!["msg_1".into()] };
+        let answer = Answer::from(Part { id: Some("e1".into()), outcome });
         assert_eq!(answer.body(), r#"{"status":"accepted","id":"e1","messageId":"msg_1"}"#);
     }
 }

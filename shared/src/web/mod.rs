@@ -8,7 +8,7 @@ pub mod endpoint_url;
 pub mod request;
 pub mod serve;
 
-pub use answer::{Answer, Outcome};
+pub use answer::{Answer, Outcome, Part};
 pub use endpoint_url::EndpointUrl;
 pub use request::Incoming;
 pub use serve::Moment;

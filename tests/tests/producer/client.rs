@@ -110,7 +110,7 @@ async fn sources_are_listed_with_what_to_write() {
         let one = run(&stack, &["sources", "list", recipe]).await;
         assert!(one.out.contains(&format!("recipe = \"{recipe}\"")), "{one:?}");
     }
-    assert_eq!(run(&stack, &["sources", "list", "--json"]).await.json().as_array().unwrap().len(), 6);
+    assert_eq!(run(&stack, &["sources", "list", "--json"]).await.json().as_array().unwrap().len(), 7);
     let unknown = run(&stack, &["sources", "list", "gitlab"]).await;
     assert!(unknown.code == Some(1) && unknown.err.contains("github"), "{unknown:?}");
 }

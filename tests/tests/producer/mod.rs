@@ -27,22 +27,18 @@ use serde_json::{Value, json};
 use surehook::{
     outside,
     secret::Secret,
-    signing::SigningSecrets,
     sources::SourceSecrets,
     store::{Store, routes_cache::RoutesCache},
     telemetry::Telemetry,
     web::Incoming,
 };
-use surehook_local::{
-    Stack, StackOptions,
-    stack::{PRODUCER_TOKEN, SIGNING_SECRET},
-};
+use surehook_local::{Stack, StackOptions, stack::PRODUCER_TOKEN};
 use surehook_producer::{Producer, door::Door, durable::Durable};
 
 use crate::support::{Answered, answered, apply, options, qstash, qstash_at, stack_with, until};
 
 /// The secrets of the senders of these tests, as the functions have them.
-const SECRETS: &str = r#"{"gh": ["new-gh", "old-gh"], "st": "whsec_st", "cms": "cms-token"}"#;
+const SECRETS: &str = r#"{"gh": ["new-gh", "old-gh"], "st": "whsec_st", "cms": "cms-token", "seal": "a seal of these tests, and of nothing else"}"#;
 
 /// Sources that sign, those that show a token, and topics for all.
 fn document(stack: &Stack) -> String {
@@ -51,7 +47,7 @@ fn document(stack: &Stack) -> String {
         format!(
             "[[source]]\nname = \"{name}\"\nrecipe = \"{recipe}\"\nsecret = \"{secret}\"\n\
              [[topic]]\nname = \"{name}\"\nsource = \"{name}\"\n\
-             [[route]]\nname = \"{name}\"\nsource = \"{name}\"\nurl = \"{url}/{name}\"\nforward = [\"X-Hub-Signature-256\"]\n"
+             [[route]]\nname = \"{name}\"\nsource = \"{name}\"\nurl = \"{url}/{name}\"\nforward = [\"X-Hub-Signature-256\", \"X-GitHub-Delivery\"]\n"
         )
     };
     source("github", "github", "gh") + &source("stripe", "stripe", "st") + &source("cms", "strapi", "cms")
@@ -128,7 +124,6 @@ fn producer(qstash: &str, store: Store, within: Duration) -> Producer {
             topics: vec!["orders".into()],
             patience: within,
         },
-        seals: SigningSecrets::new(&[Secret::new(SIGNING_SECRET).unwrap()]).unwrap(),
         durable: Durable { qstash: qstash_at(qstash), store, within },
         max_body_bytes: 4_500_000,
         telemetry: Telemetry::new("test", "producer", false),

@@ -8,6 +8,7 @@ use surehook::{
     qstash::SigningKeys,
     secret::Secret,
     signing::SigningSecrets,
+    sources::SourceSecrets,
     store::{
         Store,
         dynamodb::types::{AttributeValue, TransactWriteItem, Update},
@@ -16,7 +17,7 @@ use surehook::{
     web::{Incoming, Moment},
 };
 use surehook_consumer::{
-    Attempt, Consumer, Effects, Event, Handler, HandlerError, Senders,
+    Attempt, Consumer, Effects, Event, Handler, HandlerError,
     breakers::Breakers,
     deliver::{Deliverer, address::system_lookup, connect::Connections},
     routes::RoutesCache,
@@ -36,7 +37,7 @@ pub(crate) fn with_handler<H>(consumer: Consumer<Deliverer>, handler: H) -> Cons
         bases: consumer.bases,
         store: consumer.store,
         routes: consumer.routes,
-        senders: consumer.senders,
+        secrets: consumer.secrets,
         handler,
         handler_timeout: consumer.handler_timeout,
         retention: consumer.retention,
@@ -75,7 +76,7 @@ pub(crate) fn consumer_with(
         bases: vec![url(&stack.function_url("consumer"))],
         store,
         routes,
-        senders: Senders::default(),
+        secrets: SourceSecrets::default(),
         handler,
         handler_timeout: Duration::from_secs(8),
         retention: Duration::from_secs(14 * 86_400),
