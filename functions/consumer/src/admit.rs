@@ -16,52 +16,41 @@ use surehook::{
         seal::{SEAL_HEADER, SEAL_SECRET, Sealed},
     },
     store::StoreError,
-    web::{Answer, Incoming, Moment, Outcome},
+    web::{Answer, Incoming, Outcome},
 };
 
-use crate::{Consumer, Handler, Named, away};
+use crate::{Consumer, Delivery, Handler, Named, away};
 
 impl<H: Handler> Consumer<H> {
     /// Admits an event, or says why not.
-    pub(crate) async fn admit(
-        &self,
-        source: &Source,
-        named: &Named,
-        request: &Incoming,
-        moment: Moment,
-    ) -> Result<(), Answer> {
+    pub(crate) async fn admit(&self, source: &Source, named: &Named, delivery: Delivery<'_>) -> Result<(), Answer> {
         if source.signature.is_none() {
             return Ok(());
         }
-        let judged = match self.judge(source, named, request, moment.now) {
-            Err(Outcome::SenderRefused(_)) if self.was_admitted(named, moment.now).await.map_err(away)? => Ok(()),
+        let now = delivery.moment.now;
+        let judged = match self.judge(source, delivery, now) {
+            Err(Outcome::SenderRefused(_)) if self.was_admitted(named, now).await.map_err(away)? => Ok(()),
             judged => judged,
         };
         judged.map_err(|outcome| Answer::about(&named.event.key, outcome))
     }
 
-    fn judge(&self, source: &Source, named: &Named, request: &Incoming, now: Millis) -> Result<(), Outcome> {
+    fn judge(&self, source: &Source, delivery: Delivery<'_>, now: Millis) -> Result<(), Outcome> {
+        let Delivery { endpoint, request, .. } = delivery;
         // One endpoint: below another path the same bytes would be another event, and nobody signs paths.
-        if request.path != format!("/{}", source.name) || !request.query.is_empty() {
+        if endpoint.name() != format!("/{}", source.name) {
             return Err(Outcome::SenderRefused(SenderRefusal::OtherPath));
         }
         match request.header(SEAL_HEADER) {
-            Some(seal) => self.judge_sealed(source, named, request, seal, now),
+            Some(seal) => self.judge_sealed(source, request, seal, now),
             None => self.judge_signed(source, request, now),
         }
     }
 
     /// A seal says when the event arrived. Records are not kept for longer than their retention, and so no seal is believed.
-    fn judge_sealed(
-        &self,
-        source: &Source,
-        named: &Named,
-        request: &Incoming,
-        seal: &str,
-        now: Millis,
-    ) -> Result<(), Outcome> {
+    fn judge_sealed(&self, source: &Source, request: &Incoming, seal: &str, now: Millis) -> Result<(), Outcome> {
         let secrets = self.secrets_of(source, SEAL_SECRET)?;
-        let sealed = Sealed { source, headers: &request.headers, body: Sha256::of(&named.event.body) };
+        let sealed = Sealed { source, headers: &request.headers, body: Sha256::of(&request.body) };
         let arrived = sealed.open(secrets, seal).ok_or(Outcome::SenderRefused(SenderRefusal::BadSeal))?;
         let age = Duration::from_millis(u64::try_from(now.saturating_sub(arrived)).unwrap_or_default());
         if age < self.retention { Ok(()) } else { Err(Outcome::SenderRefused(SenderRefusal::Stale)) }

@@ -155,7 +155,7 @@ impl<H: Handler> Consumer<H> {
     }
 
     async fn name_by(&self, routes: &Routes, delivery: Delivery<'_>, trace: &mut Trace) -> Result<Named, Answer> {
-        let Delivery { endpoint, body, request, moment } = delivery;
+        let Delivery { endpoint, body, request, .. } = delivery;
         let source = endpoint.source().unwrap_or_default();
         let message = request.header(EVENT_HEADER).unwrap_or(&trace.message_id);
         let identified = routes.identify(endpoint, Delivered { headers: &request.headers, body, message });
@@ -173,7 +173,7 @@ impl<H: Handler> Consumer<H> {
             body: body.clone(),
         };
         let named = Named { event, content: identified.content };
-        self.admit(&known, &named, request, moment).await?;
+        self.admit(&known, &named, delivery).await?;
         Ok(named)
     }
 
