@@ -52,8 +52,9 @@ impl Sealed<'_> {
         (secrets.iter().any(fits) && present.all(is_sealed)).then_some(arrived)
     }
 
-    fn value(&self, name: &str) -> Option<&[u8]> {
-        let value = self.headers.get(name)?.as_bytes().trim_ascii();
+    /// As it is forwarded: what is not ASCII is not.
+    fn value(&self, name: &str) -> Option<&str> {
+        let value = self.headers.get(name)?.to_str().ok()?.trim();
         (!value.is_empty()).then_some(value)
     }
 
@@ -68,7 +69,7 @@ impl Sealed<'_> {
         add(self.source.name.as_bytes());
         add(&arrived.to_be_bytes());
         add(names.as_bytes());
-        names.split(',').for_each(|name| add(self.value(name).unwrap_or_default()));
+        names.split(',').for_each(|name| add(self.value(name).unwrap_or_default().as_bytes()));
         add(self.body.as_bytes());
         context.sign()
     }

@@ -84,12 +84,10 @@ impl<B: Beside> RoutesCache<B> {
 
     /// The routes as they stand in the table at this moment. Where those that are known still do, only their number is read.
     pub async fn current(&self) -> Result<Arc<Routes>, StoreError> {
-        let (known, began) = (self.known.read().await.as_ref().map(|(routes, _)| Arc::clone(routes)), Instant::now());
+        let known = self.known.read().await.as_ref().map(|(routes, _)| Arc::clone(routes));
         match known {
             // Where none were applied there is no number either.
-            Some(routes) if routes.version > 0 && self.store.routes_version().await? == routes.version => {
-                Ok(self.keep(routes, began).await)
-            }
+            Some(routes) if routes.version > 0 && self.store.routes_version().await? == routes.version => Ok(routes),
             _ => self.refresh(true).await,
         }
     }
@@ -112,12 +110,12 @@ impl<B: Beside> RoutesCache<B> {
     /// The routes as they stood at most so long ago; `None` where the table does not say so within `patience`. The read goes on
     /// beside the work.
     pub async fn within(self: &Arc<Self>, age: Duration, patience: Duration) -> Option<Arc<Routes>> {
-        let reading = tokio::spawn(Arc::clone(self).read_within(age));
+        let reading = tokio::spawn(Arc::clone(self).read_within(age, true));
         timeout(patience, reading).await.ok()?.ok()?
     }
 
     /// One reads at a time, and the others have what it read. After a failure the table is left alone for a moment.
-    async fn read_within(self: Arc<Self>, age: Duration) -> Option<Arc<Routes>> {
+    async fn read_within(self: Arc<Self>, age: Duration, consistent: bool) -> Option<Arc<Routes>> {
         let mut failed = self.failed.lock().await;
         let known = self.known.read().await.clone();
         if let Some((routes, read)) = known
@@ -128,9 +126,12 @@ impl<B: Beside> RoutesCache<B> {
         if failed.is_some_and(|at: Instant| at.elapsed() < PAUSE) {
             return None;
         }
-        let read = self.current().await;
+        // What is read beside the routes is refreshed with the whole of them only.
+        let began = Instant::now();
+        let read = if consistent { self.current().await } else { self.refresh(false).await };
         *failed = read.as_ref().err().map(|_| Instant::now());
-        read.inspect_err(|error| tracing::error!(error = %error, "the routes can't be read")).ok()
+        let routes = read.inspect_err(|error| tracing::error!(error = %error, "the routes can't be read")).ok()?;
+        Some(self.keep(routes, began).await)
     }
 
     /// Routes of which `enough` is true, or the routes as they stand in the table at this moment.
@@ -153,6 +154,6 @@ impl<B: Beside> RoutesCache<B> {
 
     /// Refreshes without making the event wait. What fails now is tried again with a later event.
     fn refresh_beside(self: &Arc<Self>) {
-        tokio::spawn(Arc::clone(self).read_within(KEPT));
+        tokio::spawn(Arc::clone(self).read_within(KEPT, false));
     }
 }
