@@ -117,7 +117,11 @@ fn write_for_owner(file: &std::path::Path, text: &str) -> std::io::Result<()> {
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    std::io::Write::write_all(&mut options.open(file)?, text.as_bytes())
+    let mut file = options.open(file)?;
+    // It may be there already, with other permissions.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    std::io::Write::write_all(&mut file, text.as_bytes())
 }
 
 fn introduce(stack: &Stack, arguments: &DevArguments) {

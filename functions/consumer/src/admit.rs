@@ -10,6 +10,7 @@ use surehook::{
     Millis,
     digest::Sha256,
     identity::Identity,
+    ledger::Record,
     secret::Secret,
     sources::{
         SenderRefusal, Source,
@@ -81,7 +82,9 @@ impl<H: Handler> Consumer<H> {
     /// What was claimed before was admitted then, as long as its record lives.
     async fn was_admitted(&self, named: &Named, now: Millis) -> Result<bool, StoreError> {
         let record = self.store.record(&named.event.key).await?.filter(|record| !record.is_expired(now));
-        Ok(record.is_some_and(|record| record.attempts > 0 && record.content == named.content))
+        // Its type may stand in a header, which somebody else could have changed.
+        let is_same = |record: &Record| record.content == named.content && record.event_type == named.event.event_type;
+        Ok(record.is_some_and(|record| record.attempts > 0 && is_same(&record)))
     }
 
     /// How much longer an event may have been on its way than its tolerance. Nobody whom we believe says when QStash got it: it may have

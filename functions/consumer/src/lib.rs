@@ -142,7 +142,7 @@ impl<H: Handler> Consumer<H> {
         let routes = self.routes.knowing(|routes| routes.known(source).is_some()).await.map_err(away)?;
         let delivery = Delivery { endpoint: &endpoint, body: verified.body(), request, moment };
         let refused = match self.name_by(&routes, delivery, trace).await {
-            Err(answer) if matches!(answer.outcome, Outcome::SenderRefused(_)) => answer,
+            Err(answer) if matches!(answer.outcome, Outcome::SenderRefused(_) | Outcome::Malformed) => answer,
             named => return named,
         };
         let current = self.routes.current().await.map_err(away)?;

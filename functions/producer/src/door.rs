@@ -72,7 +72,8 @@ impl Door {
         }
     }
 
-    async fn judge_again(
+    /// Judges a request that is to be refused by the routes that the table has now, if they are others.
+    pub(crate) async fn judge_again(
         &self,
         known: Option<Arc<Routes>>,
         refused: Outcome,

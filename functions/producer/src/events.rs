@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderValue;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use surehook::{
@@ -20,7 +21,7 @@ use surehook::{
     routes::{Routes, headers::PASSED_ON},
     secret::Secret,
     sources::{
-        Source,
+        MESSAGE_NAME, Source,
         seal::{SEAL_HEADER, Sealed},
     },
     store::outbox::OutboxRow,
@@ -106,15 +107,25 @@ impl Posted<'_> {
         // Read once, for both: it is most of the work.
         let digest = Sha256::of(&request.body);
         let mut headers = self.headers(&id, digest, request.header("content-type"));
+        let mut named = Cow::Borrowed(&request.headers);
         if source.identity == Identity::Message {
             // The event's own id, and not that of a message, of which QStash may make two.
             headers.push((format!("Upstash-Forward-{EVENT_HEADER}"), id.clone()));
+            named.to_mut().insert(
+                MESSAGE_NAME,
+                HeaderValue::from_str(&id).map_err(|_bad| bad("the id can't stand in a header"))?,
+            );
         }
-        if source.signature.is_some() {
-            let sealed = Sealed { source, headers: &request.headers, body: digest }.seal(self.seals, self.now);
-            headers.extend(sealed.map(|seal| (format!("Upstash-Forward-{SEAL_HEADER}"), seal)));
-        }
+        // Whether its source signs or not: by the time it is delivered it may.
+        let sealed = Sealed { source, headers: &named, body: digest };
+        let sealed = sealed.seal(self.seals, self.now, &self.of_routes());
+        headers.extend(sealed.map(|seal| (format!("Upstash-Forward-{SEAL_HEADER}"), seal)));
         Ok(self.row(id, headers, request.body.clone()))
+    }
+
+    /// Headers that routes of the source pass on.
+    fn of_routes(&self) -> BTreeSet<&str> {
+        self.routes.map(|routes| routes.forwarded(&self.source.name)).unwrap_or_default()
     }
 
     fn payloads(&self) -> Result<Events, Outcome> {
@@ -201,12 +212,12 @@ impl Posted<'_> {
     /// Headers of the sender that the consumer needs, and those that a destination is to get. What proved the sender stays here: every
     /// endpoint of a topic gets what is forwarded.
     fn forwarded(&self) -> impl Iterator<Item = (String, String)> {
-        let of_routes = self.routes.map(|routes| routes.forwarded(&self.source.name)).unwrap_or_default();
         // What proves a sender to us by itself goes no further.
         let is_secret = |name: &str| name == "authorization" && self.source.signature.is_none();
         let names: BTreeSet<&str> =
-            PASSED_ON.into_iter().chain(of_routes).chain(self.source.naming_headers()).collect();
-        let names = names.into_iter().filter(|name| *name != "content-type" && !is_secret(name));
+            PASSED_ON.into_iter().chain(self.of_routes()).chain(self.source.naming_headers()).collect();
+        let names =
+            names.into_iter().filter(|name| !matches!(*name, "content-type" | MESSAGE_NAME) && !is_secret(name));
         let values: BTreeMap<&str, &str> = names.filter_map(|name| Some((name, self.request.header(name)?))).collect();
         values.into_iter().map(|(name, value)| (format!("Upstash-Forward-{name}"), value.to_owned()))
     }

@@ -65,10 +65,15 @@ impl Producer {
         let topic = self.topic(request)?;
         let admitted = self.door.admit(topic, request, moment).await?;
         admitted.source.name.clone_into(source);
-        let is_read = admitted.routes.is_some();
-        // Where the routes can't be read it may be another source's event, and is not ours to refuse.
-        let events = self.events(topic, &admitted, request, moment, fresh_id);
-        match events.map_err(|refused| if is_read { refused } else { Outcome::StoreAway })? {
+        let events = match self.events(topic, &admitted, request, moment, fresh_id) {
+            // It may be right for the routes of this moment.
+            Err(refused) => {
+                let again = self.door.judge_again(admitted.routes, refused, topic, request, moment).await?;
+                self.events(topic, &again, request, moment, fresh_id)?
+            }
+            Ok(events) => events,
+        };
+        match events {
             Events::One(row) => Ok(self.durable.keep(row, moment).await),
             Events::Batch(rows) => Ok(Outcome::Batch(self.keep_all(rows, moment).await).into()),
         }

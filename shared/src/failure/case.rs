@@ -7,7 +7,7 @@ use crate::{
     qstash::{DlqEntry, lenient::header_map},
     retry::Round,
     routes::Routes,
-    web::{EndpointUrl, answer::SENDER_REFUSED},
+    web::EndpointUrl,
 };
 
 use super::FailurePath;
@@ -84,6 +84,8 @@ pub(super) struct Event {
     pub(super) redacted: bool,
     /// The event of a redacted message, which has a name of its own.
     pub(super) about: Option<EventKey>,
+    /// Whether its sender signs, so that nobody knows whose it is until a worker has admitted it.
+    pub(super) signs: bool,
     pub(super) conflict: bool,
 }
 
@@ -132,18 +134,11 @@ impl FailurePath {
             Some(_) => routes.identify(&endpoint, delivered),
             None => None,
         };
-        let mut identified = identified.unwrap_or_else(|| identify_foreign(&endpoint, delivered));
-        if endpoint.source().is_some() && is_unproved(message) {
-            // Nobody knows whose it is: it must not take the place of the event whose name it bears.
-            identified.key = identified.key.of_unproved(&identified.content);
-        }
-        Event { endpoint, identified, body, redacted, about, conflict: false }
+        let identified = identified.unwrap_or_else(|| identify_foreign(&endpoint, delivered));
+        let source = endpoint.source().and_then(|source| routes.known(source));
+        let signs = !redacted && source.is_some_and(|source| source.signature.is_some());
+        Event { endpoint, identified, body, redacted, about, signs, conflict: false }
     }
-}
-
-/// Whether our consumer did not believe the sender.
-fn is_unproved(entry: &DlqEntry) -> bool {
-    text_at(&entry.response_body(), "/status").is_some_and(|word| word == SENDER_REFUSED)
 }
 
 /// The event that our consumer's last answer was about.

@@ -125,11 +125,17 @@ impl FailurePath {
     async fn look_up(&self, case: &Case<'_>, now: Millis) -> Result<(Event, Option<Record>), StoreError> {
         let mut event = self.name_event(case);
         let record = self.living_record(&event.identified.key, now).await?;
-        if record.as_ref().is_none_or(|record| record.content == event.identified.content) {
+        let content = &event.identified.content;
+        event.conflict = record.as_ref().is_some_and(|record| record.content != *content);
+        let is_claimed = record.as_ref().is_some_and(|record| record.attempts > 0);
+        if !event.conflict && (is_claimed || !event.signs) {
             return Ok((event, record));
         }
-        event.conflict = true;
-        event.identified.key = event.identified.key.of_conflict(&event.identified.content);
+        // What no worker has admitted may be a forgery: it must not take the place of the event whose name it bears.
+        event.identified.key = match event.conflict {
+            true => event.identified.key.of_conflict(content),
+            false => event.identified.key.of_unproved(content),
+        };
         let record = self.living_record(&event.identified.key, now).await?;
         Ok((event, record))
     }

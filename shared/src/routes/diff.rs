@@ -144,7 +144,10 @@ fn source_change(old: &Source, new: &Source) -> Option<Change> {
     let parts = [
         (old.identity != new.identity, "its events are told apart otherwise; what comes again may be a new event"),
         (old.event_type != new.event_type, "its events have other types; do its routes still take them?"),
-        (old.signature != new.signature, "its sender must sign otherwise; what is signed as before is refused"),
+        (
+            old.signature != new.signature,
+            "its sender must sign otherwise; what is signed as before, or waits unsealed, is refused",
+        ),
         (old.secret != new.secret, "another secret of SOURCE_SECRETS proves its sender"),
     ];
     let told: Vec<&str> = parts.into_iter().filter(|(is_other, _)| *is_other).map(|(_, what)| what).collect();

@@ -216,7 +216,7 @@ impl Problems<'_> {
 
     fn check(&mut self, document: &Document) {
         let sources = self.check_sources(&document.sources);
-        self.check_topics(&document.topics, &sources);
+        self.check_topics(&document.topics, &document.sources, &sources);
         let mut names = BTreeSet::new();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for route in &document.routes {

@@ -198,7 +198,7 @@ impl Problems<'_> {
         names.into_iter().chain(BUILT_IN).collect()
     }
 
-    pub(super) fn check_topics(&mut self, entries: &[TopicEntry], sources: &BTreeSet<&str>) {
+    pub(super) fn check_topics(&mut self, entries: &[TopicEntry], senders: &[SourceEntry], sources: &BTreeSet<&str>) {
         let mut names = BTreeSet::new();
         for entry in entries {
             let name = entry.name.get_ref().as_str();
@@ -225,11 +225,17 @@ impl Problems<'_> {
                 );
                 self.tell(retries, about(&sentence));
             }
-            self.check_topic_headers(entry);
+            self.check_topic_headers(entry, senders);
         }
     }
 
-    fn check_topic_headers(&mut self, entry: &TopicEntry) {
+    fn check_topic_headers(&mut self, entry: &TopicEntry, senders: &[SourceEntry]) {
+        let sender = senders.iter().find(|sender| sender.name.get_ref() == entry.source.get_ref());
+        let sender = sender.and_then(|sender| sender.compile().ok());
+        let is_read = |name: &str| {
+            let mut naming = sender.iter().flat_map(Source::naming_headers);
+            naming.any(|naming| naming.eq_ignore_ascii_case(name))
+        };
         for (name, value) in &entry.headers {
             let is_header = header_name(name.get_ref()).is_some() && HeaderValue::from_str(value).is_ok();
             let (topic, header) = (entry.name.get_ref(), name.get_ref());
@@ -238,6 +244,9 @@ impl Problems<'_> {
                     name,
                     format!("topic \"{topic}\": \"{header}\" is ours to set; for fewer retries write retries = …"),
                 );
+            } else if forwarded_name(header).is_some_and(is_read) {
+                let sentence = "names or types the events of its source: a default would make them all the same";
+                self.tell(name, format!("topic \"{topic}\": {header} {sentence}"));
             } else if let Some(Err(problem)) = forwarded_name(header).map(settable) {
                 self.tell(name, format!("topic \"{topic}\": {header}: {problem}"));
             } else if !is_header {

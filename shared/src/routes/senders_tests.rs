@@ -75,6 +75,20 @@ fn what_is_built_in_may_be_said_more_about_and_not_made_something_else() {
 }
 
 #[test]
+fn a_topic_may_not_say_for_all_of_its_events_what_tells_them_apart() {
+    let document = |header: &str| {
+        compile(&format!(
+            "[[source]]\nname = \"gh\"\nrecipe = \"github\"\nsecret = \"s\"\n\
+             [[topic]]\nname = \"gh\"\nsource = \"gh\"\nheaders = {{ {header} }}\n"
+        ))
+    };
+    assert!(document("Upstash-Forward-X-GitHub-Event = \"push\"").unwrap_err().contains("names or types"));
+    assert!(document("Upstash-Forward-Authorization = \"Bearer x\"").unwrap_err().contains("readable in the table"));
+    assert!(document("Upstash-Retry-Delay = \"1\"").unwrap_err().contains("ours to set"));
+    assert!(document("Upstash-Forward-X-Tenant = \"blue\"").is_ok());
+}
+
+#[test]
 fn a_topic_brings_the_events_of_a_source() {
     let document =
         "[[topic]]\nname = \"orders\"\nsource = \"payload\"\nalso = [\"https://other.example/\"]\nretries = 1\n";

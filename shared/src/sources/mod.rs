@@ -35,6 +35,11 @@ use crate::{
     secret::Secret,
 };
 
+/// The header that names an event of the `message` identity: [`EVENT_HEADER`] in lower case.
+///
+/// [`EVENT_HEADER`]: crate::qstash::client::EVENT_HEADER
+pub const MESSAGE_NAME: &str = "surehook-event";
+
 /// Where events come from: the first segment of the path that they are delivered to, and what is known of their sender.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -133,6 +138,7 @@ impl Source {
     pub fn naming_headers(&self) -> impl Iterator<Item = &str> {
         let identity = match &self.identity {
             Identity::Header(name) | Identity::HeaderAndBody(name) => Some(name.as_str()),
+            Identity::Message => Some(MESSAGE_NAME),
             _ => None,
         };
         identity.into_iter().chain(self.event_type.iter().filter_map(Place::header))

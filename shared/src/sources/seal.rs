@@ -6,6 +6,8 @@
 //! a header, and the consumer judges a sealed event no more. The sender's signature stays behind: who else gets the topic's messages
 //! could use it.
 
+use std::collections::BTreeSet;
+
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderMap;
@@ -32,9 +34,11 @@ pub struct Sealed<'a> {
 }
 
 impl Sealed<'_> {
-    /// Seals an event that arrived now with the first of the secrets; `None` where there is none.
-    pub fn seal(&self, secrets: &[Secret], arrived: Millis) -> Option<String> {
-        let names: Vec<&str> = self.source.naming_headers().filter(|name| self.value(name).is_some()).collect();
+    /// Seals an event that arrived now with the first of the secrets; `None` where there is none. More headers that are forwarded are
+    /// sealed too: routes of tomorrow may find the type in one of them.
+    pub fn seal(&self, secrets: &[Secret], arrived: Millis, more: &BTreeSet<&str>) -> Option<String> {
+        let names: BTreeSet<&str> = self.source.naming_headers().chain(more.iter().copied()).collect();
+        let names: Vec<&str> = names.into_iter().filter(|name| self.value(name).is_some()).collect();
         let names = names.join(",");
         let mac = self.mac(secrets.first()?, arrived, &names);
         Some(format!("{arrived}.{names}.{}", URL_SAFE_NO_PAD.encode(mac)))
@@ -43,9 +47,10 @@ impl Sealed<'_> {
     /// When a sealed event arrived; `None` where no secret of ours made the seal for this event. A header that names or types the
     /// event and came without being sealed was added by somebody else.
     pub fn open(&self, secrets: &[Secret], seal: &str) -> Option<Millis> {
-        let mut parts = seal.split('.');
-        let (arrived, names, mac) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
-        let mac = URL_SAFE_NO_PAD.decode(mac).ok().filter(|_| parts.next().is_none())?;
+        // A header's name may hold dots.
+        let (arrived, rest) = seal.split_once('.')?;
+        let (names, mac) = rest.rsplit_once('.')?;
+        let (arrived, mac) = (arrived.parse().ok()?, URL_SAFE_NO_PAD.decode(mac).ok()?);
         let fits = |secret: &Secret| verify_slices_are_equal(self.mac(secret, arrived, names).as_ref(), &mac).is_ok();
         let is_sealed = |name: &str| names.split(',').any(|sealed| sealed == name);
         let mut present = self.source.naming_headers().filter(|name| self.value(name).is_some());
@@ -78,7 +83,7 @@ impl Sealed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routes::Routes;
+    use crate::{routes::Routes, sources::Place};
 
     const OLD: &str = "an old secret of twenty-four and more bytes";
     const NEW: &str = "a new secret of twenty-four and more bytes";
@@ -107,7 +112,7 @@ mod tests {
         let event = [("x-github-delivery", "d-1"), ("x-github-event", "push")];
         let of = headers(&event);
         let sealed = Sealed { source: &github, headers: &of, body: Sha256::of(b"{}") };
-        let seal = sealed.seal(&secrets(&[OLD]), 1_790_000_000_000).unwrap();
+        let seal = sealed.seal(&secrets(&[OLD]), 1_790_000_000_000, &BTreeSet::new()).unwrap();
         let opened =
             |source: &Source, pairs: &[(&'static str, &str)], body: &str| opens(&seal, &[OLD], source, pairs, body);
         assert_eq!(opened(&github, &event, "{}"), Some(1_790_000_000_000));
@@ -137,8 +142,20 @@ mod tests {
     fn a_header_that_came_unsealed_opens_nothing() {
         let (github, none) = (source("github"), HeaderMap::new());
         let sealed = Sealed { source: &github, headers: &none, body: Sha256::of(b"{}") };
-        let seal = sealed.seal(&secrets(&[OLD]), 5).unwrap();
+        let seal = sealed.seal(&secrets(&[OLD]), 5, &BTreeSet::new()).unwrap();
         assert_eq!(opens(&seal, &[OLD], &github, &[], "{}"), Some(5));
         assert_eq!(opens(&seal, &[OLD], &github, &[("x-github-delivery", "d-1")], "{}"), None);
+    }
+
+    #[test]
+    fn what_is_forwarded_may_become_a_type_later() {
+        let (mut later, event) = (source("github"), headers(&[("x-github-delivery", "d-1"), ("x.kind", "big")]));
+        let github = source("github");
+        let sealed = Sealed { source: &github, headers: &event, body: Sha256::of(b"{}") };
+        let seal = sealed.seal(&secrets(&[OLD]), 5, &["x.kind"].into()).unwrap();
+        later.event_type.push(Place::Header("x.kind".into()));
+        let opened = |pairs: &[(&'static str, &str)]| opens(&seal, &[OLD], &later, pairs, "{}");
+        assert_eq!(opened(&[("x-github-delivery", "d-1"), ("x.kind", "big")]), Some(5));
+        assert_eq!(opened(&[("x-github-delivery", "d-1"), ("x.kind", "small")]), None);
     }
 }

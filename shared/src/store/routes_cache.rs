@@ -41,20 +41,29 @@ impl<B: Beside> Beside for Arc<B> {
     }
 }
 
+/// How the last reads ended that one made for all.
+#[derive(Debug, Default)]
+struct Reads {
+    /// When the last one failed, if it did.
+    failed: Option<Instant>,
+    /// When the last one began that saw all that had been written.
+    consistent: Option<Instant>,
+}
+
 /// The cache.
 #[derive(Debug)]
 pub struct RoutesCache<B> {
     store: Store,
     beside: B,
     known: RwLock<Option<(Arc<Routes>, Instant)>>,
-    /// When the last read failed, if it did; locked while one is under way.
-    failed: Mutex<Option<Instant>>,
+    /// Locked while a read is under way.
+    reads: Mutex<Reads>,
 }
 
 impl<B: Beside> RoutesCache<B> {
     /// An empty cache over a table.
     pub fn new(store: Store, beside: B) -> Self {
-        Self { store, beside, known: RwLock::new(None), failed: Mutex::new(None) }
+        Self { store, beside, known: RwLock::new(None), reads: Mutex::default() }
     }
 
     /// What is refreshed together with the routes.
@@ -116,21 +125,22 @@ impl<B: Beside> RoutesCache<B> {
 
     /// One reads at a time, and the others have what it read. After a failure the table is left alone for a moment.
     async fn read_within(self: Arc<Self>, age: Duration, consistent: bool) -> Option<Arc<Routes>> {
-        let mut failed = self.failed.lock().await;
+        let mut reads = self.reads.lock().await;
         let known = self.known.read().await.clone();
         if let Some((routes, read)) = known
-            && read.elapsed() < age
+            && if consistent { reads.consistent } else { Some(read) }.is_some_and(|at| at.elapsed() < age)
         {
             return Some(routes);
         }
-        if failed.is_some_and(|at: Instant| at.elapsed() < PAUSE) {
+        if reads.failed.is_some_and(|at| at.elapsed() < PAUSE) {
             return None;
         }
         // What is read beside the routes is refreshed with the whole of them only.
         let began = Instant::now();
         let read = if consistent { self.current().await } else { self.refresh(false).await };
-        *failed = read.as_ref().err().map(|_| Instant::now());
+        reads.failed = read.as_ref().err().map(|_| Instant::now());
         let routes = read.inspect_err(|error| tracing::error!(error = %error, "the routes can't be read")).ok()?;
+        reads.consistent = if consistent { Some(began) } else { reads.consistent };
         Some(self.keep(routes, began).await)
     }
 

@@ -114,6 +114,19 @@ async fn a_source_is_known_as_soon_as_it_is_applied() {
         .await;
 }
 
+/// A body that is wrong for the routes of yesterday may be right for those of today.
+#[tokio::test]
+async fn what_a_source_takes_is_known_as_soon_as_it_is_applied() {
+    let stack = stack_with_senders().await;
+    qstash(&stack).add_endpoints("orders", &[stack.function_url("consumer/strapi")]).await.unwrap();
+    let event = crate::support::event("no payload of ours");
+    let token = [bearer(PRODUCER_TOKEN)];
+    let post = || post(&stack, "orders", &token, event.clone());
+    assert_eq!(post().await.status, 400, "it is none of our payloads");
+    apply(&stack, "[[topic]]\nname = \"orders\"\nsource = \"strapi\"\n").await;
+    until("it is Strapi's", || async { post().await.status == 202 }).await;
+}
+
 #[tokio::test]
 async fn while_the_table_is_away_known_senders_are_served_by_qstash() {
     let mut stack = stack_with_senders().await;

@@ -55,8 +55,13 @@ fn document(stack: &Stack) -> String {
 
 /// A stack with those sources, whose topics deliver to the consumer.
 async fn stack_with_senders() -> Stack {
-    let secrets = ("SOURCE_SECRETS".to_owned(), SECRETS.to_owned());
-    let stack = stack_with(StackOptions { environment: vec![secrets], ..options() }).await;
+    stack_with_senders_and(Vec::new()).await
+}
+
+/// The same, with more variables.
+async fn stack_with_senders_and(mut environment: Vec<(String, String)>) -> Stack {
+    environment.push(("SOURCE_SECRETS".to_owned(), SECRETS.to_owned()));
+    let stack = stack_with(StackOptions { environment, ..options() }).await;
     apply(&stack, &document(&stack)).await;
     for source in ["github", "stripe", "cms"] {
         let client = qstash(&stack);

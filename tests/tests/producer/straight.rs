@@ -1,5 +1,7 @@
 //! Senders that sign and publish straight to QStash, with their headers forwarded: the consumer judges them by the same recipes.
 
+use std::collections::BTreeSet;
+
 use http::HeaderMap;
 use serde_json::json;
 use surehook::{
@@ -236,6 +238,41 @@ async fn a_forgery_does_not_take_the_place_of_the_event_whose_name_it_bears() {
     assert_eq!(arrived, [body], "the real one, and nothing else");
 }
 
+/// Named after a defect: an event that waits for its retry could be had ignored by whoever changed the header with its type.
+#[tokio::test]
+async fn a_waiting_event_keeps_its_type() {
+    let stack = stack_with_senders().await;
+    let now = outside::now();
+    let first = judging(&stack, SECRETS, Failing).await;
+    let signed = github("new-gh", "d-1", "{}");
+    assert_eq!(call(&first, delivery(&stack, "github", now, &signed, "{}"), now).await.status(), 503);
+    let (mut unsigned, second) = (signed, judging(&stack, SECRETS, Taking).await);
+    unsigned[2].1 = "sha256=00".to_owned();
+    for (kind, word) in [("ping", "sender-refused"), ("issues", "processed")] {
+        unsigned[0].1 = kind.to_owned();
+        let answer = call(&second, delivery(&stack, "github", now, &unsigned, "{}"), now).await;
+        assert_eq!(answer.outcome.word(), word, "{kind}");
+    }
+}
+
+/// Named after a defect: what is refused before anybody asks who sent it was buried under the name that it bears.
+#[tokio::test]
+async fn what_was_never_admitted_takes_no_events_name_whatever_refused_it() {
+    let limit = ("MAX_BODY_BYTES".to_owned(), "1000".to_owned());
+    let stack = super::stack_with_senders_and(vec![limit]).await;
+    let large = json!({"id": "evt_large", "type": "x", "more": "x".repeat(2_000)}).to_string();
+    let request = reqwest::Client::new().post(format!("{}/v2/publish/stripe", stack.qstash.url)).bearer_auth(TOKEN);
+    assert!(request.body(large).send().await.unwrap().status().is_success());
+    stack.qstash.idle().await;
+    assert_eq!(letters(&stack).await.len(), 1);
+    let body = stripe_event("evt_large");
+    let signed = stripe(outside::now() / 1_000, &body);
+    assert_eq!(super::post(&stack, "stripe", &signed, body.clone()).await.status, 202);
+    stack.qstash.idle().await;
+    let arrived: Vec<_> = stack.receiver.received().into_iter().map(|got| got.body).collect();
+    assert_eq!(arrived, [body]);
+}
+
 /// Who mends a source must not find the events of the next minute as dead letters.
 #[tokio::test]
 async fn nobody_is_refused_by_routes_that_were_replaced() {
@@ -257,7 +294,8 @@ async fn a_seal_is_believed_for_its_event_alone_and_no_longer_than_records_are_k
     let (now, body) = (outside::now(), stripe_event("evt_1"));
     let sealed = |source: &str, body: &str, at: i64| {
         let (source, headers, body) = (routes.source(source).unwrap(), HeaderMap::new(), Sha256::of(body.as_bytes()));
-        let seal = Sealed { source, headers: &headers, body }.seal(secrets.named(SEAL_SECRET), at).unwrap();
+        let seal =
+            Sealed { source, headers: &headers, body }.seal(secrets.named(SEAL_SECRET), at, &BTreeSet::new()).unwrap();
         vec![(SEAL_HEADER.to_owned(), seal)]
     };
     for (headers, word) in [
