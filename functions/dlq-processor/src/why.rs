@@ -128,19 +128,27 @@ impl Processor {
             return Err(unknown());
         }
         if let Some(message) = qstash.message(id).await? {
-            return Ok(self.path.key_of(&message, routes));
+            return self.name_of(&message, routes).await;
         }
         if let Some(entry) = qstash.dlq_find(id).await? {
-            return Ok(self.path.key_of(&entry, routes));
+            return self.name_of(&entry, routes).await;
         }
         for logged in qstash.logs(id).await.unwrap_or_default() {
             if let Some(body) = logged.body() {
                 let message = DlqEntry::of_message(&logged.message_id, &logged.url, logged.header, &body);
-                return Ok(self.path.key_of(&message, routes));
+                return self.name_of(&message, routes).await;
             }
         }
         let found = if deep { self.path.store.event_of_message(id).await? } else { None };
         found.ok_or_else(unknown)
+    }
+
+    /// The event of a message, or, where nobody has believed its sender, the name under which it was buried.
+    async fn name_of(&self, message: &DlqEntry, routes: &Routes) -> Result<EventKey, ProcessorError> {
+        let key = self.path.key_of(message, routes);
+        let unproved = key.of_unproved(&message.message_id);
+        let is_buried = self.path.store.record(&unproved).await?.is_some();
+        Ok(if is_buried { unproved } else { key })
     }
 
     async fn at_qstash(&self, message: &str) -> AtQStash {

@@ -16,6 +16,8 @@ mod wire;
 
 use futures::{StreamExt, stream};
 use surehook::{
+    identity::cut,
+    qstash::client::is_name,
     sources::seal::SEAL_SECRET,
     store::outbox::OutboxRow,
     telemetry::{Line, Metric, Telemetry},
@@ -27,6 +29,8 @@ use durable::Durable;
 use events::{Events, Posted};
 pub use wire::run;
 
+/// Bytes of a stranger's topic that a log line has.
+const LONGEST_NAME: usize = 64;
 /// Events of one batch that are made durable at the same time.
 const AT_ONCE: usize = 25;
 
@@ -63,6 +67,10 @@ impl Producer {
         source: &mut String,
     ) -> Result<Part, Outcome> {
         let topic = self.topic(request)?;
+        // Until its source is known the topic tells an operator whose sender is turned away.
+        if is_name(topic) {
+            *source = cut(topic.to_owned(), LONGEST_NAME);
+        }
         let admitted = self.door.admit(topic, request, moment).await?;
         admitted.source.name.clone_into(source);
         let events = match self.events(topic, &admitted, request, moment, fresh_id) {

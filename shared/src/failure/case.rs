@@ -4,10 +4,11 @@ use crate::{
     Millis,
     identity::{Delivered, Endpoint, EventKey, Identified, identify_foreign, identify_redacted},
     json::text_at,
+    ledger::Record,
     qstash::{DlqEntry, lenient::header_map},
     retry::Round,
     routes::Routes,
-    web::EndpointUrl,
+    web::{EndpointUrl, answer::SENDER_REFUSED},
 };
 
 use super::FailurePath;
@@ -86,7 +87,19 @@ pub(super) struct Event {
     pub(super) about: Option<EventKey>,
     /// Whether its sender signs, so that nobody knows whose it is until a worker has admitted it.
     pub(super) signs: bool,
+    /// Whether our consumer did not believe its sender.
+    pub(super) is_refused: bool,
     pub(super) conflict: bool,
+}
+
+impl Event {
+    /// Whether a worker has admitted this event, and not another that bears its name.
+    pub(super) fn was_admitted(&self, record: Option<&Record>) -> bool {
+        let is_same = |record: &Record| {
+            record.content == self.identified.content && record.event_type == self.identified.event_type
+        };
+        record.is_some_and(|record| record.attempts > 0 && is_same(record))
+    }
 }
 
 impl FailurePath {
@@ -123,7 +136,8 @@ impl FailurePath {
         };
         // Our consumer's answer tells the event; a message that is retried by hand has another id.
         let is_apart = redacted && endpoint.source().is_some();
-        let about = if is_apart { answered_event(message) } else { None };
+        let is_refused = endpoint.source().is_some() && is_refused(message);
+        let about = if is_apart && !is_refused { answered_event(message) } else { None };
         let headers = header_map(&message.header);
         let delivered = Delivered { headers: &headers, body: &body, message: first_message };
         let identified = match endpoint.source() {
@@ -137,8 +151,13 @@ impl FailurePath {
         let identified = identified.unwrap_or_else(|| identify_foreign(&endpoint, delivered));
         let source = endpoint.source().and_then(|source| routes.known(source));
         let signs = !redacted && source.is_some_and(|source| source.signature.is_some());
-        Event { endpoint, identified, body, redacted, about, signs, conflict: false }
+        Event { endpoint, identified, body, redacted, about, signs, is_refused, conflict: false }
     }
+}
+
+/// Whether our consumer answered that it does not believe the sender.
+fn is_refused(message: &DlqEntry) -> bool {
+    text_at(&message.response_body(), "/status").is_some_and(|word| word == SENDER_REFUSED)
 }
 
 /// The event that our consumer's last answer was about.

@@ -127,14 +127,15 @@ impl FailurePath {
         let record = self.living_record(&event.identified.key, now).await?;
         let content = &event.identified.content;
         event.conflict = record.as_ref().is_some_and(|record| record.content != *content);
-        let is_claimed = record.as_ref().is_some_and(|record| record.attempts > 0);
-        if !event.conflict && (is_claimed || !event.signs) {
+        let is_unproved = event.is_refused || (event.signs && !event.conflict && !event.was_admitted(record.as_ref()));
+        if !event.conflict && !is_unproved {
             return Ok((event, record));
         }
-        // What no worker has admitted may be a forgery: it must not take the place of the event whose name it bears.
-        event.identified.key = match event.conflict {
-            true => event.identified.key.of_conflict(content),
-            false => event.identified.key.of_unproved(content),
+        // What no worker has admitted may be a forgery. It must take neither the place of the event whose name it bears, nor that of
+        // another message that bears it.
+        event.identified.key = match is_unproved {
+            true => event.identified.key.of_unproved(&case.entry.message_id),
+            false => event.identified.key.of_conflict(content),
         };
         let record = self.living_record(&event.identified.key, now).await?;
         Ok((event, record))

@@ -87,11 +87,6 @@ impl Source {
         !self.event_type.is_empty() || !self.identity.is_of_form()
     }
 
-    /// Whether bodies hold parts of the type.
-    pub fn has_type_in_body(&self) -> bool {
-        !self.says_type() || self.event_type.iter().any(|place| matches!(place, Place::Body(_)))
-    }
-
     /// The pointers of the type's parts that stand in the body.
     pub fn type_pointers(&self) -> impl Iterator<Item = &str> {
         self.event_type.iter().filter_map(Place::pointer)

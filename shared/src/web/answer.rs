@@ -13,6 +13,8 @@ use crate::{identity::EventKey, qstash::duration::backoff, retry::LONGEST_WISH, 
 
 /// What a destination asked for where that is longer than what QStash is asked for: the requeuer honours it, up to a day.
 pub const WHOLE_WISH: &str = "surehook-retry-after";
+/// The word for an event whose sender is not believed; the failure path buries such a message under a name of its own.
+pub const SENDER_REFUSED: &str = "sender-refused";
 /// QStash's status for "never deliver this again"; it counts only together with [`NON_RETRYABLE`].
 const STATUS_NON_RETRYABLE: u16 = 489;
 /// The header of the 489 pair.
@@ -107,7 +109,7 @@ impl Outcome {
             Self::NoRoutes => "no-routes",
             Self::SourceUnconfigured(_) => "source-unconfigured",
             Self::SecretMissing(_) => "secret-missing",
-            Self::SenderRefused(_) => "sender-refused",
+            Self::SenderRefused(_) => SENDER_REFUSED,
             Self::Requeued => "requeued",
             Self::Buried => "buried",
             Self::Settled => "settled",

@@ -255,6 +255,44 @@ async fn a_waiting_event_keeps_its_type() {
     }
 }
 
+/// Named after a defect: a copy that was refused buried the event that waited, and one letter stood for good copies and bad ones.
+#[tokio::test]
+async fn a_refused_copy_buries_neither_the_waiting_event_nor_another_copy() {
+    let stack = stack_with_senders().await;
+    let body = stripe_event("evt_waits");
+    let now = outside::now();
+    let first = judging(&stack, SECRETS, Failing).await;
+    let signed = stripe(now / 1_000, &body);
+    let waiting = call(&first, delivery(&stack, "stripe", now, &signed, &body), now).await;
+    let key = waiting.event.unwrap();
+    for _ in 0..2 {
+        let request = reqwest::Client::new().post(format!("{}/v2/publish/stripe", stack.qstash.url)).bearer_auth(TOKEN);
+        let other = json!({"id": "evt_waits", "type": "other"}).to_string();
+        assert!(request.body(other).send().await.unwrap().status().is_success());
+        stack.qstash.idle().await;
+    }
+    let record = stack.store().record(&key).await.unwrap().unwrap();
+    assert_eq!(record.status, surehook::ledger::Status::Retryable);
+    assert_eq!(letters(&stack).await.len(), 2, "a letter for each message");
+    let entry = surehook::qstash::DlqEntry::of_message(
+        "msg_x",
+        &stack.function_url("consumer/stripe"),
+        [].into(),
+        body.as_bytes(),
+    );
+    let json = json!({"dlqId": "d", "messageId": "msg_x", "url": entry.url, "body": body, "responseStatus": 489,
+        "responseBody": json!({"status": "sender-refused", "event": key.as_str()}).to_string()});
+    let entry: surehook::qstash::DlqEntry = serde_json::from_value(json).unwrap();
+    let fuse = crate::support::fuse::Fuse::new(&stack);
+    let routes = stack.store().routes(true).await.unwrap();
+    let requeuer = crate::support::url(&stack.function_url("requeuer"));
+    let case = surehook::failure::Case::new(&entry, &requeuer, &requeuer, &routes, now);
+    let settled = fuse.failure_path(&stack).settle(&case, now, 0.5).await.unwrap();
+    assert!(matches!(settled, surehook::failure::Settled::Buried(_)), "{settled:?}");
+    let record = stack.store().record(&key).await.unwrap().unwrap();
+    assert_eq!(record.status, surehook::ledger::Status::Retryable, "although the copy has its very body");
+}
+
 /// Named after a defect: what is refused before anybody asks who sent it was buried under the name that it bears.
 #[tokio::test]
 async fn what_was_never_admitted_takes_no_events_name_whatever_refused_it() {
