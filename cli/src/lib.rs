@@ -7,6 +7,7 @@ mod environment;
 mod input;
 mod operator;
 mod publish;
+mod qstash;
 mod routes;
 mod sources;
 mod text;
@@ -37,6 +38,8 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Keep the development stack running: QStash, DynamoDB, the functions and a receiver, all on this machine
     Dev(dev::DevArguments),
+    /// Run a QStash server by itself, for whoever develops with QStash
+    Qstash(Box<qstash::QstashArguments>),
     /// Sources and destinations
     #[command(subcommand)]
     Routes(routes::RoutesCommand),
@@ -86,7 +89,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> ExitCode {
-    if !matches!(command, Command::Function { .. } | Command::Demo(_) | Command::Dev(_)) {
+    if !matches!(command, Command::Function { .. } | Command::Demo(_) | Command::Dev(_) | Command::Qstash(_)) {
         // `surehook … | head` ends when its reader has seen enough, as other commands do.
         sigpipe::reset();
     }
@@ -94,6 +97,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Function { name } => return function(name).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Qstash(arguments) => qstash::run(*arguments).await,
         Command::Routes(command) => routes::run(command).await,
         Command::Sources(command) => sources::run(command).await,
         Command::Publish(arguments) => publish::run(*arguments).await,

@@ -13,7 +13,6 @@
 
 pub mod dynamo;
 pub mod lambda;
-pub mod qstash;
 pub mod receiver;
 pub mod stack;
 pub mod strapi;
@@ -23,6 +22,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 pub use stack::{Stack, StackOptions};
+pub use surehook_qstash as qstash;
 
 /// A port that can't be had.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use crate::{
     PortInUse, bind,
     dynamo::{Dynamo, DynamoError},
     lambda::{FunctionSpec, Host, InvokeError},
-    qstash::{QStash, TOKEN},
+    qstash::{Pace, Plan, QStash, Settings, TOKEN},
     receiver::Receiver,
 };
 
@@ -95,6 +95,9 @@ pub enum StackError {
     /// A function did not start.
     #[error(transparent)]
     Function(#[from] InvokeError),
+    /// QStash has no HTTP client.
+    #[error("QStash can't make an HTTP client")]
+    Client(#[source] reqwest::Error),
     /// The data folder can't be made.
     #[error("the folder {0} can't be made: {1}. Choose another with --data")]
     Data(PathBuf, #[source] std::io::Error),
@@ -115,7 +118,7 @@ impl Stack {
             std::fs::create_dir_all(folder).map_err(|error| StackError::Data(folder.clone(), error))?;
         }
         let dynamo = Dynamo::start(dynamo, file.as_deref(), TABLE).await?;
-        let qstash = QStash::start(qstash, options.speed, options.parallelism);
+        let qstash = QStash::start(qstash, settings(&options)).map_err(StackError::Client)?;
         let receiver = Receiver::start(receiver);
         let elsewhere = format!("http://127.0.0.1:{}", options.functions_port);
         let functions_url = format!("{}/lambda-url", gateway.as_ref().map_or(elsewhere, crate::url_of));
@@ -146,6 +149,15 @@ impl Stack {
     /// Looks a variable up as the functions see it.
     pub fn variable(&self, name: &str) -> Option<String> {
         self.environment.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+}
+
+/// QStash as the stack runs it: fast where it waits, and nothing is forgotten while somebody still looks at it.
+fn settings(options: &StackOptions) -> Settings {
+    Settings {
+        pace: Pace::Times(options.speed),
+        plan: Plan { parallelism: options.parallelism, dlq_retention: None, log_retention: None, ..Plan::PAYG },
+        ..Settings::default()
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use surehook::ledger::Status;
 use surehook_local::{
     Stack, StackOptions,
-    qstash::Faults,
+    qstash::Fault,
     receiver::{Reaction, Received},
 };
 
@@ -196,10 +196,10 @@ pub(crate) async fn lose_notice(stack: &Stack) {
     let notice = callback(stack).await.to_string();
     let to = surehook::qstash::client::Destination::Url(stack.function_url("requeuer"));
     let once = [("Upstash-Retries".to_owned(), "0".to_owned())];
-    stack.qstash.set_faults(Faults { lose_callbacks: true, cut_deliveries: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::LoseCallback, Fault::CutBefore]);
     qstash(stack).publish(&to, &once, notice.into()).await.unwrap();
     stack.qstash.idle().await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::LoseCallback]);
 }
 
 /// The callback that QStash would send for the oldest entry.
@@ -241,13 +241,13 @@ async fn a_letter_names_what_was_said_last_and_not_an_older_failure() {
     let rounds = [("RETRY_ROUNDS".to_owned(), "0".to_owned())];
     let stack = stack_with(StackOptions { environment: rounds.into(), ..options() }).await;
     connect(&stack, "last", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::LoseCallback]);
     refuse(&stack, 503, 4);
     publish(&stack, "last", &event("last")).await;
     stack.qstash.idle().await;
     // Then nobody answers any more.
     let entry = qstash(&stack).dlq_page(None, 1, usize::MAX).await.unwrap().entries().next().unwrap().unwrap();
-    stack.qstash.set_faults(Faults { lose_callbacks: true, cut_deliveries: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::LoseCallback, Fault::CutBefore]);
     qstash(&stack).dlq_retry(&entry.dlq_id, &[]).await.unwrap();
     stack.qstash.idle().await;
     operate(&stack, json!({"command": "sweep"})).await;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use surehook::{identity::EventKey, ledger::Status, outside};
 use surehook_local::{
     Stack, StackOptions,
-    qstash::{Faults, TOKEN},
+    qstash::{Fault, TOKEN},
     receiver::{Reaction, Received},
     stack::{FUNCTIONS, PRODUCER_TOKEN},
 };
@@ -198,16 +198,17 @@ async fn command(stack: &Stack, command: Value) -> Option<Value> {
 /// Faults and kills, changing all the time, and the schedule of the sweeps, until the day is over.
 async fn misfortune(day: &Day, stack: &Stack) {
     while !day.is_over.load(Ordering::SeqCst) {
-        stack.qstash.set_faults(Faults {
-            lose_callbacks: day.draw(3) == 0,
-            repeat_callbacks: day.draw(3) == 0,
-            repeat_deliveries: day.draw(4) == 0,
-            ..Faults::default()
-        });
+        let drawn = [
+            (day.draw(3) == 0, Fault::LoseCallback),
+            (day.draw(3) == 0, Fault::RepeatCallback),
+            (day.draw(4) == 0, Fault::Duplicate),
+        ];
+        let faults: Vec<Fault> = drawn.into_iter().filter_map(|(strikes, fault)| strikes.then_some(fault)).collect();
+        stack.qstash.set_faults(&faults);
         sleep(Duration::from_millis(100 + day.draw(300) as u64)).await;
         day.kill(stack, FUNCTIONS[day.draw(FUNCTIONS.len())]).await;
     }
-    stack.qstash.set_faults(Faults::default());
+    stack.qstash.set_faults(&[]);
 }
 
 async fn schedule(day: &Day, stack: &Stack) {

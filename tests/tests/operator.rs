@@ -118,8 +118,8 @@ async fn a_letter_shows_request_answer_and_history() {
     for part in [
         "permanent: shop: 422 no",
         "Answer of the consumer: 489",
-        "x-tenant: 17",
-        "authorization: (hidden)",
+        "X-Tenant: 17",
+        "Authorization: (hidden)",
         &body,
         "fence 1",
     ] {

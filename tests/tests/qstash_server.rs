@@ -63,7 +63,7 @@ async fn bad_calls_are_refused_as_the_real_one_refuses_them() {
     assert!(encoded.body["error"].as_str().unwrap().contains("invalid scheme"));
     assert_eq!(call(&stack, "POST", "/v2/publish/nobody", &[], "").await.status, 404);
     assert_eq!(publish(&stack, &[("Upstash-Delay", "soon")], "").await.status, 400);
-    assert_eq!(call(&stack, "DELETE", "/v2/dlq/", &[], "").await.status, 404);
+    assert_eq!(call(&stack, "DELETE", "/v2/dlq/", &[], "").await.status, 400);
     let url = format!("{}/v2/keys", stack.qstash.url);
     assert_eq!(reqwest::Client::new().get(url).bearer_auth("wrong").send().await.unwrap().status(), 401);
 }

@@ -144,7 +144,7 @@ async fn a_replay_that_qstash_does_not_confirm_is_not_called_undone() {
     let stack = stack().await;
     let letter = bury(&stack, &event("unconfirmed"), "x").await;
     stack.store().begin_replay(&letter, outside::now()).await.unwrap();
-    stack.qstash.set_faults(surehook_local::qstash::Faults { away: true, ..Default::default() });
+    stack.qstash.set_faults(&[surehook_local::qstash::Fault::Away]);
     let moment = crate::support::consumer::moment();
     let fuse = crate::support::fuse::Fuse::new(&stack);
     let command = serde_json::json!({"command": "replay", "selection": {"ids": [letter.id()]}});
@@ -153,7 +153,7 @@ async fn a_replay_that_qstash_does_not_confirm_is_not_called_undone() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("503"), "{error}");
-    stack.qstash.set_faults(surehook_local::qstash::Faults::default());
+    stack.qstash.set_faults(&[]);
     run(&stack, &["sweep"]).await;
     stack.qstash.idle().await;
     assert_eq!(accepted(&stack, &event("unconfirmed")), 1);

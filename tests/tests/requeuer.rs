@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use surehook::{ledger::Status, outside, qstash::client::Destination};
-use surehook_local::{Stack, qstash::Faults, receiver::Reaction};
+use surehook_local::{Stack, qstash::Fault, receiver::Reaction};
 
 use crate::{
     failure_path::{callback, refuse},
@@ -182,7 +182,7 @@ async fn a_requeued_event_tells_its_next_round() {
 async fn the_repeated_callback_delivers_nothing_twice() {
     let stack = stack().await;
     connect(&stack, "repeat", &[]).await;
-    stack.qstash.set_faults(Faults { repeat_callbacks: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::RepeatCallback]);
     refuse(&stack, 503, 4);
     let body = event("repeat");
     publish(&stack, "repeat", &body).await;
@@ -232,12 +232,12 @@ async fn the_undecodable_callback_is_answered_200_and_its_entry_is_left_to_the_s
 async fn the_requeuer_answers_503_while_qstash_or_the_table_is_away() {
     let mut stack = stack().await;
     let any = json!({"sourceMessageId": "m", "url": "https://h.example/", "dlqId": "1-0"});
-    stack.qstash.set_faults(Faults { away: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::Away]);
     let answer = call_requeuer(&stack, &any).await;
     assert_eq!((answer.status, answer.word()), (503, "qstash-away"));
-    stack.qstash.set_faults(Faults::default());
+    stack.qstash.set_faults(&[]);
     connect(&stack, "store", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::LoseCallback]);
     refuse(&stack, 503, 4);
     publish(&stack, "store", &event("store")).await;
     stack.qstash.idle().await;

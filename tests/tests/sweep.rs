@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::json;
 use surehook::{ledger::Status, outside, qstash::client::Destination, web::Moment};
 use surehook_dlq_processor::Command;
-use surehook_local::{qstash::Faults, receiver::Reaction};
+use surehook_local::{qstash::Fault, receiver::Reaction};
 use tokio::time::Instant;
 
 use crate::{
@@ -103,7 +103,7 @@ async fn pages_that_are_too_large_for_memory_are_read_in_smaller_parts() {
 async fn lost_callbacks_are_made_good_by_the_sweep() {
     let stack = stack().await;
     connect(&stack, "lost", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::LoseCallback]);
     refuse(&stack, 503, 4);
     let again = event("lost");
     publish(&stack, "lost", &again).await;
@@ -140,7 +140,7 @@ async fn the_sweep_leaves_entries_of_others_alone() {
 async fn a_lost_notice_is_handled_and_deleted() {
     let stack = stack().await;
     connect(&stack, "notice", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::LoseCallback]);
     refuse(&stack, 503, 4);
     let body = event("notice");
     publish(&stack, "notice", &body).await;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use surehook::{outside, qstash::client::Destination};
-use surehook_local::{Stack, qstash::Faults, receiver::Reaction};
+use surehook_local::{Stack, qstash::Fault, receiver::Reaction};
 
 use crate::{
     failure_path::{callback, refuse},
@@ -80,7 +80,7 @@ async fn a_replay_would_skip_destinations_that_accepted() {
 async fn an_event_in_the_dead_letter_queue_waits_for_the_sweep() {
     let stack = stack().await;
     connect(&stack, "t", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::LoseCallback]);
     refuse(&stack, 503, 4);
     publish(&stack, "t", &event("queue")).await;
     stack.qstash.idle().await;

@@ -122,7 +122,8 @@ impl Picture {
                 let when = if delay.is_zero() { "now".to_owned() } else { format!("in about {}", span(wait)) };
                 (3, format!("→ {endpoint}: taken up again, to be delivered {when}"))
             }
-            State::Created { .. } => return,
+            State::Created { .. } | State::Active | State::Error { .. } => return,
+            State::CancelRequested | State::Cancelled => return,
             State::Retry { status, wait, .. } => {
                 story.attempts += 1;
                 (1, format!("→ {endpoint}: {}, QStash tries again in {}", said(status), span(wait)))

@@ -4,7 +4,7 @@ use serde_json::json;
 use surehook::{ledger::Status, store::dynamodb::types::AttributeValue};
 use surehook_local::{
     Stack,
-    qstash::Faults,
+    qstash::Fault,
     stack::{PRODUCER_TOKEN, TABLE},
 };
 
@@ -54,11 +54,11 @@ async fn a_senders_retry_is_the_same_event() {
 #[tokio::test]
 async fn while_qstash_is_away_the_outbox_keeps_events_and_the_sweep_publishes_them() {
     let stack = connected().await;
-    stack.qstash.set_faults(Faults { away: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::Away]);
     let answer = send(&stack, "orders", Some("o-3"), EVENT).await;
     assert_eq!((answer.status, answer.body["id"].as_str(), answer.body.get("messageId")), (202, Some("o-3"), None));
     assert!(stack.receiver.received().is_empty());
-    stack.qstash.set_faults(Faults::default());
+    stack.qstash.set_faults(&[]);
     let swept = operate(&stack, json!({"command": "sweep"})).await;
     assert_eq!(swept["swept"]["published"], 1, "{swept}");
     stack.qstash.idle().await;
@@ -69,7 +69,7 @@ async fn while_qstash_is_away_the_outbox_keeps_events_and_the_sweep_publishes_th
 #[tokio::test]
 async fn while_both_are_away_the_sender_keeps_the_event() {
     let mut stack = connected().await;
-    stack.qstash.set_faults(Faults { away: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::Away]);
     stack.dynamo.cut_off();
     let answer = send(&stack, "orders", None, EVENT).await;
     assert_eq!(answer.status, 503);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use surehook::outside;
-use surehook_local::{qstash::Faults, stack::PRODUCER_TOKEN};
+use surehook_local::stack::PRODUCER_TOKEN;
 
 use super::{bearer, github, post, stack_with_senders, stripe, stripe_event};
 use crate::support::{apply, operate, qstash, stack, until};
@@ -162,5 +162,4 @@ async fn an_event_that_waited_in_the_outbox_for_hours_is_not_stale() {
     assert_eq!(swept["swept"]["published"], 1, "{swept}");
     stack.qstash.idle().await;
     assert_eq!(stack.receiver.received()[0].body, body);
-    stack.qstash.set_faults(Faults::default());
 }

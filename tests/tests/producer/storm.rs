@@ -15,7 +15,7 @@ use std::{
 use futures::{StreamExt, stream};
 use serde_json::json;
 use surehook::outside;
-use surehook_local::{Stack, StackOptions, qstash::Faults, stack::PRODUCER_TOKEN};
+use surehook_local::{Stack, StackOptions, qstash::Fault, stack::PRODUCER_TOKEN};
 use tokio::time::sleep;
 
 use super::{SECRETS, github};
@@ -89,9 +89,9 @@ async fn send(notes: &Notes, stack: &Stack, client: &reqwest::Client, number: us
 async fn cut_off(notes: &Notes, stack: &Stack, total: usize) {
     let reached = |share: usize| async move { notes.sent.load(Ordering::SeqCst) >= total * share / 3 };
     reaches(|| reached(1)).await;
-    stack.qstash.set_faults(Faults { away: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::Away]);
     reaches(|| reached(2)).await;
-    stack.qstash.set_faults(Faults::default());
+    stack.qstash.set_faults(&[]);
     reaches(|| reached(3)).await;
     notes.is_over.store(true, Ordering::SeqCst);
 }

@@ -23,7 +23,7 @@ use surehook::{
 use surehook_dlq_processor::Processor;
 use surehook_local::{
     Stack, StackOptions,
-    qstash::{Faults, TOKEN},
+    qstash::{Fault, TOKEN},
     receiver::Received,
 };
 use url::Url;
@@ -64,7 +64,7 @@ pub(crate) async fn stack_with(options: StackOptions) -> Stack {
 pub(crate) async fn quiet_stack() -> Stack {
     let stack = stack().await;
     connect(&stack, "t", &[]).await;
-    stack.qstash.set_faults(Faults { lose_callbacks: true, ..Faults::default() });
+    stack.qstash.set_faults(&[Fault::LoseCallback]);
     stack
 }
 

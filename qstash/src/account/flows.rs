@@ -1,0 +1,153 @@
+//! Flow control: how many messages of one key are delivered at the same time, and how many within a period.
+//!
+//! A key goes by the limits of the message that came last, unless they are pinned.
+
+use std::{collections::VecDeque, time::Duration};
+
+use surehook::{Millis, retry::millis};
+
+use super::{Account, timeline::Due};
+use crate::options::{FlowControl, Limits};
+
+/// Keys that are remembered; those that nothing waits for go when there are more.
+const MOST_KEYS: usize = 10_000;
+
+/// A flow-control key.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    /// The limits of the last message.
+    asked: Limits,
+    pub(crate) pinned_parallelism: Option<u32>,
+    pub(crate) pinned_rate: Option<(u32, Duration)>,
+    pub(crate) paused: bool,
+    /// Messages in line.
+    pub(super) waiting: VecDeque<u64>,
+    pub(crate) running: u32,
+    /// Messages of this period.
+    pub(crate) count: u32,
+    pub(crate) period_start: Millis,
+    /// When the timeline calls next.
+    called_at: Option<Millis>,
+}
+
+impl Flow {
+    /// The limits that count.
+    pub(crate) fn limits(&self) -> Limits {
+        let (rate, period) = match self.pinned_rate {
+            Some((rate, period)) => (Some(rate), period),
+            None => (self.asked.rate, self.asked.period),
+        };
+        Limits { parallelism: self.pinned_parallelism.or(self.asked.parallelism), rate, period }
+    }
+
+    fn is_idle(&self) -> bool {
+        let is_pinned = self.pinned_parallelism.is_some() || self.pinned_rate.is_some();
+        self.waiting.is_empty() && self.running == 0 && !self.paused && !is_pinned
+    }
+
+    fn period_end(&self) -> Millis {
+        self.period_start.saturating_add(millis(self.limits().period))
+    }
+
+    /// Takes a place if there is one; otherwise, when there is one again for certain.
+    fn enter(&mut self, now: Millis) -> Result<(), Option<Millis>> {
+        let limits = self.limits();
+        if now >= self.period_end() {
+            (self.period_start, self.count) = (now, 0);
+        }
+        if self.paused || limits.parallelism.is_some_and(|most| self.running >= most) {
+            return Err(None);
+        }
+        if limits.rate.is_some_and(|most| self.count >= most) {
+            return Err(Some(self.period_end()));
+        }
+        self.running += 1;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// The period ends now and the next begins.
+    pub(crate) fn reset_rate(&mut self, now: Millis) {
+        (self.period_start, self.count) = (now, 0);
+    }
+}
+
+impl Account {
+    /// The key of a message, which goes by the message's limits from now on.
+    pub(super) fn flow_of(&mut self, control: &FlowControl) -> &mut Flow {
+        if self.flows.len() >= MOST_KEYS && !self.flows.contains_key(&control.key) {
+            self.flows.retain(|_, flow| !flow.is_idle());
+        }
+        let flow = self.flows.entry(control.key.clone()).or_default();
+        flow.asked = control.limits;
+        flow
+    }
+
+    /// Lets messages of a key go while its limits allow.
+    pub(crate) fn pump_flow(&mut self, key: &str, now: Millis) {
+        if let Some(flow) = self.flows.get_mut(key) {
+            flow.called_at = flow.called_at.filter(|at| *at > now);
+        }
+        while let Some(number) = self.next_of_flow(key, now) {
+            if let Some(pending) = self.pending.get_mut(&number) {
+                pending.is_in_flow = true;
+            }
+            self.ready.push_back(number);
+        }
+    }
+
+    fn next_of_flow(&mut self, key: &str, now: Millis) -> Option<u64> {
+        let flow = self.flows.get_mut(key)?;
+        while let Some(number) = flow.waiting.front().copied() {
+            // Those that were cancelled in line are gone.
+            if !self.pending.contains_key(&number) {
+                flow.waiting.pop_front();
+                continue;
+            }
+            return match flow.enter(now) {
+                Ok(()) => flow.waiting.pop_front(),
+                Err(again) => {
+                    self.call_flow(key, again);
+                    None
+                }
+            };
+        }
+        None
+    }
+
+    /// Has the timeline call when there is a place again, unless it does already.
+    fn call_flow(&mut self, key: &str, at: Option<Millis>) {
+        let flow = self.flows.get_mut(key).filter(|flow| flow.called_at.is_none());
+        if let (Some(at), Some(flow)) = (at, flow) {
+            flow.called_at = Some(at);
+            self.timeline.put(at, Due::Flow(key.to_owned()));
+        }
+    }
+
+    /// An attempt of a key ended.
+    pub(super) fn leave_flow(&mut self, number: u64, now: Millis) {
+        let pending = self.pending.get_mut(&number).filter(|pending| pending.is_in_flow);
+        let Some(pending) = pending else { return };
+        pending.is_in_flow = false;
+        let Some(key) = pending.message.options.flow.as_ref().map(|control| control.key.clone()) else { return };
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.running = flow.running.saturating_sub(1);
+        }
+        self.pump_flow(&key, now);
+    }
+
+    /// Messages of a key that wait for it.
+    pub(crate) fn wait_list(&self, key: &str) -> usize {
+        let waiting = self.flows.get(key).map(|flow| &flow.waiting);
+        waiting.map_or(0, |waiting| waiting.iter().filter(|number| self.pending.contains_key(number)).count())
+    }
+
+    /// Changes a key, which exists from now on, and lets go what may go then.
+    pub(crate) fn change_flow(&mut self, key: &str, now: Millis, change: impl FnOnce(&mut Flow)) {
+        let flow = self.flows.entry(key.to_owned()).or_default();
+        change(flow);
+        // Its period may end at another time now.
+        flow.called_at = None;
+        self.pump_flow(key, now);
+    }
+}

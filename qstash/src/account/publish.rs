@@ -1,0 +1,275 @@
+//! Accepting messages: checked as a whole first, so that a refused call leaves nothing behind.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use surehook::{Millis, digest::Sha256, retry::millis};
+
+use super::{Account, Entry, Pending, Stage, timeline::Due};
+use crate::{
+    choices::{DEDUPLICATION_SECONDS, MESSAGE_ID_LENGTH},
+    clock::Moment,
+    destination::{Destination, DestinationError},
+    message::{Message, Origin, State},
+    options::{Deduplication, Given, Invalid, Options},
+};
+
+/// What a call asks to be delivered.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    pub(crate) destination: Destination,
+    pub(crate) given: Given,
+    pub(crate) body: Bytes,
+    pub(crate) origin: Origin,
+}
+
+/// An order that can be carried out.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(super) targets: Vec<Target>,
+    pub(super) origin: Origin,
+    pub(super) options: Arc<Options>,
+    pub(super) body: Bytes,
+    pub(super) seen_as: Option<String>,
+}
+
+/// Where one message goes, and the name of the endpoint.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) url: String,
+    pub(super) endpoint: Option<String>,
+}
+
+/// What a call is answered with: one message, or those of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// Whether the destination was a topic, which is answered with an array, even of one.
+    pub(crate) many: bool,
+    pub(crate) deduplicated: bool,
+    /// Ids and URLs.
+    pub(crate) messages: Vec<(String, String)>,
+}
+
+/// Why a call is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    #[error("topic {0} not found")]
+    NoTopic(String),
+    #[error("invalid value for Upstash-Cron: {0}")]
+    Cron(#[from] crate::cron::CronError),
+    #[error("Upstash-Cron is missing")]
+    NoCron,
+    #[error("Upstash-Cron belongs to /v2/schedules/<destination>, not to a publish call")]
+    CronHere,
+    #[error("\"{0}\" is not a name: use letters, digits, '-', '_' and '.'")]
+    Name(String),
+    #[error("quota {quota} exceeded, current limit: {limit}")]
+    Quota { quota: &'static str, limit: u64 },
+    /// The messages of the day are used up.
+    #[error("daily message quota exceeded, current limit: {limit}")]
+    Daily {
+        limit: u64,
+        /// When the next day begins, in milliseconds since 1970.
+        reset: Millis,
+    },
+}
+
+impl Refused {
+    pub(super) fn quota(quota: &'static str, limit: usize) -> Self {
+        Self::Quota { quota, limit: limit as u64 }
+    }
+}
+
+/// Messages that are recognised when they come again.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    by_key: HashMap<String, Published>,
+    /// Keys in the order in which they are forgotten.
+    until: VecDeque<(Millis, String)>,
+}
+
+impl Seen {
+    fn forget(&mut self, now: Millis) {
+        while self.until.front().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, key)) = self.until.pop_front() {
+                self.by_key.remove(&key);
+            }
+        }
+    }
+
+    fn remember(&mut self, key: String, published: Published, until: Millis) {
+        self.until.push_back((until, key.clone()));
+        self.by_key.insert(key, published);
+    }
+}
+
+/// How many messages were accepted today.
+#[derive(Debug, Default)]
+pub(super) struct Today {
+    day: Millis,
+    messages: u64,
+}
+
+const DAY: Millis = 86_400_000;
+
+impl Account {
+    /// Accepts a message for each endpoint, or recognises a copy.
+    pub(crate) fn publish(&mut self, order: Order, moment: Moment) -> Result<Published, Refused> {
+        let checked = self.check(order, moment)?;
+        self.accept_checked(checked, moment)
+    }
+
+    /// Whether an order can be carried out. Nothing is changed.
+    pub(crate) fn check(&self, order: Order, moment: Moment) -> Result<Checked, Refused> {
+        let Order { destination, given, body, origin } = order;
+        let (targets, origin, given) = self.resolve(&destination, origin, given)?;
+        let options = Options::read(&given, self.rules())?;
+        self.check_size(body.len())?;
+        self.check_delay(&options, moment)?;
+        self.check_queue(origin.queue.as_deref())?;
+        let seen_as = self.seen_as(&destination, &options, &body);
+        Ok(Checked { targets, origin, options: Arc::new(options), body, seen_as })
+    }
+
+    /// The URLs that a destination means, and what the topic adds to the call.
+    fn resolve(
+        &self,
+        destination: &Destination,
+        origin: Origin,
+        given: Given,
+    ) -> Result<(Vec<Target>, Origin, Given), Refused> {
+        let name = match destination {
+            Destination::Url(url) => return Ok((vec![Target { url: url.clone(), endpoint: None }], origin, given)),
+            Destination::Topic(name) => name,
+        };
+        let topic = self.topics.get(name).ok_or_else(|| Refused::NoTopic(name.clone()))?;
+        let target = |known: &super::Endpoint| Target { url: known.url.clone(), endpoint: known.name.clone() };
+        let targets = topic.endpoints.iter().map(target).collect();
+        Ok((targets, Origin { topic: Some(name.clone()), ..origin }, given.over(&topic.defaults)))
+    }
+
+    pub(crate) fn check_size(&self, size: usize) -> Result<(), Refused> {
+        let limit = self.plan.message_size;
+        if size > limit { Err(Refused::quota("maxMessageSize", limit)) } else { Ok(()) }
+    }
+
+    /// `Upstash-Not-Before` keeps to the plan's longest delay as well.
+    fn check_delay(&self, options: &Options, moment: Moment) -> Result<(), Refused> {
+        let wait = options.not_before.map_or(0, |at| at.saturating_mul(1_000).saturating_sub(moment.callers_now));
+        match self.plan.delay {
+            Some(limit) if wait > millis(limit) => Err(Refused::Quota { quota: "maxDelay", limit: limit.as_secs() }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn seen_as(&self, destination: &Destination, options: &Options, body: &Bytes) -> Option<String> {
+        match &options.deduplication {
+            Deduplication::Off => None,
+            Deduplication::Id(id) => Some(format!("id:{id}")),
+            Deduplication::Content => {
+                let method = if self.choices.deduplicate_by_method { options.method.as_str() } else { "" };
+                let mut parts = vec![destination.text().as_bytes(), method.as_bytes(), body];
+                let headers: Vec<_> = options.headers.iter().collect();
+                parts.extend(headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+                Some(format!("content:{}", Sha256::of_parts(&parts).hex()))
+            }
+        }
+    }
+
+    /// Accepts what was checked.
+    pub(crate) fn accept_checked(&mut self, checked: Checked, moment: Moment) -> Result<Published, Refused> {
+        let Checked { targets, origin, options, body, seen_as } = checked;
+        self.seen.forget(moment.now);
+        if let Some(known) = seen_as.as_ref().and_then(|key| self.seen.by_key.get(key)) {
+            return Ok(Published { deduplicated: true, ..known.clone() });
+        }
+        self.count_today(targets.len() as u64, moment.now)?;
+        let many = origin.topic.is_some();
+        self.ensure_queue(origin.queue.as_deref(), moment.now);
+        let (origin, digest) = (Arc::new(origin), Sha256::of(&body));
+        let mut messages = Vec::with_capacity(targets.len());
+        for Target { url, endpoint } in targets {
+            let (body, options, origin) = (body.clone(), Arc::clone(&options), Arc::clone(&origin));
+            let message = Blank { url, endpoint, origin, options, body, digest };
+            let message = self.accept(message, moment);
+            messages.push((message.id.clone(), message.url.clone()));
+        }
+        let published = Published { many, deduplicated: false, messages };
+        if let Some(key) = seen_as {
+            let until = moment.now + moment.span(Duration::from_secs(DEDUPLICATION_SECONDS));
+            self.seen.remember(key, published.clone(), until);
+        }
+        Ok(published)
+    }
+
+    fn count_today(&mut self, messages: u64, now: Millis) -> Result<(), Refused> {
+        let Some(limit) = self.plan.messages_per_day else {
+            return Ok(());
+        };
+        let day = now.div_euclid(DAY);
+        if self.today.day != day {
+            self.today = Today { day, messages: 0 };
+        }
+        if self.today.messages + messages > limit {
+            return Err(Refused::Daily { limit, reset: (day + 1) * DAY });
+        }
+        self.today.messages += messages;
+        Ok(())
+    }
+
+    /// Makes a message of what it consists of, and puts it on its way.
+    pub(super) fn accept(&mut self, blank: Blank, moment: Moment) -> Arc<Message> {
+        let Blank { url, endpoint, origin, options, body, digest } = blank;
+        self.accepted += 1;
+        let id = self.chance.id("msg_", MESSAGE_ID_LENGTH);
+        let created_at = moment.now;
+        let not_before = due(&options, moment);
+        let message =
+            Message { number: self.accepted, id, url, origin, endpoint, options, body, digest, created_at, not_before };
+        let message = Arc::new(message);
+        let delay = Duration::from_millis(u64::try_from(not_before - created_at).unwrap_or_default());
+        let created = Entry::new(created_at, &message, State::Created { delay }, 0).next_at(not_before);
+        self.note(created);
+        self.wait_until(not_before, &message);
+        message
+    }
+
+    /// Puts a new message on the timeline.
+    fn wait_until(&mut self, due: Millis, message: &Arc<Message>) {
+        let number = message.number;
+        let message = Arc::clone(message);
+        self.numbers.insert(message.id.clone(), number);
+        let stage = Stage::Waiting;
+        let pending = Pending { message, retried: 0, stage, due, held: false, is_in_flow: false, is_cancelled: false };
+        self.pending.insert(number, pending);
+        self.timeline.put(due, Due::Message(number));
+    }
+}
+
+/// A message before it has its number, its id and its times.
+#[derive(Debug)]
+pub(super) struct Blank {
+    pub(super) url: String,
+    pub(super) endpoint: Option<String>,
+    pub(super) origin: Arc<Origin>,
+    pub(super) options: Arc<Options>,
+    pub(super) body: Bytes,
+    pub(super) digest: Sha256,
+}
+
+/// When a message is due. `Upstash-Not-Before` beats the delay, a time in the past is now, and its distance is counted like a delay.
+fn due(options: &Options, moment: Moment) -> Millis {
+    let wait = match options.not_before {
+        Some(at) => at.saturating_mul(1_000).saturating_sub(moment.callers_now).max(0),
+        None => millis(options.delay),
+    };
+    moment.now.saturating_add(wait)
+}

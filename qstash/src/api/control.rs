@@ -1,0 +1,260 @@
+//! `/_surehook`: time, chaos and looks at the inside, for tests and for the page. QStash has nothing of the kind.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    body::Body,
+    response::{
+        IntoResponse, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use bytes::Bytes;
+use futures::Stream;
+use http::{Method, Response, StatusCode, request::Parts};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use surehook::{Millis, qstash::duration, retry::millis};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::{Reply, views};
+use crate::{
+    account::{Account, Entry},
+    chaos::Rule,
+    clock::Pace,
+    message::News,
+    server::Server,
+    users::USERS,
+};
+
+/// Rows in one answer to the page, unless it asks for fewer.
+const ROWS: usize = 300;
+
+/// How far the clock is stepped.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum Step {
+    /// By a span: `3d`.
+    Advance(String),
+    /// To a time, in milliseconds since 1970.
+    To(Millis),
+    /// To the next thing that is due, as often as this.
+    Next(NextSteps),
+}
+
+/// `true` is once.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum NextSteps {
+    Once(bool),
+    Times(u32),
+}
+
+impl NextSteps {
+    fn times(&self) -> u32 {
+        match self {
+            Self::Once(once) => u32::from(*once),
+            Self::Times(times) => *times,
+        }
+    }
+}
+
+/// One rule, several, or one in a line.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Rules {
+    Many(Vec<Rule>),
+    One(Box<Rule>),
+    Line(String),
+}
+
+/// The answer to a call to `/_surehook`; `None` where it is to something else.
+pub(super) async fn answer(server: &Arc<Server>, parts: &Parts, body: &Bytes) -> Option<Response<Body>> {
+    let path = parts.uri.path().strip_prefix("/_surehook/")?;
+    let query = parts.uri.query().unwrap_or_default();
+    let segments: Vec<&str> = path.split('/').collect();
+    let reply = match (&parts.method, segments.as_slice()) {
+        (_, ["page", ..]) => return None,
+        (&Method::GET, ["live"]) => return Some(live(server, query)),
+        (&Method::GET, ["clock"]) => Ok(Reply::ok(clock(server))),
+        (&Method::POST, ["clock"]) => step(server, body).await,
+        (_, ["chaos"]) => chaos(server, &parts.method, body),
+        (&Method::POST, ["reset"]) => {
+            server.reset();
+            Ok(Reply::nothing())
+        }
+        (&Method::POST, ["messages", id, "now"]) => hurry(server, query, id),
+        (&Method::GET, rest) => look(server, query, rest),
+        _ => Err(Reply::not_found("endpoint")),
+    };
+    Some(reply.unwrap_or_else(|refused| refused).into_response())
+}
+
+/// The user that the page looks at: 1 to 4.
+fn user(query: &str) -> Result<usize, Reply> {
+    let number = parameter(query, "user").map_or(Ok(1), |text| text.parse::<usize>());
+    let index = number.ok().and_then(|number| number.checked_sub(1)).filter(|index| *index < USERS.len());
+    index.ok_or_else(|| Reply::bad_request(format!("user must be between 1 and {}", USERS.len())))
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+fn clock(server: &Server) -> Value {
+    let (mode, speed) = match server.clock.pace() {
+        Pace::Stepped => ("stepped", 0.0),
+        Pace::Times(speed) => (if speed == 1.0 { "real" } else { "speed" }, speed),
+    };
+    json!({ "now": server.clock.shown(server.clock.now()), "mode": mode, "speed": speed, "next": server.next_shown() })
+}
+
+async fn step(server: &Arc<Server>, body: &Bytes) -> Result<Reply, Reply> {
+    let wanted: Step = serde_json::from_slice(body).map_err(|error| {
+        Reply::bad_request(format!("{error}: send {{\"advance\":\"3d\"}}, {{\"to\":<ms>}} or {{\"next\":true}}"))
+    })?;
+    let stepped = match wanted {
+        Step::Advance(span) => {
+            let span = duration::parse(&span)
+                .ok_or_else(|| Reply::bad_request(format!("\"{span}\" is not a span like 3d")))?;
+            server.step_to(server.clock.now() + millis(span)).await
+        }
+        Step::To(at) => server.step_to(at).await,
+        Step::Next(steps) => {
+            let mut at = server.step_to(server.clock.now()).await;
+            for _ in 0..steps.times() {
+                at = server.step().await;
+            }
+            at
+        }
+    };
+    let text = "time passes by itself here: start the server with --clock stepped to step it";
+    stepped.ok_or_else(|| Reply::error(StatusCode::CONFLICT, text))?;
+    Ok(Reply::ok(clock(server)))
+}
+
+fn chaos(server: &Server, method: &Method, body: &Bytes) -> Result<Reply, Reply> {
+    match *method {
+        Method::GET => {}
+        Method::PUT => server.chaos().replace(rules(body)?),
+        Method::POST => rules(body)?.into_iter().for_each(|rule| server.chaos().add(rule)),
+        Method::DELETE => server.chaos().replace(Vec::new()),
+        _ => return Err(super::wrong_method()),
+    }
+    Ok(Reply::ok(json!(server.chaos().rules())))
+}
+
+fn rules(body: &Bytes) -> Result<Vec<Rule>, Reply> {
+    let bad = |text: String| {
+        Reply::bad_request(format!("{text}: send {{\"fault\":\"duplicate\",\"share\":0.5}} or \"duplicate,share=0.5\""))
+    };
+    let given: Rules = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
+    let rules = match given {
+        Rules::Many(rules) => rules,
+        Rules::One(rule) => vec![*rule],
+        Rules::Line(line) => vec![Rule::parse(&line).map_err(|error| bad(error.to_string()))?],
+    };
+    rules.into_iter().map(|rule| rule.checked().map_err(|error| bad(error.to_string()))).collect()
+}
+
+fn hurry(server: &Arc<Server>, query: &str, id: &str) -> Result<Reply, Reply> {
+    let done = server.change(user(query)?, |account, moment, _| account.hurry(id, moment));
+    let text = "the message does not wait for its time";
+    if done { Ok(Reply::nothing()) } else { Err(Reply::error(StatusCode::CONFLICT, text)) }
+}
+
+fn look(server: &Server, query: &str, path: &[&str]) -> Result<Reply, Reply> {
+    let index = user(query)?;
+    let count = parameter(query, "count").and_then(|text| text.parse().ok()).unwrap_or(ROWS).min(ROWS);
+    match path {
+        ["state"] => Ok(Reply::ok(state(server, index))),
+        ["messages"] => {
+            let rows = |account: &Account| -> Vec<Value> {
+                account.log.latest().take(count).map(|entry| views::summary(entry, &server.clock)).collect()
+            };
+            Ok(Reply::ok(json!({ "messages": server.read(index, |account, _| rows(account)) })))
+        }
+        ["messages", id] => {
+            let detail = server.read(index, |account, _| {
+                let entries: Vec<&Entry> = account.log.of(id).collect();
+                views::detail(&entries, &server.clock)
+            });
+            detail.map(Reply::ok).ok_or_else(|| Reply::not_found("message"))
+        }
+        ["dlq"] => {
+            let rows = |account: &Account| -> Vec<Value> {
+                account
+                    .dead_after(None)
+                    .rev()
+                    .take(count)
+                    .map(|(id, dead)| views::dead_row(*id, dead, &server.clock))
+                    .collect()
+            };
+            Ok(Reply::ok(json!({ "messages": server.read(index, |account, _| rows(account)) })))
+        }
+        _ => Err(Reply::not_found("endpoint")),
+    }
+}
+
+fn state(server: &Server, index: usize) -> Value {
+    let (shown, chaos) = (&server.clock, json!(server.chaos().rules()));
+    let users: Vec<Value> = USERS.iter().map(|user| json!({ "name": user.name, "token": user.token })).collect();
+    let wait = server.settings.plan.response_wait;
+    // Read before the account is locked: the clock asks all accounts what is due next.
+    let clock = clock(server);
+    server.read(index, |account, _| {
+        json!({
+            "clock": clock,
+            "plan": account.plan.name,
+            "seed": server.settings.seed.to_string(),
+            "choices": *server.choices,
+            "user": index + 1,
+            "users": users,
+            "counts": account.counts,
+            "pending": account.pending.len(),
+            "active": account.running,
+            "dlq": account.dlq.len(),
+            "topics": account.topics.values().map(|one| views::topic(one, shown)).collect::<Vec<_>>(),
+            "queues": account.queues.values().map(|one| views::queue(account, one, shown)).collect::<Vec<_>>(),
+            "schedules": account.schedules.values().map(|one| views::schedule(one, wait, shown)).collect::<Vec<_>>(),
+            "flowControl": account.flows.iter().map(|(key, one)| views::flow(account, key, one, shown)).collect::<Vec<_>>(),
+            "chaos": chaos,
+        })
+    })
+}
+
+/// Messages as they move, each as its row.
+fn live(server: &Arc<Server>, query: &str) -> Response<Body> {
+    let index = match user(query) {
+        Ok(index) => index,
+        Err(reply) => return reply.into_response(),
+    };
+    let events = events(Arc::clone(server), server.news.subscribe(), index);
+    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+}
+
+fn events(server: Arc<Server>, news: Receiver<News>, index: usize) -> impl Stream<Item = Result<Event, Infallible>> {
+    futures::stream::unfold((server, news), move |(server, mut news)| async move {
+        loop {
+            let event = match news.recv().await {
+                Ok(item) if item.user != index => continue,
+                Ok(item) => row(&server, index, &item.message_id),
+                // The page reads the list again.
+                Err(RecvError::Lagged(_)) => Some(Event::default().event("lagged").data("{}")),
+                Err(RecvError::Closed) => return None,
+            };
+            if let Some(event) = event {
+                return Some((Ok(event), (server, news)));
+            }
+        }
+    })
+}
+
+fn row(server: &Server, index: usize, id: &str) -> Option<Event> {
+    let row = server.read(index, |account, _| {
+        let entry = account.log.newest_first().find(|entry| entry.message.id == id)?;
+        Some(views::summary(entry, &server.clock))
+    })?;
+    Some(Event::default().data(row.to_string()))
+}

@@ -1,0 +1,210 @@
+//! HTTP from clients.
+
+mod control;
+mod filter;
+mod flow;
+mod lists;
+mod publish;
+mod queues;
+mod reply;
+mod schedules;
+mod topics;
+mod views;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request, State},
+};
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, request::Parts};
+use serde_json::json;
+use std::net::SocketAddr;
+
+use crate::{
+    account::{Account, Refused},
+    choices::BATCH_BYTES,
+    clock::Moment,
+    page,
+    server::Server,
+    users::USERS,
+};
+use reply::Reply;
+
+/// Bodies up to this size are copied, so that they do not keep the connection's larger buffer alive while they wait.
+const COPIED: usize = 64 * 1024;
+
+/// The front of a server.
+pub(crate) fn router(server: Arc<Server>) -> Router {
+    Router::new().fallback(front).with_state(server)
+}
+
+/// One call, whose sender is known.
+struct Call<'a> {
+    server: &'a Arc<Server>,
+    /// Whose account it is.
+    user: usize,
+    method: &'a Method,
+    parts: &'a Parts,
+    query: &'a str,
+    body: Bytes,
+    caller_ip: String,
+}
+
+async fn front(State(server): State<Arc<Server>>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    if let Err(reply) = admit(&parts, &server) {
+        return reply.into_response();
+    }
+    let body = match axum::body::to_bytes(body, BATCH_BYTES).await {
+        Ok(body) if body.len() <= COPIED => Bytes::copy_from_slice(&body),
+        Ok(body) => body,
+        Err(error) => return Reply::bad_request(error.to_string()).into_response(),
+    };
+    if let Some(response) = control::answer(&server, &parts, &body).await {
+        return response;
+    }
+    page::file(parts.uri.path()).unwrap_or_else(|| answer(&server, &parts, body).into_response())
+}
+
+/// Web pages of others have no business here: their browser would lend them our address. Neither may a page call us from another
+/// origin, nor may a foreign name be made to point at us.
+fn admit(parts: &Parts, server: &Server) -> Result<(), Reply> {
+    let header = |name| parts.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let host = header("host").unwrap_or_default();
+    let origin = header("origin").map(|origin| origin.split_once("://").map_or(origin, |(_, host)| host));
+    if origin.is_some_and(|origin| origin != host) {
+        return Err(Reply::error(StatusCode::FORBIDDEN, "web pages of another origin may not call this server"));
+    }
+    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    if is_own_name(name) || server.settings.host_names.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let text = format!("this server does not answer to the name {name}: start it with --host-name {name}");
+    Err(Reply::error(StatusCode::FORBIDDEN, text))
+}
+
+/// `localhost`, addresses, and names that no public name server gives out.
+fn is_own_name(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<std::net::IpAddr>().is_ok()
+        || !name.contains('.')
+        || [".localhost", ".internal", ".local", ".test"].iter().any(|ending| name.ends_with(ending))
+}
+
+fn answer(server: &Arc<Server>, parts: &Parts, body: Bytes) -> Reply {
+    if server.chaos().is_away() {
+        return Reply::error(StatusCode::SERVICE_UNAVAILABLE, "service unavailable (chaos)");
+    }
+    let Some(user) = user(parts) else {
+        return Reply::error(StatusCode::UNAUTHORIZED, "unable to authenticate: invalid token");
+    };
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
+    let call = Call {
+        server,
+        user,
+        method: &parts.method,
+        parts,
+        query: parts.uri.query().unwrap_or_default(),
+        body,
+        caller_ip: peer.unwrap_or_else(|| "127.0.0.1".to_owned()),
+    };
+    // The raw path: a destination is appended to it byte for byte.
+    call.route(parts.uri.path()).unwrap_or_else(|refused| refused)
+}
+
+/// Whose token it is, in the header or in the query.
+fn user(parts: &Parts) -> Option<usize> {
+    let bearer = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+    let in_query = || {
+        let mut pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        pairs.find(|(name, _)| name == "qstash_token").map(|(_, value)| value.into_owned())
+    };
+    // The tokens are published, so there is no secret that the time of a comparison could tell.
+    let known = |token: &str| USERS.iter().position(|user| user.token == token);
+    bearer.and_then(known).or_else(|| known(&in_query()?))
+}
+
+impl Call<'_> {
+    fn route(self, path: &str) -> Result<Reply, Reply> {
+        // Guides of senders still show the old version of the publish call.
+        if let Some(destination) = path.strip_prefix("/v2/publish/").or_else(|| path.strip_prefix("/v1/publish/")) {
+            return self.publish(destination);
+        }
+        if let Some(rest) = path.strip_prefix("/v2/enqueue/") {
+            return self.enqueue(rest);
+        }
+        if let Some(rest) = path.strip_prefix("/v2/schedules/") {
+            return self.schedules(rest);
+        }
+        let Some(path) = path.strip_prefix("/v2/") else {
+            return Err(Reply::not_found("endpoint"));
+        };
+        let segments: Vec<&str> = path.split('/').collect();
+        match segments.as_slice() {
+            ["batch"] => self.batch(),
+            ["keys"] | ["keys", "rotate"] => self.keys(segments.len() == 2),
+            ["topics", rest @ ..] => self.topics(rest),
+            ["queues", rest @ ..] => self.queues(rest),
+            ["schedules"] => self.list_schedules(),
+            ["flowControl", rest @ ..] => self.flow_control(rest),
+            ["globalParallelism"] => self.global_parallelism(),
+            ["messages", rest @ ..] => self.messages(rest),
+            ["dlq", rest @ ..] => self.dlq(rest),
+            ["logs"] => self.logs(crate::choices::CANCELLED),
+            ["events"] => self.logs(crate::choices::CANCELLED_FOR_SDKS),
+            _ => Err(Reply::not_found("endpoint")),
+        }
+    }
+
+    fn keys(self, rotates: bool) -> Result<Reply, Reply> {
+        match (self.method, rotates) {
+            (&Method::POST, true) => self.change(|account, _| account.rotate()),
+            (&Method::GET, false) => {}
+            _ => return Err(wrong_method()),
+        }
+        let keys = self.read(|account| account.keys.clone());
+        Ok(Reply::ok(json!({ "current": keys.current, "next": keys.next })))
+    }
+
+    fn global_parallelism(self) -> Result<Reply, Reply> {
+        let (most, running) = self.read(|account| (account.plan.parallelism, account.running));
+        Ok(Reply::ok(json!({ "parallelismMax": most, "parallelismCount": running })))
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Account) -> T) -> T {
+        self.server.read(self.user, |account, _| look(account))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Account, Moment) -> T) -> T {
+        self.server.change(self.user, |account, moment, _| change(account, moment))
+    }
+
+    fn refused(&self, refused: &Refused) -> Reply {
+        Reply::refused(refused, self.server.choices.quota_status)
+    }
+
+    /// The body as JSON of some shape.
+    fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Reply> {
+        serde_json::from_slice(&self.body).map_err(|error| Reply::bad_request(format!("invalid body: {error}")))
+    }
+
+    fn filter(&self) -> Result<filter::Filter, Reply> {
+        filter::Filter::read(self.query).map_err(Reply::bad_request)
+    }
+}
+
+fn wrong_method() -> Reply {
+    Reply::error(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take that method")
+}
+
+/// A name from a path. An empty one would make a call about one thing a call about all of them.
+fn named(name: &str) -> Result<&str, Reply> {
+    match surehook::qstash::client::is_name(name) {
+        true => Ok(name),
+        false => Err(Reply::bad_request(format!("\"{name}\" is not a name: use letters, digits, '-', '_' and '.'"))),
+    }
+}

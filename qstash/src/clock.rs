@@ -1,0 +1,162 @@
+//! The server's one clock, and how it stands to the clock of whoever calls or is called.
+//!
+//! Delays, backoff, schedules and rates are counted by the server's clock, which may run faster than the world or stand still
+//! until it is stepped. Receivers and callers mostly live in real time: a token that is signed for next week, or a `Retry-After`
+//! that passes in a millisecond, would be of no use to them. [`Callers`] says which clock is theirs, and this module translates.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use surehook::{Millis, outside, retry::millis};
+use tokio::time::Instant;
+
+/// How the server's time passes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// So many times as fast as the world; 1 is real time.
+    Times(f64),
+    /// Not at all, until it is stepped.
+    Stepped,
+}
+
+/// Which clock callers and receivers live by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Callers {
+    /// The world's: tokens, times that are shown, `Retry-After`, the deduplication window and retention are real.
+    #[default]
+    Real,
+    /// The server's: everything is counted by one clock.
+    Same,
+}
+
+/// One reading of the clock: what the rules of the account go by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// The server's time.
+    pub(crate) now: Millis,
+    /// The callers' time: what tokens are signed with, and what dates in answers are compared with.
+    pub(crate) callers_now: Millis,
+    /// How many of the server's seconds are one of the callers'.
+    ratio: f64,
+}
+
+impl Moment {
+    /// A span of the callers' time, as the server counts it.
+    pub(crate) fn span(&self, of_callers: Duration) -> Millis {
+        millis(of_callers.mul_f64(self.ratio))
+    }
+
+    /// When one clock is everybody's.
+    #[cfg(test)]
+    pub(crate) fn at(now: Millis) -> Self {
+        Self { now, callers_now: now, ratio: 1.0 }
+    }
+}
+
+/// The clock. Times are in milliseconds since 1970.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    pace: Pace,
+    callers: Callers,
+    origin: Millis,
+    started: Instant,
+    stepped_to: AtomicI64,
+}
+
+impl Clock {
+    /// A clock that shows `origin` now.
+    pub(crate) fn new(pace: Pace, callers: Callers, origin: Millis) -> Self {
+        Self { pace, callers, origin, started: Instant::now(), stepped_to: AtomicI64::new(origin) }
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// The server's time.
+    pub(crate) fn now(&self) -> Millis {
+        match self.pace {
+            Pace::Times(speed) => self.origin + millis(self.started.elapsed().mul_f64(speed)),
+            Pace::Stepped => self.stepped_to.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Sets a clock that is stepped; time never runs backwards.
+    pub(crate) fn step_to(&self, to: Millis) {
+        self.stepped_to.fetch_max(to, Ordering::SeqCst);
+    }
+
+    /// Reads both clocks.
+    pub(crate) fn moment(&self) -> Moment {
+        let now = self.now();
+        let callers_now = match self.callers {
+            Callers::Real => outside::now(),
+            Callers::Same => now,
+        };
+        Moment { now, callers_now, ratio: self.ratio() }
+    }
+
+    /// How a time of the server looks to callers.
+    pub(crate) fn shown(&self, at: Millis) -> Millis {
+        self.origin + scaled(at - self.origin, 1.0 / self.ratio())
+    }
+
+    /// How long until then, in real time; `None` where time does not pass.
+    pub(crate) fn until(&self, due: Millis) -> Option<Duration> {
+        let Pace::Times(speed) = self.pace else {
+            return None;
+        };
+        let left = u64::try_from(due - self.now()).unwrap_or_default();
+        // A millisecond of the server may be much less of the world, and timers are no finer than one.
+        Some(Duration::from_millis(left).div_f64(speed))
+    }
+
+    /// How many of the server's seconds are one of the callers'.
+    fn ratio(&self) -> f64 {
+        match (self.pace, self.callers) {
+            (Pace::Times(speed), Callers::Real) => speed,
+            _ => 1.0,
+        }
+    }
+}
+
+/// Exact where nothing is scaled.
+fn scaled(span: Millis, by: f64) -> Millis {
+    if by == 1.0 { span } else { (span as f64 * by).round() as Millis }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fast_clock_counts_faster_and_shows_callers_their_own_time() {
+        let clock = Clock::new(Pace::Times(60.0), Callers::Real, 1_000_000);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(clock.now(), 1_600_000);
+        assert_eq!(clock.shown(1_600_000), 1_010_000);
+        assert_eq!(clock.moment().span(Duration::from_secs(10)), 600_000, "10 s of the caller's are 10 min here");
+        assert_eq!(clock.until(1_660_000), Some(Duration::from_secs(1)));
+        assert_eq!(clock.until(0), Some(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_clock_for_all_translates_nothing() {
+        let clock = Clock::new(Pace::Times(60.0), Callers::Same, 1_000_000);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!((clock.shown(5), clock.moment().span(Duration::from_secs(1))), (5, 1_000));
+        assert_eq!(clock.moment().callers_now, clock.now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stepped_clock_stands_until_it_is_stepped_and_never_goes_back() {
+        let clock = Clock::new(Pace::Stepped, Callers::Real, 1_000);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!((clock.now(), clock.until(2_000)), (1_000, None));
+        clock.step_to(5_000);
+        clock.step_to(4_000);
+        assert_eq!(clock.now(), 5_000);
+    }
+}

@@ -1,0 +1,163 @@
+//! A QStash server for development, written from QStash's documentation: `surehook qstash`.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`account`] | one user's QStash: all rules, without input or output |
+//! | [`server`] | the accounts, the clock and the timer that moves them on |
+//! | [`deliver`] | HTTP to destinations, signed |
+//! | [`api`] | HTTP from clients: `/v1`, `/v2`, and `/_surehook` for tests and the page |
+//! | [`options`], [`destination`], [`expression`], [`cron`] | what a call may say |
+//! | [`retry`] | what an answer means |
+//! | [`clock`], [`chance`], [`chaos`] | time, chance and unkindness, all of which can be played again |
+//! | [`plan`], [`users`], [`choices`] | data: the plans' limits, the published users, and what was chosen where the documentation is silent |
+
+mod account;
+mod api;
+mod chance;
+mod chaos;
+mod choices;
+mod clock;
+mod cron;
+mod deliver;
+mod destination;
+mod expression;
+mod message;
+mod options;
+mod page;
+mod plan;
+mod retry;
+mod server;
+mod users;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use surehook::Millis;
+use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
+
+pub use chaos::{Fault, Rule, RuleError};
+pub use choices::{ChoiceError, Choices};
+pub use clock::{Callers, Pace};
+pub use message::{Kind, News, State};
+pub use plan::Plan;
+pub use users::{USERS, User};
+
+use server::Server;
+
+/// The token of the first user.
+pub const TOKEN: &str = USERS[0].token;
+
+/// How to run a server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How time passes.
+    pub pace: Pace,
+    /// Whose clock callers and receivers live by.
+    pub callers: Callers,
+    /// What the clock shows at first, in milliseconds since 1970; the real time unless given.
+    pub origin: Option<Millis>,
+    /// The plan that every user has.
+    pub plan: Plan,
+    /// What to do where the documentation is silent.
+    pub choices: Choices,
+    /// Ids and unkindness follow from it.
+    pub seed: u64,
+    /// What goes wrong.
+    pub chaos: Vec<Rule>,
+    /// Entries that the log remembers.
+    pub log_entries: usize,
+    /// Names besides `localhost`, addresses and names without a dot, by which the server may be called.
+    pub host_names: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            pace: Pace::Times(1.0),
+            callers: Callers::Real,
+            origin: None,
+            plan: Plan::PAYG,
+            choices: Choices::default(),
+            seed: 0,
+            chaos: Vec::new(),
+            log_entries: 10_000,
+            host_names: Vec::new(),
+        }
+    }
+}
+
+/// A running QStash. It ends when this is dropped, with whatever it held.
+#[derive(Debug)]
+pub struct QStash {
+    /// Where it listens: `QSTASH_URL`.
+    pub url: String,
+    server: Arc<Server>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl QStash {
+    /// Starts one.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no HTTP client.
+    pub fn start(listener: TcpListener, settings: Settings) -> Result<Self, reqwest::Error> {
+        let url = listener.local_addr().map(|address| format!("http://{address}")).unwrap_or_default();
+        let server = Server::new(settings)?;
+        let app = api::router(Arc::clone(&server)).into_make_service_with_connect_info::<SocketAddr>();
+        let serve = tokio::spawn(async move {
+            let _ended = axum::serve(listener, app).await;
+        });
+        let timer = tokio::spawn(Arc::clone(&server).keep_time());
+        Ok(Self { url, server, tasks: [serve, timer] })
+    }
+
+    /// What happens from now on, to all users' messages.
+    pub fn news(&self) -> broadcast::Receiver<News> {
+        self.server.news.subscribe()
+    }
+
+    /// The first user's signing keys, current and next.
+    pub fn keys(&self) -> (String, String) {
+        self.server.read(0, |account, _| (account.keys.current.clone(), account.keys.next.clone()))
+    }
+
+    /// Makes things go wrong from now on, or right again.
+    pub fn set_chaos(&self, rules: Vec<Rule>) {
+        self.server.chaos().replace(rules);
+    }
+
+    /// Makes these faults strike everything from now on, and no others.
+    pub fn set_faults(&self, faults: &[Fault]) {
+        self.set_chaos(faults.iter().copied().map(Rule::of).collect());
+    }
+
+    /// Entries in the first user's dead-letter queue.
+    pub fn dlq_len(&self) -> usize {
+        self.server.read(0, |account, _| account.dlq.len())
+    }
+
+    /// Messages that wait or are being delivered.
+    pub fn pending(&self) -> usize {
+        *self.server.busy.borrow()
+    }
+
+    /// Waits until no message waits or is being delivered.
+    pub async fn idle(&self) {
+        let mut busy = self.server.busy.subscribe();
+        let _closed = busy.wait_for(|busy| *busy == 0).await;
+    }
+
+    /// Steps a clock that stands to that time, everything on the way in its order; gives the time. `None` where time passes by itself.
+    pub async fn step_to(&self, to: Millis) -> Option<Millis> {
+        self.server.step_to(to).await
+    }
+}
+
+impl Drop for QStash {
+    fn drop(&mut self) {
+        self.server.close();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}

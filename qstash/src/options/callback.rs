@@ -1,0 +1,64 @@
+//! `Upstash-Callback`, `Upstash-Failure-Callback` and what belongs to each.
+
+use std::time::Duration;
+
+use http::Method;
+use url::Url;
+
+use super::{Given, Headers, Invalid, Rules, expression, invalid, method, read, timeout, whole, within_retries};
+use crate::expression::Expression;
+
+/// Where a callback goes, and how. What is not said is the message's own.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Callback {
+    pub(crate) url: String,
+    pub(crate) method: Method,
+    pub(crate) retries: Option<u32>,
+    pub(crate) retry_delay: Option<Expression>,
+    pub(crate) timeout: Option<Duration>,
+    /// Headers of the callback's delivery, their prefix removed.
+    pub(crate) headers: Headers,
+}
+
+impl Callback {
+    /// Reads the header `name` and those that begin with it, over what is known from before.
+    pub(super) fn read(
+        given: &Given,
+        name: &str,
+        known: Option<Box<Self>>,
+        rules: Rules<'_>,
+    ) -> Result<Option<Box<Self>>, Invalid> {
+        let option = |suffix: &str| format!("{name}-{suffix}");
+        if rules.choices.refuse_delayed_callbacks && given.get(&option("delay")).is_some() {
+            return Err(invalid(&option("delay"), "callbacks can't be delayed"));
+        }
+        let known = match (read(given, name, url)?, known) {
+            (Some(url), Some(known)) => Self { url, ..*known },
+            (Some(url), None) => Self::to(url),
+            (None, Some(known)) => *known,
+            (None, None) => return Ok(None),
+        };
+        let retries = read(given, &option("retries"), whole)?.or(known.retries);
+        within_retries(retries.unwrap_or_default(), rules.plan)?;
+        Ok(Some(Box::new(Self {
+            method: read(given, &option("method"), method)?.unwrap_or(known.method),
+            retries,
+            retry_delay: read(given, &option("retry-delay"), expression)?.or(known.retry_delay),
+            timeout: read(given, &option("timeout"), timeout)?.or(known.timeout),
+            headers: known.headers.under(&given.with_prefix(&option("forward-"))),
+            url: known.url,
+        })))
+    }
+
+    fn to(url: String) -> Self {
+        Self { url, method: Method::POST, retries: None, retry_delay: None, timeout: None, headers: Headers::default() }
+    }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let fits = |url: &Url| matches!(url.scheme(), "http" | "https");
+    match Url::parse(text) {
+        Ok(url) if fits(&url) => Ok(text.to_owned()),
+        _ => Err(format!("\"{text}\" is not an http:// or https:// URL")),
+    }
+}
