@@ -129,6 +129,7 @@ fn introduce(stack: &Stack, arguments: &DevArguments) {
     println!(
         "
   QStash      {qstash}   token {TOKEN}
+              open it in a browser to see messages move
   functions   {functions}/<consumer|requeuer|producer>/…
   DynamoDB    {dynamo}   table surehook
   receiver    {receiver}   shows what destinations get

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use surehook::{Millis, outside, retry::millis};
+use surehook::{Millis, retry::millis};
 use tokio::time::Instant;
 
 /// How the server's time passes.
@@ -60,15 +60,22 @@ impl Moment {
 pub(crate) struct Clock {
     pace: Pace,
     callers: Callers,
+    /// What it showed at first.
     origin: Millis,
+    /// What the world's clock showed then.
+    began: Millis,
     started: Instant,
-    stepped_to: AtomicI64,
+    world: fn() -> Millis,
+    /// The latest time that it has shown: it never goes back.
+    latest: AtomicI64,
 }
 
 impl Clock {
-    /// A clock that shows `origin` now.
-    pub(crate) fn new(pace: Pace, callers: Callers, origin: Millis) -> Self {
-        Self { pace, callers, origin, started: Instant::now(), stepped_to: AtomicI64::new(origin) }
+    /// A clock that shows `origin` now, or else what the world's clock shows.
+    pub(crate) fn new(pace: Pace, callers: Callers, origin: Option<Millis>, world: fn() -> Millis) -> Self {
+        let began = world();
+        let origin = origin.unwrap_or(began);
+        Self { pace, callers, origin, began, started: Instant::now(), world, latest: AtomicI64::new(origin) }
     }
 
     pub(crate) fn pace(&self) -> Pace {
@@ -77,22 +84,25 @@ impl Clock {
 
     /// The server's time.
     pub(crate) fn now(&self) -> Millis {
-        match self.pace {
+        let now = match self.pace {
+            // Not what has elapsed since the start: that stands still while the machine sleeps.
+            Pace::Times(1.0) => self.origin + (self.world)() - self.began,
             Pace::Times(speed) => self.origin + millis(self.started.elapsed().mul_f64(speed)),
-            Pace::Stepped => self.stepped_to.load(Ordering::SeqCst),
-        }
+            Pace::Stepped => self.origin,
+        };
+        self.latest.fetch_max(now, Ordering::SeqCst).max(now)
     }
 
     /// Sets a clock that is stepped; time never runs backwards.
     pub(crate) fn step_to(&self, to: Millis) {
-        self.stepped_to.fetch_max(to, Ordering::SeqCst);
+        self.latest.fetch_max(to, Ordering::SeqCst);
     }
 
     /// Reads both clocks.
     pub(crate) fn moment(&self) -> Moment {
         let now = self.now();
         let callers_now = match self.callers {
-            Callers::Real => outside::now(),
+            Callers::Real => (self.world)(),
             Callers::Same => now,
         };
         Moment { now, callers_now, ratio: self.ratio() }
@@ -131,9 +141,28 @@ fn scaled(span: Millis, by: f64) -> Millis {
 mod tests {
     use super::*;
 
+    const fn noon() -> Millis {
+        1_000_000
+    }
+
+    /// A world in which a second passes at each look, and once, at the third, the clock is set back.
+    fn restless() -> Millis {
+        static LOOKS: AtomicI64 = AtomicI64::new(0);
+        match LOOKS.fetch_add(1, Ordering::SeqCst) {
+            2 => 0,
+            looks => looks * 1_000,
+        }
+    }
+
+    #[test]
+    fn a_real_clock_follows_the_worlds_and_does_not_go_back_with_it() {
+        let clock = Clock::new(Pace::Times(1.0), Callers::Real, Some(50_000), restless);
+        assert_eq!([clock.now(), clock.now(), clock.now()], [51_000, 51_000, 53_000]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_fast_clock_counts_faster_and_shows_callers_their_own_time() {
-        let clock = Clock::new(Pace::Times(60.0), Callers::Real, 1_000_000);
+        let clock = Clock::new(Pace::Times(60.0), Callers::Real, None, noon);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(clock.now(), 1_600_000);
         assert_eq!(clock.shown(1_600_000), 1_010_000);
@@ -144,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_clock_for_all_translates_nothing() {
-        let clock = Clock::new(Pace::Times(60.0), Callers::Same, 1_000_000);
+        let clock = Clock::new(Pace::Times(60.0), Callers::Same, None, noon);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!((clock.shown(5), clock.moment().span(Duration::from_secs(1))), (5, 1_000));
         assert_eq!(clock.moment().callers_now, clock.now());
@@ -152,7 +181,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stepped_clock_stands_until_it_is_stepped_and_never_goes_back() {
-        let clock = Clock::new(Pace::Stepped, Callers::Real, 1_000);
+        let clock = Clock::new(Pace::Stepped, Callers::Real, Some(1_000), noon);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!((clock.now(), clock.until(2_000)), (1_000, None));
         clock.step_to(5_000);

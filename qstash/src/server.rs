@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use surehook::{Millis, outside};
@@ -26,8 +27,10 @@ use crate::{
     users::USERS,
 };
 
-/// Times between looks at the next due time are not shorter for `Millis::MAX`: nothing is due.
+/// When nothing is due.
 const NEVER: Millis = Millis::MAX;
+/// Timers stand still while the machine sleeps, clocks do not: the timer looks at the clock this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// News that a slow listener may be behind.
 const MOST_NEWS: usize = 16_384;
 
@@ -80,7 +83,7 @@ impl Server {
         let account = |(index, user)| Mutex::new(Account::new(index, user, common.clone()));
         Ok(Arc::new(Self {
             accounts: USERS.iter().enumerate().map(account).collect(),
-            clock: Clock::new(settings.pace, settings.callers, settings.origin.unwrap_or_else(outside::now)),
+            clock: Clock::new(settings.pace, settings.callers, settings.origin, outside::now),
             chaos: Mutex::new(Chaos::new(settings.seed, settings.chaos.clone())),
             http: deliver::client(&choices)?,
             choices,
@@ -180,7 +183,7 @@ impl Server {
             let wait = next.and_then(|due| self.clock.until(due));
             let is_due = async {
                 match wait {
-                    Some(span) => sleep(span).await,
+                    Some(span) => sleep(span.min(LONGEST_SLEEP)).await,
                     None => pending().await,
                 }
             };

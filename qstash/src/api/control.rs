@@ -218,7 +218,7 @@ fn state(server: &Server, index: usize) -> Value {
             "topics": account.topics.values().map(|one| views::topic(one, shown)).collect::<Vec<_>>(),
             "queues": account.queues.values().map(|one| views::queue(account, one, shown)).collect::<Vec<_>>(),
             "schedules": account.schedules.values().map(|one| views::schedule(one, wait, shown)).collect::<Vec<_>>(),
-            "flowControl": account.flows.iter().map(|(key, one)| views::flow(account, key, one, shown)).collect::<Vec<_>>(),
+            "flowControl": account.flows.iter().take(ROWS).map(|(key, one)| views::flow(account, key, one, shown)).collect::<Vec<_>>(),
             "chaos": chaos,
         })
     })

@@ -75,6 +75,7 @@ impl Reply {
 
     pub(super) fn into_response(self) -> Response<Body> {
         let mut response = Response::builder().status(self.status).header(header::CONTENT_TYPE, "application/json");
+        response = response.header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
         for (name, value) in self.headers {
             response = response.header(name, value);
         }
