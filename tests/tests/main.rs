@@ -18,7 +18,8 @@
 //! | [`interrupted`] | whatever fails between any two steps of the failure path, nothing is lost and nothing is sent twice |
 //! | [`interrupted_consumer`] | whatever fails between any two steps of the consumer, the event comes to its end |
 //! | [`producer`] | accepted means durable |
-//! | [`qstash_server`] | our QStash keeps to the protocol |
+//! | [`qstash_command`] | `surehook qstash` as its user sees it |
+//! | [`qstash_server`] | our QStash as the rest of Surehook uses it; all of the protocol is tested in its own crate |
 //! | [`starting`] | what can't start says why |
 //! | [`stranded`] | what nobody will bring again is found and shown |
 //! | [`weather`] | DynamoDB throttles, fails, hangs: the consumer answers in time, and loses nothing |
@@ -36,6 +37,7 @@ mod interrupted_consumer;
 mod once;
 mod operator;
 mod producer;
+mod qstash_command;
 mod qstash_server;
 mod replays;
 mod requeuer;

@@ -1,0 +1,134 @@
+//! `surehook qstash`, as a process: what its user types, and what they see.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use surehook_local::{
+    qstash::TOKEN,
+    receiver::{Reaction, Receiver},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    net::TcpListener,
+    process::{Child, ChildStdout, Command},
+};
+
+struct Running {
+    url: String,
+    lines: Lines<BufReader<ChildStdout>>,
+    _process: Child,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_surehook-under-test"));
+    command.arg("qstash").args(arguments).env_remove("QSTASH_DEV_PORT").kill_on_drop(true);
+    command
+}
+
+async fn start(arguments: &[&str]) -> Running {
+    let all = [&["--port", "0"], arguments].concat();
+    let mut process = command(&all).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let first = lines.next_line().await.unwrap().unwrap();
+    let url = first.strip_prefix("QStash is running at ").unwrap().to_owned();
+    Running { url, lines, _process: process }
+}
+
+async fn receiver() -> Receiver {
+    Receiver::start(TcpListener::bind("127.0.0.1:0").await.unwrap())
+}
+
+impl Running {
+    async fn post(&self, path: &str, body: &str) -> Value {
+        let request = reqwest::Client::new().post(format!("{}{path}", self.url)).bearer_auth(TOKEN);
+        let response = request.body(body.to_owned()).send().await.unwrap();
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let request = reqwest::Client::new().get(format!("{}{path}", self.url)).bearer_auth(TOKEN);
+        serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap()
+    }
+
+    /// The next line that says that.
+    async fn says(&mut self, what: &str) -> String {
+        loop {
+            let line = self.lines.next_line().await.unwrap().expect("the process goes on");
+            if line.contains(what) {
+                return line;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_lines_are_what_an_application_needs() {
+    let mut running = start(&["--seed", "7"]).await;
+    assert!(running.says("QSTASH_URL=").await.contains(&running.url));
+    assert!(running.says("QSTASH_TOKEN=").await.contains(TOKEN));
+    running.says("QSTASH_CURRENT_SIGNING_KEY=sig_").await;
+    running.says("QSTASH_NEXT_SIGNING_KEY=sig_").await;
+    running.says("plan   payg").await;
+    running.says("seed   7").await;
+    assert_eq!(running.get("/v2/keys").await["current"], surehook::qstash::DEVELOPMENT_KEYS[0]);
+}
+
+#[tokio::test]
+async fn messages_are_told_as_they_move() {
+    let (mut running, receiver) = (start(&[]).await, receiver().await);
+    receiver.react(|received| Reaction {
+        retry_after: Some(0),
+        ..Reaction::status(if received.number == 0 { 503 } else { 200 })
+    });
+    running.post(&format!("/v2/publish/{}/hook", receiver.url), "x").await;
+    for what in
+        ["created", "being delivered", "answered 503", "again in 0.0 s", "being delivered", "delivered, attempt 2"]
+    {
+        assert!(running.says(what).await.contains(&receiver.url), "{what}");
+    }
+}
+
+/// Three days of retries, chaos included, in as long as it takes to send nine requests.
+#[tokio::test]
+async fn a_story_of_three_days_is_the_same_again_with_the_same_seed() {
+    async fn story() -> (Value, Value) {
+        let options =
+            ["--clock", "stepped", "--start", "1780000000000", "--seed", "7", "--chaos", "cut-after,share=0.5"];
+        let (running, receiver) = (start(&options).await, receiver().await);
+        receiver.react(|_| Reaction::status(503));
+        running.post(&format!("/v2/publish/{}/hook?upstash-retries=7", receiver.url), "x").await;
+        let clock = running.post("/_surehook/clock", r#"{"advance":"3d"}"#).await;
+        let log = running.get("/v2/logs").await;
+        let told = log["logs"].as_array().unwrap().iter();
+        let told =
+            told.map(|entry| json!([entry["time"], entry["state"], entry["messageId"], entry["responseStatus"]]));
+        (clock, told.collect())
+    }
+    let (clock, told) = story().await;
+    assert_eq!(clock["now"], 1_780_000_000_000_i64 + 3 * 86_400_000);
+    // Seven of eight attempts within three days: the fifth and later ones are a day apart.
+    let attempts = told.as_array().unwrap().iter().filter(|entry| entry[1] == "ACTIVE").count();
+    assert_eq!(attempts, 7);
+    let cut = told.as_array().unwrap().iter().filter(|entry| entry[1] == "ERROR" && entry[3].is_null()).count();
+    assert!((1..7).contains(&cut), "some answers were lost, others not: {told}");
+    assert_eq!(story().await, (clock, told));
+}
+
+#[tokio::test]
+async fn what_can_not_be_started_says_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (arguments, part) in [
+        (vec!["--port", &port], "choose another with --port"),
+        (vec!["--plan", "gold"], "the plans are free, payg, fixed-1m and fixed-10m"),
+        (vec!["--speed", "0"], "a number above 0"),
+        (vec!["--chaos", "earthquake"], "cut-before"),
+        (vec!["--choose", "publish-status"], "<name>=<value>"),
+        (vec!["--choose", "color=red"], "color=red"),
+        (vec!["--clock", "stepped", "--speed", "5"], "cannot be used with"),
+    ] {
+        let output = command(&arguments).output().await.unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(part), "{arguments:?}: {error}");
+    }
+}
