@@ -7,11 +7,10 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use surehook::{outside, qstash::duration};
-use surehook_local::qstash::{Callers, Choices, News, Pace, Plan, QStash, Rule, Settings, State, USERS};
-use tokio::{
-    net::TcpListener,
-    sync::broadcast::{Receiver, error::RecvError},
+use surehook_local::qstash::{
+    Callers, Choices, FASTEST, LATEST_START, News, Pace, Plan, QStash, Rule, SLOWEST, Settings, State, USERS,
 };
+use tokio::{net::TcpListener, sync::broadcast::error::RecvError};
 
 use crate::{Failure, text::harmless};
 
@@ -40,7 +39,7 @@ pub(crate) struct QstashArguments {
     #[arg(long, value_enum, default_value_t = CallersClock::Real)]
     callers: CallersClock,
     /// What the clock shows at first, in milliseconds since 1970; the real time unless given
-    #[arg(long, value_name = "MILLISECONDS")]
+    #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(i64).range(0..=LATEST_START))]
     start: Option<i64>,
     /// Ids and chaos follow from it; drawn and printed unless given
     #[arg(long)]
@@ -77,8 +76,8 @@ fn plan(name: &str) -> Result<Plan, String> {
 }
 
 fn speed(text: &str) -> Result<f64, String> {
-    let speed = text.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
-    speed.ok_or_else(|| "it must be a number above 0".to_owned())
+    let speed = text.parse().ok().filter(|speed| (SLOWEST..=FASTEST).contains(speed));
+    speed.ok_or_else(|| format!("it must be a number between {SLOWEST} and {FASTEST}"))
 }
 
 pub(crate) async fn run(arguments: QstashArguments) -> Result<ExitCode, Failure> {
@@ -90,9 +89,8 @@ pub(crate) async fn run(arguments: QstashArguments) -> Result<ExitCode, Failure>
     })?;
     let qstash = QStash::start(listener, settings)?;
     introduce(&qstash, &arguments, seed);
-    let news = qstash.news();
     tokio::select! {
-        () = tell(news, arguments.quiet) => {}
+        () = tell(&qstash, arguments.quiet) => {}
         _ = tokio::signal::ctrl_c() => println!("\nStopping. What was held here is gone."),
     }
     Ok(ExitCode::SUCCESS)
@@ -146,14 +144,16 @@ fn clock(arguments: &QstashArguments) -> String {
     }
 }
 
-/// Prints what happens to messages until the server ends.
-async fn tell(mut news: Receiver<News>, quiet: bool) {
+/// Prints what happens to messages until the server ends. Who wants nothing printed does not make it compose news either.
+async fn tell(qstash: &QStash, quiet: bool) {
+    if quiet {
+        return std::future::pending().await;
+    }
+    let mut news = qstash.news();
     loop {
         match news.recv().await {
-            Ok(news) if !quiet => println!("{}", line(&news)),
-            Ok(_) => {}
-            Err(RecvError::Lagged(missed)) if !quiet => println!("… {missed} more"),
-            Err(RecvError::Lagged(_)) => {}
+            Ok(news) => println!("{}", line(&news)),
+            Err(RecvError::Lagged(missed)) => println!("… {missed} more"),
             Err(RecvError::Closed) => return,
         }
     }

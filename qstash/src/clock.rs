@@ -12,6 +12,13 @@ use std::{
 use surehook::{Millis, retry::millis};
 use tokio::time::Instant;
 
+/// The slowest and the fastest pace: beyond them spans are no longer spans that a computer can count.
+pub const SLOWEST: f64 = 0.001;
+/// See [`SLOWEST`].
+pub const FASTEST: f64 = 1_000_000.0;
+/// The latest time that a clock may show at first, in milliseconds since 1970: the year 3000.
+pub const LATEST_START: Millis = 32_503_680_000_000;
+
 /// How the server's time passes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
@@ -74,7 +81,11 @@ impl Clock {
     /// A clock that shows `origin` now, or else what the world's clock shows.
     pub(crate) fn new(pace: Pace, callers: Callers, origin: Option<Millis>, world: fn() -> Millis) -> Self {
         let began = world();
-        let origin = origin.unwrap_or(began);
+        let origin = origin.unwrap_or(began).clamp(0, LATEST_START);
+        let pace = match pace {
+            Pace::Times(speed) => Pace::Times(speed.clamp(SLOWEST, FASTEST)),
+            Pace::Stepped => Pace::Stepped,
+        };
         Self { pace, callers, origin, began, started: Instant::now(), world, latest: AtomicI64::new(origin) }
     }
 

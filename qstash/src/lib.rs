@@ -36,7 +36,7 @@ use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
 
 pub use chaos::{Fault, Rule, RuleError};
 pub use choices::{ChoiceError, Choices};
-pub use clock::{Callers, Pace};
+pub use clock::{Callers, FASTEST, LATEST_START, Pace, SLOWEST};
 pub use message::{Kind, News, State};
 pub use plan::Plan;
 pub use users::{USERS, User};

@@ -221,6 +221,8 @@ impl Server {
             self.clock.step_to(due);
             self.move_on();
             self.settle().await;
+            // A way on which nothing is delivered must not keep others from their turn.
+            tokio::task::yield_now().await;
         }
         self.clock.step_to(to);
         Some(self.clock.now())

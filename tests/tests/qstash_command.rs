@@ -121,7 +121,8 @@ async fn what_can_not_be_started_says_what_to_do() {
     for (arguments, part) in [
         (vec!["--port", &port], "choose another with --port"),
         (vec!["--plan", "gold"], "the plans are free, payg, fixed-1m and fixed-10m"),
-        (vec!["--speed", "0"], "a number above 0"),
+        (vec!["--speed", "0"], "a number between 0.001 and 1000000"),
+        (vec!["--start", "-1"], "--start"),
         (vec!["--chaos", "earthquake"], "cut-before"),
         (vec!["--choose", "publish-status"], "<name>=<value>"),
         (vec!["--choose", "color=red"], "color=red"),

@@ -30,6 +30,11 @@ use crate::{
 /// Rows in one answer to the page, unless it asks for fewer.
 const ROWS: usize = 300;
 
+/// The longest step, in milliseconds: a year and a day. Schedules that run every minute make half a million stops on the way.
+const LONGEST_STEP: Millis = 366 * 86_400_000;
+/// The most stops of one call that steps from one due time to the next.
+const MOST_STEPS: u32 = 10_000;
+
 /// How far the clock is stepped.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -114,16 +119,17 @@ async fn step(server: &Arc<Server>, body: &Bytes) -> Result<Reply, Reply> {
     let wanted: Step = serde_json::from_slice(body).map_err(|error| {
         Reply::bad_request(format!("{error}: send {{\"advance\":\"3d\"}}, {{\"to\":<ms>}} or {{\"next\":true}}"))
     })?;
+    let now = server.clock.now();
     let stepped = match wanted {
         Step::Advance(span) => {
             let span = duration::parse(&span)
                 .ok_or_else(|| Reply::bad_request(format!("\"{span}\" is not a span like 3d")))?;
-            server.step_to(server.clock.now() + millis(span)).await
+            server.step_to(within_reach(now, now.saturating_add(millis(span)))?).await
         }
-        Step::To(at) => server.step_to(at).await,
+        Step::To(at) => server.step_to(within_reach(now, at)?).await,
         Step::Next(steps) => {
-            let mut at = server.step_to(server.clock.now()).await;
-            for _ in 0..steps.times() {
+            let mut at = server.step_to(now).await;
+            for _ in 0..steps.times().min(MOST_STEPS) {
                 at = server.step().await;
             }
             at
@@ -132,6 +138,11 @@ async fn step(server: &Arc<Server>, body: &Bytes) -> Result<Reply, Reply> {
     let text = "time passes by itself here: start the server with --clock stepped to step it";
     stepped.ok_or_else(|| Reply::error(StatusCode::CONFLICT, text))?;
     Ok(Reply::ok(clock(server)))
+}
+
+fn within_reach(now: Millis, at: Millis) -> Result<Millis, Reply> {
+    let is_near = at.saturating_sub(now) <= LONGEST_STEP;
+    is_near.then_some(at).ok_or_else(|| Reply::bad_request("one step is a year at most: take several"))
 }
 
 fn chaos(server: &Server, method: &Method, body: &Bytes) -> Result<Reply, Reply> {
