@@ -132,6 +132,11 @@ fn introduce(qstash: &QStash, arguments: &QstashArguments, seed: u64) {
         println!("  chaos  {}", serde_json::json!(rule));
     }
     println!();
+    if !arguments.host.is_loopback() {
+        println!(
+            "Others can reach this address, and the tokens are public: whoever can connect can read and send everything."
+        );
+    }
     println!("Everything is kept in memory and gone when this ends. Ctrl-C stops it.");
     println!();
 }
@@ -159,6 +164,15 @@ async fn tell(qstash: &QStash, quiet: bool) {
     }
 }
 
+/// URLs may be long, lines may not.
+fn short(url: &str) -> String {
+    let (mut short, rest) = (url.chars().take(200).collect::<String>(), url.chars().nth(200));
+    if rest.is_some() {
+        short.push('…');
+    }
+    short
+}
+
 fn line(news: &News) -> String {
     let what = match news.state {
         State::Created { delay } if delay.is_zero() => "created".to_owned(),
@@ -174,5 +188,5 @@ fn line(news: &News) -> String {
         State::CancelRequested => "to be cancelled".to_owned(),
         State::Cancelled => "cancelled".to_owned(),
     };
-    harmless(&format!("{}  {}  {what}", news.message_id.get(..12).unwrap_or(&news.message_id), news.url))
+    harmless(&format!("{}  {}  {what}", news.message_id.get(..12).unwrap_or(&news.message_id), short(&news.url)))
 }

@@ -3,12 +3,25 @@
 import { copyButton, el, setText, size, visible, visibleLine } from "./text.js";
 
 const SHOWN = 64 * 1024;
-const PRETTY = 1024 * 1024;
+const PRETTY = 256 * 1024;
+const DEEPEST = 32;
 const HEX_SHOWN = 4 * 1024;
+
+// Indentation multiplies what is nested: a small body could grow to hundreds of megabytes. Brackets in strings count too, which only
+// leaves a body as it was sent.
+function isDeep(text) {
+  let depth = 0;
+  for (const character of text) {
+    if (character === "[" || character === "{") depth += 1;
+    if (character === "]" || character === "}") depth -= 1;
+    if (depth > DEEPEST) return true;
+  }
+  return false;
+}
 
 // Parsing a very large body would hold the page up only to show its first part.
 function prettyJson(text) {
-  if (text.length > PRETTY || !/^\s*[[{]/.test(text)) return undefined;
+  if (text.length > PRETTY || !/^\s*[[{]/.test(text) || isDeep(text)) return undefined;
   try {
     return JSON.stringify(JSON.parse(text), null, 2);
   } catch {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use surehook::qstash::duration;
 
 use crate::{
-    chance::draw,
+    chance::{draw, purpose},
     message::{Kind, Message},
 };
 
@@ -74,6 +74,8 @@ fn always() -> f64 {
 
 /// A wait where a rule does not say: ten seconds.
 const SPAN: Duration = Duration::from_secs(10);
+/// The longest wait that a rule may ask for: a year.
+const LONGEST_SPAN: Duration = Duration::from_secs(365 * 86_400);
 /// A size where a rule does not say: more than Lambda takes (6 MB).
 const SIZE: usize = 7 * 1024 * 1024;
 /// The largest size that a rule may ask for: the largest message of any plan, doubled.
@@ -92,7 +94,7 @@ pub enum RuleError {
     #[error("share must be between 0 and 1, not {0}")]
     Share(String),
     /// The span can't be read.
-    #[error("span must be like 10s or 5m, not \"{0}\"")]
+    #[error("span must be like 10s or 5m, a year at most, not \"{0}\"")]
     Span(String),
     /// The size is too large.
     #[error("size can't be more than {MOST_SIZE} bytes")]
@@ -126,7 +128,8 @@ impl Rule {
         if !(0.0..=1.0).contains(&self.share) {
             return Err(RuleError::Share(self.share.to_string()));
         }
-        if let Some(span) = self.span.as_ref().filter(|span| duration::parse(span).is_none()) {
+        let is_span = |text: &str| duration::parse(text).is_some_and(|span| span <= LONGEST_SPAN);
+        if let Some(span) = self.span.as_ref().filter(|span| !is_span(span)) {
             return Err(RuleError::Span(span.clone()));
         }
         if self.size.is_some_and(|size| size > MOST_SIZE) { Err(RuleError::Size) } else { Ok(self) }
@@ -189,7 +192,7 @@ impl Chaos {
             rule.fault == fault
                 && rule.is_about(message)
                 && rule.times.is_none_or(|times| *struck < times)
-                && draw(seed, &[*index as u64, message.number, attempt.into()]) < rule.share
+                && draw(seed, &[purpose::STRIKE, *index as u64, message.key, attempt.into()]) < rule.share
         })?;
         *struck += 1;
         Some(rule)
@@ -207,7 +210,7 @@ impl Chaos {
         }
         let delay = self.strikes(Fault::Delay, message, attempt).map(Rule::span);
         // A draw of its own: the one that decides whether the rule strikes is below its share.
-        let part = draw(self.seed, &[u64::MAX, message.number, attempt.into()]);
+        let part = draw(self.seed, &[purpose::SPREAD, message.key, attempt.into()]);
         let spread = self.strikes(Fault::Reorder, message, attempt).map(|rule| rule.span().mul_f64(part));
         match (delay, spread) {
             (None, None) => None,
@@ -255,9 +258,16 @@ mod tests {
         let rule = Rule::parse("late, topic=orders, share=0.5, times=3, span=5m").unwrap();
         assert_eq!((rule.fault, rule.topic.as_deref(), rule.share), (Fault::Late, Some("orders"), 0.5));
         assert_eq!((rule.times, rule.span()), (Some(3), Duration::from_secs(300)));
-        for bad in
-            ["", "unknown", "late,share=2", "late,span=soon", "late,topic", "late,color=red", "oversized,size=1e12"]
-        {
+        for bad in [
+            "",
+            "unknown",
+            "late,share=2",
+            "late,span=soon",
+            "late,span=18446744073709551615",
+            "late,topic",
+            "late,color=red",
+            "oversized,size=1e12",
+        ] {
             assert!(Rule::parse(bad).is_err(), "{bad}");
         }
     }
@@ -266,7 +276,7 @@ mod tests {
     fn a_rule_strikes_its_share_of_its_own_messages_and_the_same_ones_again() {
         let struck = |seed| {
             let mut chaos = Chaos::new(seed, vec![Rule::parse("duplicate,url=https://a/,share=0.3").unwrap()]);
-            let of = |url: &str, number| Message { number, ..message(url) };
+            let of = |url: &str, number| Message { key: number, ..message(url) };
             assert_eq!(chaos.mischief(&of("https://b/", 1), 0), Mischief::default());
             (0..1_000).map(|number| chaos.mischief(&of("https://a/x", number), 0).twice).collect::<Vec<_>>()
         };

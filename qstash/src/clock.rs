@@ -5,7 +5,7 @@
 //! that passes in a millisecond, would be of no use to them. [`Callers`] says which clock is theirs, and this module translates.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -45,20 +45,40 @@ pub(crate) struct Moment {
     pub(crate) now: Millis,
     /// The callers' time: what tokens are signed with, and what dates in answers are compared with.
     pub(crate) callers_now: Millis,
+    scale: Scale,
+}
+
+/// How the server's time looks to callers.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    /// The time at which both clocks agree.
+    origin: Millis,
     /// How many of the server's seconds are one of the callers'.
     ratio: f64,
+}
+
+impl Scale {
+    fn shown(self, at: Millis) -> Millis {
+        // Exact where nothing is scaled.
+        if self.ratio == 1.0 { at } else { self.origin + ((at - self.origin) as f64 / self.ratio).round() as Millis }
+    }
 }
 
 impl Moment {
     /// A span of the callers' time, as the server counts it.
     pub(crate) fn span(&self, of_callers: Duration) -> Millis {
-        millis(of_callers.mul_f64(self.ratio))
+        millis(of_callers.mul_f64(self.scale.ratio))
+    }
+
+    /// How a time of the server looks to callers.
+    pub(crate) fn shown(&self, at: Millis) -> Millis {
+        self.scale.shown(at)
     }
 
     /// When one clock is everybody's.
     #[cfg(test)]
     pub(crate) fn at(now: Millis) -> Self {
-        Self { now, callers_now: now, ratio: 1.0 }
+        Self { now, callers_now: now, scale: Scale { origin: now, ratio: 1.0 } }
     }
 }
 
@@ -67,14 +87,17 @@ impl Moment {
 pub(crate) struct Clock {
     pace: Pace,
     callers: Callers,
-    /// What it showed at first.
-    origin: Millis,
-    /// What the world's clock showed then.
-    began: Millis,
+    scale: Scale,
     started: Instant,
     world: fn() -> Millis,
-    /// The latest time that it has shown: it never goes back.
-    latest: AtomicI64,
+    shows: Mutex<Shows>,
+}
+
+/// What the clock shows, and what the world's showed when it did.
+#[derive(Debug)]
+struct Shows {
+    now: Millis,
+    world: Millis,
 }
 
 impl Clock {
@@ -82,11 +105,13 @@ impl Clock {
     pub(crate) fn new(pace: Pace, callers: Callers, origin: Option<Millis>, world: fn() -> Millis) -> Self {
         let began = world();
         let origin = origin.unwrap_or(began).clamp(0, LATEST_START);
-        let pace = match pace {
-            Pace::Times(speed) => Pace::Times(speed.clamp(SLOWEST, FASTEST)),
-            Pace::Stepped => Pace::Stepped,
+        let (pace, ratio) = match (pace, callers) {
+            (Pace::Times(speed), Callers::Real) => (Pace::Times(bounded(speed)), bounded(speed)),
+            (Pace::Times(speed), Callers::Same) => (Pace::Times(bounded(speed)), 1.0),
+            (Pace::Stepped, _) => (Pace::Stepped, 1.0),
         };
-        Self { pace, callers, origin, began, started: Instant::now(), world, latest: AtomicI64::new(origin) }
+        let shows = Mutex::new(Shows { now: origin, world: began });
+        Self { pace, callers, scale: Scale { origin, ratio }, started: Instant::now(), world, shows }
     }
 
     pub(crate) fn pace(&self) -> Pace {
@@ -95,18 +120,24 @@ impl Clock {
 
     /// The server's time.
     pub(crate) fn now(&self) -> Millis {
-        let now = match self.pace {
-            // Not what has elapsed since the start: that stands still while the machine sleeps.
-            Pace::Times(1.0) => self.origin + (self.world)() - self.began,
-            Pace::Times(speed) => self.origin + millis(self.started.elapsed().mul_f64(speed)),
-            Pace::Stepped => self.origin,
-        };
-        self.latest.fetch_max(now, Ordering::SeqCst).max(now)
+        let mut shows = self.shows.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.pace {
+            // Not what has elapsed since the start: that stands still while the machine sleeps. A world that is set back does not take us with it.
+            Pace::Times(1.0) => {
+                let world = (self.world)();
+                shows.now += (world - shows.world).max(0);
+                shows.world = world;
+            }
+            Pace::Times(speed) => shows.now = self.scale.origin + millis(self.started.elapsed().mul_f64(speed)),
+            Pace::Stepped => {}
+        }
+        shows.now
     }
 
     /// Sets a clock that is stepped; time never runs backwards.
     pub(crate) fn step_to(&self, to: Millis) {
-        self.latest.fetch_max(to, Ordering::SeqCst);
+        let mut shows = self.shows.lock().unwrap_or_else(PoisonError::into_inner);
+        shows.now = shows.now.max(to);
     }
 
     /// Reads both clocks.
@@ -116,12 +147,12 @@ impl Clock {
             Callers::Real => (self.world)(),
             Callers::Same => now,
         };
-        Moment { now, callers_now, ratio: self.ratio() }
+        Moment { now, callers_now, scale: self.scale }
     }
 
     /// How a time of the server looks to callers.
     pub(crate) fn shown(&self, at: Millis) -> Millis {
-        self.origin + scaled(at - self.origin, 1.0 / self.ratio())
+        self.scale.shown(at)
     }
 
     /// How long until then, in real time; `None` where time does not pass.
@@ -133,23 +164,16 @@ impl Clock {
         // A millisecond of the server may be much less of the world, and timers are no finer than one.
         Some(Duration::from_millis(left).div_f64(speed))
     }
-
-    /// How many of the server's seconds are one of the callers'.
-    fn ratio(&self) -> f64 {
-        match (self.pace, self.callers) {
-            (Pace::Times(speed), Callers::Real) => speed,
-            _ => 1.0,
-        }
-    }
 }
 
-/// Exact where nothing is scaled.
-fn scaled(span: Millis, by: f64) -> Millis {
-    if by == 1.0 { span } else { (span as f64 * by).round() as Millis }
+fn bounded(speed: f64) -> f64 {
+    speed.clamp(SLOWEST, FASTEST)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
 
     const fn noon() -> Millis {
@@ -168,7 +192,7 @@ mod tests {
     #[test]
     fn a_real_clock_follows_the_worlds_and_does_not_go_back_with_it() {
         let clock = Clock::new(Pace::Times(1.0), Callers::Real, Some(50_000), restless);
-        assert_eq!([clock.now(), clock.now(), clock.now()], [51_000, 51_000, 53_000]);
+        assert_eq!([clock.now(), clock.now(), clock.now()], [51_000, 51_000, 54_000]);
     }
 
     #[tokio::test(start_paused = true)]

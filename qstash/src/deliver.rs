@@ -31,7 +31,8 @@ pub(crate) fn client(choices: &Choices) -> Result<reqwest::Client, reqwest::Erro
     } else {
         reqwest::redirect::Policy::none()
     };
-    reqwest::Client::builder().redirect(redirects).build()
+    // A proxy of the environment would be asked for destinations on this very machine.
+    reqwest::Client::builder().redirect(redirects).no_proxy().build()
 }
 
 /// Makes an attempt, and says what came back.

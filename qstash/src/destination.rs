@@ -3,6 +3,9 @@
 use surehook::qstash::client::is_name;
 use url::Url;
 
+/// The longest URL, in bytes: HTTP clients and servers take no longer ones.
+const LONGEST: usize = 64 * 1024;
+
 /// A destination that can be delivered to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
@@ -21,6 +24,8 @@ pub(crate) enum DestinationError {
     Url(#[from] url::ParseError),
     #[error("destinations of the form {0} are not served here: they need a provider on the internet")]
     Provider(String),
+    #[error("the destination is longer than {LONGEST} bytes")]
+    TooLong,
     #[error("the destination is missing: put a URL or a topic's name after the path")]
     Missing,
 }
@@ -28,6 +33,10 @@ pub(crate) enum DestinationError {
 impl Destination {
     /// Reads the raw rest of a path and the call's query. Options that may stand in the query are taken out of it, if `strips`.
     pub(crate) fn read(raw: &str, query: &str, strips: bool) -> Result<Self, DestinationError> {
+        if raw.len() + query.len() > LONGEST {
+            return Err(DestinationError::TooLong);
+        }
+        let raw = without_fragment(raw);
         let lower = raw.get(..8).unwrap_or(raw).to_ascii_lowercase();
         if lower.starts_with("http://") || lower.starts_with("https://") {
             let text = with_query(raw, query, strips);
@@ -50,14 +59,20 @@ impl Destination {
     }
 }
 
-/// Whether a part of a query is an option of the call and not the destination's own. Options are lower case there.
-pub(crate) fn is_option(pair: &str) -> bool {
-    pair.starts_with("upstash-") || pair.starts_with("qstash_token=")
+/// A URL without what no request sends.
+pub(crate) fn without_fragment(url: &str) -> &str {
+    url.split('#').next().unwrap_or(url)
+}
+
+/// Whether a part of a query is the token, in whatever spelling it is read as one.
+fn is_token(pair: &str) -> bool {
+    url::form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == "qstash_token")
 }
 
 /// The destination with the call's query, every byte that is not an option kept.
 fn with_query(raw: &str, query: &str, strips: bool) -> String {
-    let is_kept = |pair: &&str| !(pair.starts_with("qstash_token=") || (strips && is_option(pair)));
+    // Options are lower case in a query.
+    let is_kept = |pair: &&str| !(is_token(pair) || (strips && pair.starts_with("upstash-")));
     if query.is_empty() {
         return raw.to_owned();
     }
@@ -85,13 +100,16 @@ mod tests {
         }
         assert_eq!(url("https://h/x", "a=1&upstash-retries=3&&b=%20"), "https://h/x?a=1&&b=%20");
         assert_eq!(url("https://h/x", "upstash-delay=1s&qstash_token=t"), "https://h/x");
+        assert_eq!(url("https://h/x#part", ""), "https://h/x");
         assert_eq!(url("https://h/x", "Upstash-Delay=1s"), "https://h/x?Upstash-Delay=1s", "options are lower case");
     }
 
     #[test]
     fn a_token_never_reaches_the_destination() {
-        let kept = Destination::read("https://h/x", "upstash-delay=1s&qstash_token=t", false).unwrap();
-        assert_eq!(kept.text(), "https://h/x?upstash-delay=1s");
+        for token in ["qstash_token=t", "qstash%5Ftoken=t", "%71stash_token=t"] {
+            let kept = Destination::read("https://h/x", &format!("upstash-delay=1s&{token}"), false).unwrap();
+            assert_eq!(kept.text(), "https://h/x?upstash-delay=1s");
+        }
     }
 
     #[test]

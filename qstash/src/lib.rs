@@ -65,7 +65,7 @@ pub struct Settings {
     pub chaos: Vec<Rule>,
     /// Entries that the log remembers.
     pub log_entries: usize,
-    /// Names besides `localhost`, addresses and names without a dot, by which the server may be called.
+    /// Names besides `localhost` and addresses by which the server may be called.
     pub host_names: Vec<String>,
 }
 
@@ -101,8 +101,9 @@ impl QStash {
     ///
     /// If the system gives no HTTP client.
     pub fn start(listener: TcpListener, settings: Settings) -> Result<Self, reqwest::Error> {
-        let url = listener.local_addr().map(|address| format!("http://{address}")).unwrap_or_default();
-        let server = Server::new(settings)?;
+        let address = listener.local_addr().ok();
+        let url = address.map(|address| format!("http://{address}")).unwrap_or_default();
+        let server = Server::new(settings, address.is_none_or(|address| address.ip().is_loopback()))?;
         let app = api::router(Arc::clone(&server)).into_make_service_with_connect_info::<SocketAddr>();
         let serve = tokio::spawn(async move {
             let _ended = axum::serve(listener, app).await;
@@ -149,7 +150,7 @@ impl QStash {
 
     /// Steps a clock that stands to that time, everything on the way in its order; gives the time. `None` where time passes by itself.
     pub async fn step_to(&self, to: Millis) -> Option<Millis> {
-        self.server.step_to(to).await
+        self.server.step(|_| Some(to)).await
     }
 }
 

@@ -12,6 +12,9 @@ use crate::options::Options;
 pub(crate) struct Message {
     /// Its place among all messages of the account: the order in which they were accepted.
     pub(crate) number: u64,
+    /// What chance knows it by: its place among what was published, or what it follows from. Unlike the number it does not depend on what happens at
+    /// the same time.
+    pub(crate) key: u64,
     pub(crate) id: String,
     pub(crate) url: String,
     pub(crate) origin: Arc<Origin>,
@@ -29,12 +32,27 @@ pub(crate) struct Message {
 pub(crate) struct Origin {
     pub(crate) kind: Kind,
     pub(crate) topic: Option<String>,
-    /// The queue that it was published to. Its callbacks belong to no queue, but hold its place in it.
+    /// The queue that it was published to.
     pub(crate) queue: Option<String>,
+    /// The place in a queue that a callback holds for its message.
+    pub(crate) holds: Option<Place>,
     pub(crate) schedule: Option<String>,
     pub(crate) caller_ip: String,
-    /// The message that a callback tells of.
-    pub(crate) source: Option<u64>,
+}
+
+/// A place in a queue: the queue, and the number of the message that was given it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) queue: String,
+    pub(crate) number: u64,
+}
+
+impl Message {
+    /// The place in a queue that this message has or holds.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let own = || Some(Place { queue: self.origin.queue.clone()?, number: self.number });
+        self.origin.holds.clone().or_else(own)
+    }
 }
 
 /// What a message is.
@@ -73,6 +91,12 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn none(error: impl Into<String>) -> Self {
         Self { error: Some(error.into()), ..Self::default() }
+    }
+
+    /// Bytes of its body and headers.
+    pub(crate) fn size(&self) -> usize {
+        let of = |(name, values): (&String, &Vec<String>)| name.len() + values.iter().map(String::len).sum::<usize>();
+        self.body.len() + self.headers.iter().map(of).sum::<usize>()
     }
 
     pub(crate) fn is_success(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::pending,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use surehook::{Millis, outside};
 use tokio::{
     sync::{Notify, broadcast, watch},
@@ -49,6 +51,8 @@ pub(crate) struct Server {
     /// Deliveries that are being made.
     in_flight: watch::Sender<usize>,
     tickets: AtomicU64,
+    /// Whether only this machine can reach the server.
+    pub(crate) is_local: bool,
     /// Answers that wait for those of attempts that began before.
     arrived: Mutex<Arrived>,
     /// What the timer waits for.
@@ -65,13 +69,13 @@ struct Arrived {
     answers: BTreeMap<u64, (usize, Start, Answer)>,
 }
 
-/// A panic while it was held leaves the state as it was.
+/// One account's or one rule's defect must not take the whole server along.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Server {
-    pub(crate) fn new(settings: Settings) -> Result<Arc<Self>, reqwest::Error> {
+    pub(crate) fn new(settings: Settings, is_local: bool) -> Result<Arc<Self>, reqwest::Error> {
         let (news, choices) = (broadcast::channel(MOST_NEWS).0, Arc::new(settings.choices.clone()));
         let common = Common {
             plan: settings.plan,
@@ -92,6 +96,7 @@ impl Server {
             busy: watch::channel(0).0,
             in_flight: watch::channel(0).0,
             tickets: AtomicU64::new(0),
+            is_local,
             arrived: Mutex::default(),
             armed: AtomicI64::new(NEVER),
             wake: Notify::new(),
@@ -106,7 +111,9 @@ impl Server {
 
     /// Looks at an account.
     pub(crate) fn read<T>(&self, index: usize, look: impl FnOnce(&Account, Moment) -> T) -> T {
-        look(&lock(&self.accounts[index]), self.clock.moment())
+        let (mut account, moment) = (lock(&self.accounts[index]), self.clock.moment());
+        account.forget(moment);
+        look(&account, moment)
     }
 
     /// Changes an account, and begins whatever may begin after that.
@@ -118,6 +125,7 @@ impl Server {
         let mut account = lock(&self.accounts[index]);
         let mut chaos = lock(&self.chaos);
         let (moment, before) = (self.clock.moment(), account.unsettled());
+        account.forget(moment);
         let result = change(&mut account, moment, &mut chaos);
         let mut starts = account.advance(moment);
         starts.extend(account.starts(moment, &mut chaos));
@@ -140,14 +148,16 @@ impl Server {
     }
 
     fn begin(self: &Arc<Self>, index: usize, start: Start) {
-        if self.is_closed.load(Ordering::SeqCst) {
+        if self.is_closed() {
             return;
         }
         let ticket = self.tickets.fetch_add(1, Ordering::SeqCst);
         self.in_flight.send_modify(|flying| *flying += 1);
         let server = Arc::clone(self);
         tokio::spawn(async move {
-            let answer = deliver::attempt(&server, &start).await;
+            // Whatever happens in there, somebody waits for this answer: a queue, a flow, a clock.
+            let made = AssertUnwindSafe(deliver::attempt(&server, &start)).catch_unwind().await;
+            let answer = made.unwrap_or_else(|_panic| Answer::none("the server could not make this call"));
             server.arrive(ticket, index, start, answer);
         });
     }
@@ -194,7 +204,7 @@ impl Server {
         }
     }
 
-    fn next_due(&self) -> Option<Millis> {
+    pub(crate) fn next_due(&self) -> Option<Millis> {
         self.accounts.iter().filter_map(|account| lock(account).next_due()).min()
     }
 
@@ -209,14 +219,15 @@ impl Server {
         }
     }
 
-    /// Steps the clock to each time at which something is due, and to `to` at last; every delivery of a time is over before the next
-    /// time comes. `None` where time passes by itself.
-    pub(crate) async fn step_to(self: &Arc<Self>, to: Millis) -> Option<Millis> {
+    /// Steps the clock to each time at which something is due, and at last to what `goal` makes of the present; every delivery of a time is over before
+    /// the next time comes. `None` where time passes by itself, or where there is no goal.
+    pub(crate) async fn step(self: &Arc<Self>, goal: impl FnOnce(&Self) -> Option<Millis>) -> Option<Millis> {
         if self.clock.pace() != Pace::Stepped {
             return None;
         }
         let _one_at_a_time = self.stepping.lock().await;
         self.settle().await;
+        let to = goal(self)?;
         while let Some(due) = self.next_due().filter(|due| *due <= to) {
             self.clock.step_to(due);
             self.move_on();
@@ -226,12 +237,6 @@ impl Server {
         }
         self.clock.step_to(to);
         Some(self.clock.now())
-    }
-
-    /// Steps to the next thing that is due, if anything is.
-    pub(crate) async fn step(self: &Arc<Self>) -> Option<Millis> {
-        let next = self.next_due().unwrap_or_else(|| self.clock.now());
-        self.step_to(next).await
     }
 
     async fn settle(&self) {
@@ -247,8 +252,12 @@ impl Server {
         self.chaos().replace(self.settings.chaos.clone());
     }
 
-    /// Begins nothing from now on.
+    /// Begins nothing and takes nothing from now on.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
     }
 }

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::{
     breaker::BreakerPolicy,
-    qstash::{DEVELOPMENT_KEYS, SigningKeys, client::is_name, duration},
+    qstash::{SigningKeys, client::is_name, duration, is_development_key},
     retry::{LONGEST_WISH, RetryPolicy, Schedule},
     secret::Secret,
     signing::{DEVELOPMENT_MASTER, SigningSecrets},
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
 
     fn signing_key(&mut self, name: &'static str) -> Option<Secret> {
         let key = self.secret(name, "a signing key from the QStash console (Settings, Signing Keys)")?;
-        if self.is_lambda() && DEVELOPMENT_KEYS.contains(&key.expose()) {
+        if self.is_lambda() && is_development_key(key.expose()) {
             self.problem(name, "is a published key of QStash's development server: anybody could sign with it");
         }
         Some(key)

@@ -1,4 +1,5 @@
 use super::*;
+use crate::qstash::DEVELOPMENT_KEYS;
 
 fn with<T>(variables: &[(&str, &str)], read: impl Fn(&mut Reader<'_>) -> T) -> (T, String) {
     let look_up = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());

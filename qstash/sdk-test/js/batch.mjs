@@ -16,9 +16,18 @@ test("batch: URLs, URL groups and queues in one call are answered in order", asy
   await server.settle();
   assert.deepEqual(answered.map(Array.isArray), [false, true, false, true]);
   answered.flat().forEach(({ messageId }) => isId(messageId));
-  assert.deepEqual(answered[1].map(({ url }) => url), [receiver.url("/g1"), receiver.url("/g2")]);
-  assert.deepEqual(["/one", "/g1", "/g2", "/queued"].map((path) => receiver.bodies(path)), [["1"], ["2", "4"], ["2", "4"], ["3"]]);
-  assert.deepEqual((await client.queue().list()).map(({ name }) => name), ["line"]);
+  assert.deepEqual(
+    answered[1].map(({ url }) => url),
+    [receiver.url("/g1"), receiver.url("/g2")],
+  );
+  assert.deepEqual(
+    ["/one", "/g1", "/g2", "/queued"].map((path) => receiver.bodies(path)),
+    [["1"], ["2", "4"], ["2", "4"], ["3"]],
+  );
+  assert.deepEqual(
+    (await client.queue().list()).map(({ name }) => name),
+    ["line"],
+  );
 });
 
 test("batch: each message has its own options", async ({ server, receiver, client }) => {
@@ -35,10 +44,20 @@ test("batch: each message has its own options", async ({ server, receiver, clien
 });
 
 test("batch: batchJSON sends JSON with every option", async ({ server, receiver, client }) => {
-  const [{ messageId }] = await client.batchJSON([{
-    url: receiver.url("/in"), body: { a: 1 }, delay: "1m", retries: 7, retryDelay: "5000", timeout: 9, label: ["x", "y"],
-    callback: receiver.url("/cb"), failureCallback: receiver.url("/fcb"), flowControl: { key: "k", rate: 3, period: "1m" },
-  }]);
+  const [{ messageId }] = await client.batchJSON([
+    {
+      url: receiver.url("/in"),
+      body: { a: 1 },
+      delay: "1m",
+      retries: 7,
+      retryDelay: "5000",
+      timeout: 9,
+      label: ["x", "y"],
+      callback: receiver.url("/cb"),
+      failureCallback: receiver.url("/fcb"),
+      flowControl: { key: "k", rate: 3, period: "1m" },
+    },
+  ]);
   const message = await client.messages.get(messageId);
   const { maxRetries, retryDelayExpression, labels, flowControlKey, rate, period, callback, failureCallback } = message;
   assert.deepEqual([maxRetries, retryDelayExpression, labels, flowControlKey, rate, period], [7, "5000", ["x", "y"], "k", 3, 60]);

@@ -15,7 +15,8 @@ const CHILD = join(import.meta.dirname, "development-child.mjs");
 async function develop(home, environment) {
   const env = { PATH: process.env.PATH, HOME: home, SDK_MODULES: SDK_FOLDER, ...environment };
   const { error, stdout, stderr } = await new Promise((done) =>
-    execFile(process.execPath, [CHILD], { env, timeout: 30_000 }, (error, stdout, stderr) => done({ error, stdout, stderr })));
+    execFile(process.execPath, [CHILD], { env, timeout: 30_000 }, (error, stdout, stderr) => done({ error, stdout, stderr })),
+  );
   assert.equal(error, null, stdout + stderr);
   assert.match(stdout, /Server already running at/, stdout + stderr);
   assert.match(stdout, /delivered and verified/);

@@ -48,15 +48,28 @@ test("dlq: an answer that is not text is shown in base64, and none at all has th
 test("dlq: pages have at most a hundred entries, and cursors lead through all of them once", async ({ server, receiver, client }) => {
   await fail(server, receiver, client, 250);
   const seen = await pages(client, {});
-  assert.deepEqual(seen.map(({ length }) => length), [100, 100, 50]);
-  assert.deepEqual(bodies(seen.flat()).sort((a, b) => a - b), numbers(250));
+  assert.deepEqual(
+    seen.map(({ length }) => length),
+    [100, 100, 50],
+  );
+  assert.deepEqual(
+    bodies(seen.flat()).sort((a, b) => a - b),
+    numbers(250),
+  );
   assert.equal(new Set(seen.flat().map(({ dlqId }) => dlqId)).size, 250);
 });
 
 test("dlq: a page is as long as is asked for", async ({ server, receiver, client }) => {
   await fail(server, receiver, client, 7);
-  assert.deepEqual((await pages(client, { count: 3 })).map(({ length }) => length), [3, 3, 1]);
-  assert.deepEqual((await pages(client, { count: 7 })).map(({ length }) => length), [7], "no cursor after the last page");
+  assert.deepEqual(
+    (await pages(client, { count: 3 })).map(({ length }) => length),
+    [3, 3, 1],
+  );
+  assert.deepEqual(
+    (await pages(client, { count: 7 })).map(({ length }) => length),
+    [7],
+    "no cursor after the last page",
+  );
 });
 
 // One dead message of each kind, a second apart.
@@ -105,7 +118,10 @@ test("dlq: entries are found by their ids", async ({ server, receiver, client })
   await fail(server, receiver, client, 4);
   const ids = (await all(client)).map(({ dlqId }) => dlqId);
   const { messages } = await client.dlq.listMessages({ dlqIds: [ids[1], ids[3], "1-9"] });
-  assert.deepEqual(messages.map(({ dlqId }) => dlqId), [ids[1], ids[3]]);
+  assert.deepEqual(
+    messages.map(({ dlqId }) => dlqId),
+    [ids[1], ids[3]],
+  );
   assert.equal((await client.dlq.listMessages({ dlqIds: ids[0] })).messages.length, 1);
 });
 
@@ -117,7 +133,10 @@ test("dlq: entries are deleted, one and several", async ({ server, receiver, cli
   assert.equal((await client.dlq.delete({ dlqIds: [ids[2]] })).deleted, 1);
   assert.equal((await client.dlq.deleteMany({ dlqIds: [ids[3]] })).deleted, 1);
   assert.deepEqual(await client.dlq.delete([]), { deleted: 0 });
-  assert.deepEqual((await all(client)).map(({ dlqId }) => dlqId), ids.slice(4));
+  assert.deepEqual(
+    (await all(client)).map(({ dlqId }) => dlqId),
+    ids.slice(4),
+  );
   await refused(client.dlq.delete(ids[0]), 404);
 });
 
@@ -150,7 +169,10 @@ test("dlq: a retried entry is a new message, and the entry is gone", async ({ se
   await server.settle();
   assert.deepEqual([responses.length, responses[0].messageId === old, cursor], [1, false, undefined]);
   const { method, body, headers } = receiver.at("/dead").at(-1);
-  assert.deepEqual([method, body, headers["x-a"], headers["upstash-message-id"], headers["upstash-retried"]], ["PUT", "0", "1", responses[0].messageId, "0"]);
+  assert.deepEqual(
+    [method, body, headers["x-a"], headers["upstash-message-id"], headers["upstash-retried"]],
+    ["PUT", "0", "1", responses[0].messageId, "0"],
+  );
   assert.deepEqual(await all(client), []);
   await refused(client.dlq.retry(dlqId), 404);
 });
@@ -180,6 +202,15 @@ test("dlq: all are retried, a page at a time", async ({ server, receiver, client
   } while (cursor);
   await server.settle();
   assert.deepEqual([seen, await all(client), receiver.at("/dead").length], [[50, 50, 20], [], 240]);
+});
+
+test("dlq: an id that is named twice is retried once", async ({ server, receiver, client }) => {
+  await fail(server, receiver, client, 1);
+  receiver.answer("/dead", { status: 200 });
+  const [{ dlqId }] = await all(client);
+  assert.equal((await client.dlq.retry([dlqId, dlqId])).responses.length, 1);
+  await server.settle();
+  assert.deepEqual([receiver.at("/dead").length, await all(client)], [2, []]);
 });
 
 test("dlq: what fails again comes back under a new id", async ({ server, receiver, client }) => {

@@ -10,7 +10,14 @@ test("error: a wrong token is refused everywhere with 401", async ({ server, rec
   const client = server.client({ token: "nobody's" });
   const { message } = await refused(client.publish({ url: receiver.url("/in") }), 401);
   assert.match(message, /unable to authenticate: invalid token/);
-  for (const call of [client.logs(), client.dlq.listMessages(), client.queue().list(), client.schedules.list(), client.batch([])]) await refused(call, 401);
+  const calls = [
+    () => client.logs(),
+    () => client.dlq.listMessages(),
+    () => client.queue().list(),
+    () => client.schedules.list(),
+    () => client.batch([]),
+  ];
+  for (const call of calls) await refused(call(), 401);
 });
 
 test("error: a refusal is an object with one text", async ({ receiver, client }) => {
@@ -30,11 +37,15 @@ for (const url of ["ftp://h/x", "h.example/x", encodeURIComponent("https://h.exa
 test("error: options that can't be read are refused by their name", async ({ receiver, client }) => {
   const url = receiver.url("/in");
   const bad = {
-    "Upstash-Retry-Delay": { retryDelay: "soon(" }, "Upstash-Timeout": { timeout: "0s" }, "Upstash-Callback": { callback: "nowhere" },
-    "Upstash-Failure-Callback": { failureCallback: "nowhere" }, "Upstash-Flow-Control-Value": { flowControl: { key: "k", rate: -1 } },
+    "Upstash-Retry-Delay": { retryDelay: "soon(" },
+    "Upstash-Timeout": { timeout: "0s" },
+    "Upstash-Callback": { callback: "nowhere" },
+    "Upstash-Failure-Callback": { failureCallback: "nowhere" },
+    "Upstash-Flow-Control-Value": { flowControl: { key: "k", rate: -1 } },
     "Upstash-Method": { method: "BREW" },
   };
-  for (const [name, option] of Object.entries(bad)) assert.match((await refused(client.publish({ url, ...option }), 400)).message, new RegExp(name));
+  for (const [name, option] of Object.entries(bad))
+    assert.match((await refused(client.publish({ url, ...option }), 400)).message, new RegExp(name));
 });
 
 test("error: a group that does not exist is not found", async ({ client }) => {
@@ -42,7 +53,10 @@ test("error: a group that does not exist is not found", async ({ client }) => {
 });
 
 test("error: a callback with a delay is refused", async ({ receiver, client }) => {
-  await refused(client.publish({ url: receiver.url("/in"), callback: receiver.url("/cb"), headers: { "Upstash-Callback-Delay": "5s" } }), 400);
+  await refused(
+    client.publish({ url: receiver.url("/in"), callback: receiver.url("/cb"), headers: { "Upstash-Callback-Delay": "5s" } }),
+    400,
+  );
 });
 
 test("error: what goes beyond the plan is refused with 412", async ({ receiver }) => {

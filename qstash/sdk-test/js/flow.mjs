@@ -13,8 +13,17 @@ test("flow control: a key is shown with its limits and what waits for it", async
   await publish(client, receiver, 5, { key: "k", rate: 2, parallelism: 3, period: "1m" });
   await server.settle();
   assert.deepEqual(await client.flowControl.get("k"), {
-    flowControlKey: "k", waitListSize: 3, parallelismMax: 3, parallelismCount: 0, rateMax: 2, rateCount: 2, ratePeriod: 60,
-    ratePeriodStart: Math.floor(start / 1_000), isPaused: false, isPinnedParallelism: false, isPinnedRate: false,
+    flowControlKey: "k",
+    waitListSize: 3,
+    parallelismMax: 3,
+    parallelismCount: 0,
+    rateMax: 2,
+    rateCount: 2,
+    ratePeriod: 60,
+    ratePeriodStart: Math.floor(start / 1_000),
+    isPaused: false,
+    isPinnedParallelism: false,
+    isPinnedRate: false,
   });
 });
 
@@ -43,13 +52,19 @@ test("flow control: a pinned limit beats what messages say, until it is unpinned
   await publish(client, receiver, 3, { key: "k", parallelism: 2, rate: 100, period: "1s" });
   await server.settle();
   const pinned = await client.flowControl.get("k");
-  assert.deepEqual([pinned.parallelismMax, pinned.rateMax, pinned.ratePeriod, pinned.isPinnedParallelism, pinned.isPinnedRate], [7, 1, 60, true, true]);
+  assert.deepEqual(
+    [pinned.parallelismMax, pinned.rateMax, pinned.ratePeriod, pinned.isPinnedParallelism, pinned.isPinnedRate],
+    [7, 1, 60, true, true],
+  );
   assert.equal(receiver.at("/in").length, 1);
   await client.flowControl.unpin("k", { rate: true });
   const half = await client.flowControl.get("k");
   assert.deepEqual([half.isPinnedParallelism, half.isPinnedRate, half.rateMax, half.ratePeriod], [true, false, 100, 1]);
   await client.flowControl.unpin("k", { parallelism: true });
-  assert.deepEqual([(await client.flowControl.get("k")).isPinnedParallelism, (await client.flowControl.get("k")).parallelismMax], [false, 2]);
+  assert.deepEqual(
+    [(await client.flowControl.get("k")).isPinnedParallelism, (await client.flowControl.get("k")).parallelismMax],
+    [false, 2],
+  );
   await server.advance("1s");
   assert.equal(receiver.at("/in").length, 3);
 });

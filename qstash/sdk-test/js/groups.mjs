@@ -28,11 +28,14 @@ test("url group: each endpoint gets the message, and hears of the group", async 
   await make(client, receiver);
   for (const field of ["urlGroup", "topic"]) {
     const answered = await client.publishJSON({ [field]: "shop", body: { by: field } });
-    assert.deepEqual(answered.map(({ url }) => url), [receiver.url("/g1"), receiver.url("/g2")]);
+    assert.deepEqual(
+      answered.map(({ url }) => url),
+      [receiver.url("/g1"), receiver.url("/g2")],
+    );
     assert.equal(new Set(answered.map(({ messageId }) => messageId)).size, 2);
   }
   await server.settle();
-  assert.deepEqual([receiver.bodies("/g1"), receiver.bodies("/g2")], [['{"by":"urlGroup"}', '{"by":"topic"}'], ['{"by":"urlGroup"}', '{"by":"topic"}']]);
+  for (const path of ["/g1", "/g2"]) assert.deepEqual(receiver.bodies(path).sort(), ['{"by":"topic"}', '{"by":"urlGroup"}']);
   assert.equal(receiver.at("/g1")[0].headers["upstash-topic-name"], "shop");
 });
 
@@ -54,7 +57,10 @@ test("url group: a copy is recognised for all its endpoints", async ({ server, r
   const publish = () => client.publish({ urlGroup: "shop", deduplicationId: "same" });
   const [first, second] = [await publish(), await publish()];
   await server.settle();
-  assert.deepEqual(second.map(({ messageId, deduplicated }) => [messageId, deduplicated]), first.map(({ messageId }) => [messageId, true]));
+  assert.deepEqual(
+    second.map(({ messageId, deduplicated }) => [messageId, deduplicated]),
+    first.map(({ messageId }) => [messageId, true]),
+  );
   assert.equal(receiver.requests.length, 2);
 });
 
@@ -62,7 +68,10 @@ test("url group: an endpoint that is added again is changed", async ({ receiver,
   await make(client, receiver);
   await client.urlGroups.addEndpoints({ name: "shop", endpoints: [{ name: "first", url: receiver.url("/g3") }] });
   const { endpoints } = await client.urlGroups.get("shop");
-  assert.deepEqual(endpoints.find(({ name }) => name === "first"), { name: "first", url: receiver.url("/g3") });
+  assert.deepEqual(
+    endpoints.find(({ name }) => name === "first"),
+    { name: "first", url: receiver.url("/g3") },
+  );
   assert.equal(endpoints.length, 2, JSON.stringify(endpoints));
 });
 

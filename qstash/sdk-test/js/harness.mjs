@@ -42,7 +42,8 @@ function greeting(child) {
 export class Server {
   // The clock stands unless a test says otherwise, so that nothing waits for real time.
   static async start(flags = [], { port = ["--port", "0"], env = {} } = {}) {
-    const args = ["qstash", ...port, "--clock", "stepped", "--quiet", ...flags];
+    const clock = flags.some((flag) => ["--clock", "--speed"].includes(flag)) ? [] : ["--clock", "stepped"];
+    const args = ["qstash", ...port, ...clock, "--quiet", ...flags];
     const server = new Server();
     server.child = spawn(PROGRAM, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
     children.add(server.child);
@@ -121,8 +122,10 @@ export class Receiver {
     for await (const piece of request) pieces.push(piece);
     const path = request.url.split("?")[0];
     const before = this.at(path).length;
-    const { method, headers } = request;
-    this.requests.push({ method, path, target: request.url, url: this.origin + request.url, headers, bytes: Buffer.concat(pieces), body: Buffer.concat(pieces).toString() });
+    const { method, headers, url: target } = request;
+    const bytes = Buffer.concat(pieces);
+    const names = request.rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
+    this.requests.push({ method, path, target, url: this.origin + target, headers, names, bytes, body: bytes.toString() });
     const given = this.answers.get(path) ?? {};
     const { status = 200, body = "thank you", headers: own = {}, hold } = typeof given === "function" ? given(before) : given;
     if (hold) await this.held;

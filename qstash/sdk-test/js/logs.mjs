@@ -29,7 +29,10 @@ test("logs: the way of a message that fails", async ({ server, receiver, client 
   const { logs } = await client.logs({ filter: { messageId } });
   assert.deepEqual(states(logs), ["FAILED", "ERROR", "ACTIVE", "RETRY", "ERROR", "ACTIVE", "CREATED"]);
   const [failed, , , retry] = logs;
-  assert.deepEqual([failed.responseStatus, failed.responseHeaders["X-Why"], Buffer.from(failed.responseBody, "base64").toString()], [500, ["so"], "broken"]);
+  assert.deepEqual(
+    [failed.responseStatus, failed.responseHeaders["X-Why"], Buffer.from(failed.responseBody, "base64").toString()],
+    [500, ["so"], "broken"],
+  );
   assert.equal(retry.nextDeliveryTime - retry.time, 1_000);
 });
 
@@ -38,7 +41,10 @@ test("logs: an entry says what the message was", async ({ server, receiver, clie
   const { messageId } = await client.publish({ url: receiver.url("/in"), ...options });
   const [entry] = (await client.logs({ filter: { messageId, state: "CREATED" } })).logs;
   assert.deepEqual([entry.messageId, entry.url, entry.method, entry.header["X-A"]], [messageId, receiver.url("/in"), "PUT", ["1"]]);
-  assert.deepEqual([atob(entry.body), entry.label, entry.labels, entry.maxRetries, entry.callback], ["b", "l", ["l", "m"], 2, receiver.url("/cb")]);
+  assert.deepEqual(
+    [atob(entry.body), entry.label, entry.labels, entry.maxRetries, entry.callback],
+    ["b", "l", ["l", "m"], 2, receiver.url("/cb")],
+  );
   assert.equal(entry.time, await server.now());
 });
 
@@ -53,9 +59,16 @@ test("logs: every page has as many entries as are asked for, and none comes twic
   await client.batch(Array.from({ length: 100 }, () => ({ url: receiver.url("/in") })));
   await server.settle();
   const seen = await pages(client, { count: 70 });
-  assert.deepEqual(seen.map(({ length }) => length), [70, 70, 70, 70, 20]);
+  assert.deepEqual(
+    seen.map(({ length }) => length),
+    [70, 70, 70, 70, 20],
+  );
   assert.equal(new Set(seen.flat().map(({ messageId, state }) => messageId + state)).size, 300);
-  assert.deepEqual((await pages(client, {})).map(({ length }) => length), [100, 100, 100], "a hundred, unless more are asked for");
+  assert.deepEqual(
+    (await pages(client, {})).map(({ length }) => length),
+    [100, 100, 100],
+    "a hundred, unless more are asked for",
+  );
   assert.equal((await client.logs({ count: 1_000 })).logs.length, 300);
 });
 

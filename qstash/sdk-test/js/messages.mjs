@@ -18,17 +18,41 @@ async function waiting(client, receiver) {
 }
 
 async function left(client, ids) {
-  const found = await Promise.all(Object.entries(ids).map(([kind, id]) => client.messages.get(id).then(() => kind, () => undefined)));
+  const found = await Promise.all(
+    Object.entries(ids).map(([kind, id]) =>
+      client.messages.get(id).then(
+        () => kind,
+        () => undefined,
+      ),
+    ),
+  );
   return found.filter(Boolean).sort();
 }
 
 test("message: everything about it is shown while it waits", async ({ server, receiver, client }) => {
   const now = await server.now();
-  const { messageId } = await client.publish({ url: receiver.url("/in"), method: "PUT", body: "text", headers: { "X-A": "1" }, delay: 60, retries: 5, retryDelay: "1000" });
+  const { messageId } = await client.publish({
+    url: receiver.url("/in"),
+    method: "PUT",
+    body: "text",
+    headers: { "X-A": "1" },
+    delay: 60,
+    retries: 5,
+    retryDelay: "1000",
+  });
   const message = await client.messages.get(messageId);
-  assert.deepEqual([message.messageId, message.url, message.method, message.body, message.header["X-A"]], [messageId, receiver.url("/in"), "PUT", "text", ["1"]]);
-  assert.deepEqual([message.maxRetries, message.retryDelayExpression, message.createdAt, message.notBefore], [5, "1000", now, now + 60_000]);
-  assert.deepEqual([message.callerIP, message.urlGroup, message.queueName, message.scheduleId], ["127.0.0.1", undefined, undefined, undefined]);
+  assert.deepEqual(
+    [message.messageId, message.url, message.method, message.body, message.header["X-A"]],
+    [messageId, receiver.url("/in"), "PUT", "text", ["1"]],
+  );
+  assert.deepEqual(
+    [message.maxRetries, message.retryDelayExpression, message.createdAt, message.notBefore],
+    [5, "1000", now, now + 60_000],
+  );
+  assert.deepEqual(
+    [message.callerIP, message.urlGroup, message.queueName, message.scheduleId],
+    ["127.0.0.1", undefined, undefined, undefined],
+  );
 });
 
 test("message: a body that is not text is shown in base64", async ({ receiver, client }) => {
@@ -50,7 +74,10 @@ test("message: one that is cancelled never arrives, and the log says so", async 
   await server.advance("1h");
   assert.equal(receiver.at("/in").length, 0);
   const { logs } = await client.logs({ messageIds: [messageId] });
-  assert.deepEqual(logs.map(({ state }) => state), ["CANCELED", "CANCEL_REQUESTED", "CREATED"]);
+  assert.deepEqual(
+    logs.map(({ state }) => state),
+    ["CANCELED", "CANCEL_REQUESTED", "CREATED"],
+  );
   await refused(client.messages.cancel(messageId), 404);
 });
 
@@ -89,7 +116,12 @@ for (const [name, [filter, gone]] of Object.entries(filters)) {
   test(`message: cancelled by filter: ${name}`, async ({ receiver, client }) => {
     const ids = await waiting(client, receiver);
     const { cancelled } = await client.messages.cancel({ filter: filter(receiver), count: 1 });
-    assert.deepEqual(await left(client, ids), Object.keys(ids).filter((kind) => !gone.includes(kind)).sort());
+    assert.deepEqual(
+      await left(client, ids),
+      Object.keys(ids)
+        .filter((kind) => !gone.includes(kind))
+        .sort(),
+    );
     assert.equal(cancelled, gone.length, "count is ignored, as the SDK says");
   });
 }

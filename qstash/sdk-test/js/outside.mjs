@@ -26,7 +26,11 @@ test("outside: another provider's language model is a destination like any other
 
 test("outside: an e-mail is a message to the provider", async ({ client }) => {
   const email = { from: "a@shop.example", to: ["b@shop.example"], subject: "s", html: "h" };
-  const { messageId } = await client.publishJSON({ api: { name: "email", provider: sdk.resend({ token: "theirs" }) }, body: email, delay: 3_600 });
+  const { messageId } = await client.publishJSON({
+    api: { name: "email", provider: sdk.resend({ token: "theirs" }) },
+    body: email,
+    delay: 3_600,
+  });
   const { url, header } = await client.messages.get(messageId);
   assert.deepEqual([new URL(url).pathname, header.Authorization], ["/emails", ["Bearer theirs"]]);
   await client.messages.cancel(messageId);

@@ -41,6 +41,16 @@ test("publish: without a body there is neither body nor content type", async ({ 
   assert.deepEqual([body, headers["content-type"]], ["", undefined]);
 });
 
+test("publish: a content type that is to be forwarded and the call's own are not both sent", async ({ server, receiver, client }) => {
+  const headers = { "Upstash-Forward-Content-Type": "application/vnd.shop+json" };
+  await client.publishJSON({ url: receiver.url("/in"), body: {}, headers });
+  await server.settle();
+  assert.deepEqual(
+    receiver.at("/in")[0].names.filter((name) => name === "content-type"),
+    ["content-type"],
+  );
+});
+
 test("publish: forms and blobs arrive byte for byte", async ({ server, receiver, client }) => {
   const bytes = Buffer.from([0, 255, 128, 10, 13]);
   await client.publish({ url: receiver.url("/form"), body: new URLSearchParams({ a: "1 2" }) });
@@ -85,7 +95,7 @@ for (const delay of [90, "90s", "1m30s"]) {
 }
 
 test("publish: notBefore is waited for and beats a delay", async ({ server, receiver, client }) => {
-  const notBefore = Math.floor(Date.now() / 1_000) + 3_600;
+  const notBefore = Math.floor((await server.now()) / 1_000) + 3_600;
   const { messageId } = await client.publish({ url: receiver.url("/in"), notBefore, delay: 5 });
   const shown = (await client.messages.get(messageId)).notBefore;
   await server.advance("50m");
@@ -104,7 +114,10 @@ test("publish: retries and retryDelay are what a failing destination gets", asyn
     seen.push(receiver.at("/in").length);
   }
   assert.deepEqual(seen, [1, 1, 2, 2, 3, 3], "attempts at 0, 1 and 3 seconds");
-  assert.deepEqual(receiver.at("/in").map(({ headers }) => headers["upstash-retried"]), ["0", "1", "2"]);
+  assert.deepEqual(
+    receiver.at("/in").map(({ headers }) => headers["upstash-retried"]),
+    ["0", "1", "2"],
+  );
 });
 
 test("publish: without options there are three retries, after 12 s, 2 min 28 s and 30 min 8 s", async ({ server, receiver, client }) => {
@@ -171,7 +184,13 @@ test("publish: labels are shown, one and several", async ({ receiver, client }) 
 
 test("publish: redacted fields are shown as digests and delivered whole", async ({ server, receiver, client }) => {
   const headers = { "X-Key": "secret", "X-Open": "open" };
-  const { messageId } = await client.publish({ url: receiver.url("/in"), body: "card 42", headers, delay: 60, redact: { body: true, header: ["X-Key"] } });
+  const { messageId } = await client.publish({
+    url: receiver.url("/in"),
+    body: "card 42",
+    headers,
+    delay: 60,
+    redact: { body: true, header: ["X-Key"] },
+  });
   const message = await client.messages.get(messageId);
   assert.deepEqual([message.body, message.header["X-Key"], message.header["X-Open"]], [digest("card 42"), [digest("secret")], ["open"]]);
   const { logs } = await client.logs();
@@ -181,7 +200,13 @@ test("publish: redacted fields are shown as digests and delivered whole", async 
 });
 
 test("publish: all headers can be redacted", async ({ receiver, client }) => {
-  const { messageId } = await client.publish({ url: receiver.url("/in"), body: "b", headers: { "X-Key": "s" }, delay: 60, redact: { header: true } });
+  const { messageId } = await client.publish({
+    url: receiver.url("/in"),
+    body: "b",
+    headers: { "X-Key": "s" },
+    delay: 60,
+    redact: { header: true },
+  });
   const { body, header } = await client.messages.get(messageId);
   assert.deepEqual([body, header["X-Key"]], ["b", [digest("s")]]);
 });
@@ -198,9 +223,13 @@ test("publish: flow control's parallelism holds", async ({ server, receiver, cli
   count(receiver, "/in", 5, "all arrive at last");
 });
 
-for (const limit of [{ rate: 2, period: "1m" }, { rate: 2, period: 60 }]) {
+for (const limit of [
+  { rate: 2, period: "1m" },
+  { rate: 2, period: 60 },
+]) {
   test(`publish: flow control's rate holds, the period written ${JSON.stringify(limit.period)}`, async ({ server, receiver, client }) => {
-    for (let number = 0; number < 5; number += 1) await client.publish({ url: receiver.url("/in"), flowControl: { key: "shop", ...limit } });
+    for (let number = 0; number < 5; number += 1)
+      await client.publish({ url: receiver.url("/in"), flowControl: { key: "shop", ...limit } });
     await server.settle();
     const seen = [receiver.at("/in").length];
     for (const span of ["59s", "1s", "60s"]) {
@@ -212,7 +241,11 @@ for (const limit of [{ rate: 2, period: "1m" }, { rate: 2, period: 60 }]) {
 }
 
 test("publish: the old name of a rate means per second", async ({ receiver, client }) => {
-  const { messageId } = await client.publish({ url: receiver.url("/in"), delay: 60, flowControl: { key: "k", ratePerSecond: 3, parallelism: 4 } });
+  const { messageId } = await client.publish({
+    url: receiver.url("/in"),
+    delay: 60,
+    flowControl: { key: "k", ratePerSecond: 3, parallelism: 4 },
+  });
   const { flowControlKey, rate, ratePerSecond, period, parallelism } = await client.messages.get(messageId);
   assert.deepEqual([flowControlKey, rate, ratePerSecond, period, parallelism], ["k", 3, 3, 1, 4]);
 });

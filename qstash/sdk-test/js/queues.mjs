@@ -19,9 +19,18 @@ test("queue: it is made, changed, listed and deleted", async ({ server, client }
   assert.deepEqual([changed.parallelism, changed.paused, changed.createdAt], [2, true, made.createdAt]);
   assert.equal(changed.updatedAt, made.updatedAt + 1_000);
   await client.queue({ queueName: "other" }).upsert({});
-  assert.deepEqual((await client.queue().list()).map(({ name, parallelism }) => [name, parallelism]), [["line", 2], ["other", 1]]);
+  assert.deepEqual(
+    (await client.queue().list()).map(({ name, parallelism }) => [name, parallelism]),
+    [
+      ["line", 2],
+      ["other", 1],
+    ],
+  );
   await queue.delete();
-  assert.deepEqual((await client.queue().list()).map(({ name }) => name), ["other"]);
+  assert.deepEqual(
+    (await client.queue().list()).map(({ name }) => name),
+    ["other"],
+  );
   await refused(queue.get(), 404);
 });
 
@@ -69,7 +78,10 @@ test("queue: its parallelism is how many are under way", async ({ server, receiv
 test("queue: a callback is delivered before the next message", async ({ server, receiver, client }) => {
   await enqueue(client.queue({ queueName: "line" }), receiver.url("/in"), ["a", "b"], { callback: receiver.url("/cb") });
   await server.settle();
-  assert.deepEqual(receiver.requests.map(({ path }) => path), ["/in", "/cb", "/in", "/cb"]);
+  assert.deepEqual(
+    receiver.requests.map(({ path }) => path),
+    ["/in", "/cb", "/in", "/cb"],
+  );
 });
 
 test("queue: while it is paused nothing is delivered", async ({ server, receiver, client }) => {
@@ -89,7 +101,10 @@ test("queue: a URL group gets a message for each endpoint", async ({ server, rec
   await client.urlGroups.addEndpoints({ name: "both", endpoints: [{ url: receiver.url("/g1") }, { url: receiver.url("/g2") }] });
   const answered = await client.queue({ queueName: "line" }).enqueue({ urlGroup: "both", body: "x" });
   await server.settle();
-  assert.deepEqual(answered.map(({ url }) => url), [receiver.url("/g1"), receiver.url("/g2")]);
+  assert.deepEqual(
+    answered.map(({ url }) => url),
+    [receiver.url("/g1"), receiver.url("/g2")],
+  );
   assert.deepEqual([receiver.bodies("/g1"), receiver.bodies("/g2")], [["x"], ["x"]]);
 });
 

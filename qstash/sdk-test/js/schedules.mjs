@@ -7,23 +7,47 @@ const MINUTE = 60_000;
 const hourly = (receiver, more = {}) => ({ destination: receiver.url("/in"), cron: "0 * * * *", ...more });
 
 test("schedule: it fires at its minutes, and says which schedule it was", async ({ server, receiver, client }) => {
-  const { scheduleId } = await client.schedules.create({ destination: receiver.url("/in"), cron: "* * * * *", body: "tick", method: "PUT", headers: { "X-A": "1" } });
+  const { scheduleId } = await client.schedules.create({
+    destination: receiver.url("/in"),
+    cron: "* * * * *",
+    body: "tick",
+    method: "PUT",
+    headers: { "X-A": "1" },
+  });
   await server.settle();
   assert.equal(receiver.at("/in").length, 0, "it does not fire when it is made");
   await server.advance("3m");
   const [{ body, method, headers }] = receiver.at("/in");
-  assert.deepEqual([receiver.at("/in").length, body, method, headers["x-a"], headers["upstash-schedule-id"]], [3, "tick", "PUT", "1", scheduleId]);
+  assert.deepEqual(
+    [receiver.at("/in").length, body, method, headers["x-a"], headers["upstash-schedule-id"]],
+    [3, "tick", "PUT", "1", scheduleId],
+  );
   assert.equal(new Set(receiver.at("/in").map(({ headers }) => headers["upstash-message-id"])).size, 3);
 });
 
 test("schedule: what it was made with is shown", async ({ receiver, client }) => {
-  const callback = receiver.url("/cb"), failureCallback = receiver.url("/fcb");
-  const { scheduleId } = await client.schedules.create(hourly(receiver, {
-    body: "b", headers: { "X-A": "1", "Content-Type": "text/plain" }, method: "PATCH", delay: 60, retries: 2, retryDelay: "1000", timeout: "30s",
-    callback, failureCallback, label: ["l", "m"], flowControl: { key: "k", rate: 5, parallelism: 2, period: "1m" },
-  }));
+  const callback = receiver.url("/cb"),
+    failureCallback = receiver.url("/fcb");
+  const { scheduleId } = await client.schedules.create(
+    hourly(receiver, {
+      body: "b",
+      headers: { "X-A": "1", "Content-Type": "text/plain" },
+      method: "PATCH",
+      delay: 60,
+      retries: 2,
+      retryDelay: "1000",
+      timeout: "30s",
+      callback,
+      failureCallback,
+      label: ["l", "m"],
+      flowControl: { key: "k", rate: 5, parallelism: 2, period: "1m" },
+    }),
+  );
   const one = await client.schedules.get(scheduleId);
-  assert.deepEqual([one.scheduleId, one.cron, one.destination, one.method, one.body], [scheduleId, "0 * * * *", receiver.url("/in"), "PATCH", "b"]);
+  assert.deepEqual(
+    [one.scheduleId, one.cron, one.destination, one.method, one.body],
+    [scheduleId, "0 * * * *", receiver.url("/in"), "PATCH", "b"],
+  );
   assert.deepEqual([one.retries, one.delay, one.retryDelayExpression, one.timeout, one.isPaused], [2, 60, "1000", 30, false]);
   assert.deepEqual([one.callback, one.failureCallback, one.label, one.labels], [callback, failureCallback, "l", ["l", "m"]]);
   assert.deepEqual([one.flowControlKey, one.rate, one.ratePerSecond, one.parallelism, one.period], ["k", 5, 5, 2, 60]);
@@ -38,14 +62,19 @@ test("schedule: without a content type the SDK says JSON", async ({ server, rece
 
 test("schedule: its options hold for what it sends", async ({ server, receiver, client }) => {
   receiver.answer("/in", { status: 500 });
-  await client.schedules.create(hourly(receiver, { retries: 1, retryDelay: "1000", delay: "5m", failureCallback: receiver.url("/fcb"), label: "l" }));
+  await client.schedules.create(
+    hourly(receiver, { retries: 1, retryDelay: "1000", delay: "5m", failureCallback: receiver.url("/fcb"), label: "l" }),
+  );
   const start = (await client.schedules.list())[0].nextScheduleTime;
   await server.call("POST", "/_surehook/clock", { to: start + 4 * MINUTE });
   assert.equal(receiver.at("/in").length, 0, "it came before its delay");
   await server.advance("2m");
   assert.deepEqual([receiver.at("/in").length, receiver.at("/fcb").length], [2, 1]);
   const { messages } = await client.dlq.listMessages();
-  assert.deepEqual(messages.map(({ label, scheduleId }) => [label, typeof scheduleId]), [["l", "string"]]);
+  assert.deepEqual(
+    messages.map(({ label, scheduleId }) => [label, typeof scheduleId]),
+    [["l", "string"]],
+  );
 });
 
 test("schedule: it knows when it fired, when it fires next and how that went", async ({ server, receiver, client }) => {
@@ -59,7 +88,10 @@ test("schedule: it knows when it fired, when it fires next and how that went", a
     const { lastScheduleTime, nextScheduleTime, lastScheduleStates } = await client.schedules.get(scheduleId);
     seen.push([lastScheduleTime - first, nextScheduleTime - first, Object.values(lastScheduleStates)]);
   }
-  assert.deepEqual(seen, [[0, 60 * MINUTE, ["SUCCESS"]], [60 * MINUTE, 120 * MINUTE, ["FAIL"]]]);
+  assert.deepEqual(seen, [
+    [0, 60 * MINUTE, ["SUCCESS"]],
+    [60 * MINUTE, 120 * MINUTE, ["FAIL"]],
+  ]);
 });
 
 test("schedule: a message that is under way is in progress", async ({ server, receiver, client }) => {
@@ -70,7 +102,10 @@ test("schedule: a message that is under way is in progress", async ({ server, re
   assert.deepEqual([(await client.messages.get(id)).scheduleId, state], [scheduleId, "IN_PROGRESS"]);
 });
 
-for (const [zone, hour] of [["Asia/Tokyo", 0], ["UTC", 9]]) {
+for (const [zone, hour] of [
+  ["Asia/Tokyo", 0],
+  ["UTC", 9],
+]) {
   test(`schedule: nine o'clock in ${zone}`, async ({ receiver, client }) => {
     const cron = `CRON_TZ=${zone} 0 9 * * *`;
     const { scheduleId } = await client.schedules.create({ destination: receiver.url("/in"), cron });
@@ -105,7 +140,10 @@ test("schedule: its own id makes it or changes it", async ({ server, receiver, c
   await server.advance("1s");
   await own({ body: "new", cron: "30 * * * *" });
   const all = await client.schedules.list();
-  assert.deepEqual(all.map((one) => [one.scheduleId, one.cron, one.body, one.createdAt]), [["mine", "30 * * * *", "new", createdAt]]);
+  assert.deepEqual(
+    all.map((one) => [one.scheduleId, one.cron, one.body, one.createdAt]),
+    [["mine", "30 * * * *", "new", createdAt]],
+  );
   await server.advance("1h");
   assert.deepEqual(receiver.bodies("/in"), ["new"]);
 });
@@ -132,7 +170,9 @@ test("schedule: a deleted one is gone and fires no more", async ({ server, recei
 });
 
 test("schedule: redacted fields are shown as digests and sent whole", async ({ server, receiver, client }) => {
-  const { scheduleId } = await client.schedules.create(hourly(receiver, { body: "card 42", headers: { "X-Key": "s" }, redact: { body: true, header: ["X-Key"] } }));
+  const { scheduleId } = await client.schedules.create(
+    hourly(receiver, { body: "card 42", headers: { "X-Key": "s" }, redact: { body: true, header: ["X-Key"] } }),
+  );
   const { body, header } = await client.schedules.get(scheduleId);
   assert.match(`${body} ${header["X-Key"][0]}`, /^REDACTED:[0-9a-f]{64} REDACTED:[0-9a-f]{64}$/);
   await server.advance("1h");
@@ -140,6 +180,7 @@ test("schedule: redacted fields are shown as digests and sent whole", async ({ s
 });
 
 test("schedule: what is no cron expression, time zone or id is refused", async ({ receiver, client }) => {
-  for (const cron of ["whenever", "61 * * * *", "CRON_TZ=Moon/Sea 0 9 * * *", "* * * * * * *"]) await refused(client.schedules.create(hourly(receiver, { cron })), 400);
+  for (const cron of ["whenever", "61 * * * *", "CRON_TZ=Moon/Sea 0 9 * * *", "* * * * * * *"])
+    await refused(client.schedules.create(hourly(receiver, { cron })), 400);
   await refused(client.schedules.create(hourly(receiver, { scheduleId: "a/b" })), 400);
 });

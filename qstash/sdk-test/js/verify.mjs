@@ -1,11 +1,12 @@
 // The SDK's receiver verifies what is really delivered.
 
 import assert from "node:assert/strict";
-import { sdk } from "./harness.mjs";
+import { sdk, until } from "./harness.mjs";
 import { refused, test, withServer } from "./runner.mjs";
 
 const signature = (request) => request.headers["upstash-signature"];
-const verify = (keys, request, more = {}) => new sdk.Receiver(keys).verify({ signature: signature(request), body: request.body, url: request.url, ...more });
+const verify = (keys, request, more = {}) =>
+  new sdk.Receiver(keys).verify({ signature: signature(request), body: request.body, url: request.url, ...more });
 const denied = (promise) => refused(promise, undefined, "SignatureError");
 
 async function delivered(server, receiver, body, path = "/in") {
@@ -14,7 +15,14 @@ async function delivered(server, receiver, body, path = "/in") {
   return receiver.requests.at(-1);
 }
 
-for (const [name, body] of [["an ordinary body", '{"a":1}'], ["no body", undefined], ["100 KB", "x".repeat(100_000)], ["a body beyond ASCII", "Grüße, 世界 🌍"], ["white space and a line end", " \r\n"]]) {
+const bodies = {
+  "an ordinary body": '{"a":1}',
+  "no body": undefined,
+  "100 KB": "x".repeat(100_000),
+  "a body beyond ASCII": "Grüße, 世界 🌍",
+  "white space and a line end": " \r\n",
+};
+for (const [name, body] of Object.entries(bodies)) {
   test(`receiver: it verifies ${name}, with the URL and without`, async ({ server, receiver }) => {
     const request = await delivered(server, receiver, body);
     assert.equal(request.body, body ?? "");
@@ -48,6 +56,21 @@ test("receiver: each endpoint of a group and each retry has a token of its own",
   for (const request of receiver.requests) assert.equal(await verify(server.keys, request), true);
   assert.equal(new Set(receiver.requests.map(signature)).size, 3);
   await denied(verify(server.keys, receiver.at("/g1")[0], { url: receiver.url("/g2") }));
+});
+
+test("receiver: a URL without a path is signed as it was published", async ({ server, receiver }) => {
+  const request = await delivered(server, receiver, "b", "");
+  assert.equal(request.path, "/");
+  assert.equal(await verify(server.keys, request, { url: receiver.origin }), true);
+  await denied(verify(server.keys, request, { url: `${receiver.origin}/` }));
+});
+
+test("receiver: what a clock delivers that runs 3,600 times as fast is verified", async ({ receiver }) => {
+  await withServer(["--speed", "3600"], async (server, client) => {
+    await client.publish({ url: receiver.url("/in"), body: "b", delay: "1h" });
+    await until("it is delivered", () => receiver.at("/in").length === 1);
+    assert.equal(await verify(server.keys, receiver.at("/in")[0]), true);
+  });
 });
 
 test("receiver: tokens go by real time, wherever the stepped clock is", async ({ server, receiver }) => {
@@ -94,8 +117,13 @@ test("receiver: an expired token is refused, and only the clock's tolerance save
 });
 
 test("receiver: keys and credentials of a region come from the environment", async ({ server, receiver }) => {
-  const own = { QSTASH_REGION: "EU_CENTRAL_1", EU_CENTRAL_1_QSTASH_URL: server.url, EU_CENTRAL_1_QSTASH_TOKEN: server.token,
-    EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY: server.keys.currentSigningKey, EU_CENTRAL_1_QSTASH_NEXT_SIGNING_KEY: server.keys.nextSigningKey };
+  const own = {
+    QSTASH_REGION: "EU_CENTRAL_1",
+    EU_CENTRAL_1_QSTASH_URL: server.url,
+    EU_CENTRAL_1_QSTASH_TOKEN: server.token,
+    EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY: server.keys.currentSigningKey,
+    EU_CENTRAL_1_QSTASH_NEXT_SIGNING_KEY: server.keys.nextSigningKey,
+  };
   Object.assign(process.env, own);
   try {
     await new sdk.Client().publish({ url: receiver.url("/in"), body: "b" });

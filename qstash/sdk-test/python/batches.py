@@ -17,7 +17,9 @@ def _(t):
     t.server.settle()
     same([isinstance(one, list) for one in answered], [False, True, False, True])
     same([one.url for one in answered[1]], [t.url("/g1"), t.url("/g2")])
-    same([t.receiver.bodies(path) for path in ("/one", "/g1", "/g2", "/queued")], [["1"], ["2", "4"], ["2", "4"], ["3"]])
+    same(
+        [t.receiver.bodies(path) for path in ("/one", "/g1", "/g2", "/queued")], [["1"], ["2", "4"], ["2", "4"], ["3"]]
+    )
     (one,) = t.receiver.at("/one")
     same([one.method, one.headers["content-type"], one.headers["x-a"]], ["PUT", "text/csv", "1"])
     same([queue.name for queue in t.client.queue.list()], ["line"])
@@ -28,16 +30,29 @@ def _(t):
     (sent,) = t.client.message.batch_json(
         [
             {
-                "url": t.url(), "body": {"a": 1}, "delay": "1m", "retries": 7, "timeout": 9, "label": "x", "callback": t.url("/cb"),
-                "failure_callback": t.url("/fcb"), "flow_control": {"key": "k", "rate": 3, "period": 60}, "callback_headers": {"Forward-X": "y"},
+                "url": t.url(),
+                "body": {"a": 1},
+                "delay": "1m",
+                "retries": 7,
+                "timeout": 9,
+                "label": "x",
+                "callback": t.url("/cb"),
+                "failure_callback": t.url("/fcb"),
+                "flow_control": {"key": "k", "rate": 3, "period": 60},
+                "callback_headers": {"Forward-X": "y"},
             }
         ]
     )
     shown = t.client.message.get(sent.message_id)
-    same([shown.max_retries, shown.label, shown.flow_control.key, shown.flow_control.rate, shown.flow_control.period], [7, "x", "k", 3, 60])
+    same(
+        [shown.max_retries, shown.label, shown.flow_control.key, shown.flow_control.rate, shown.flow_control.period],
+        [7, "x", "k", 3, 60],
+    )
     same([shown.callback, shown.failure_callback, shown.callback_headers], [t.url("/cb"), t.url("/fcb"), {"X": ["y"]}])
     t.server.advance("1m")
-    same([t.receiver.at("/in")[0].headers["content-type"], t.receiver.bodies("/in")], ["application/json", ['{"a": 1}']])
+    same(
+        [t.receiver.at("/in")[0].headers["content-type"], t.receiver.bodies("/in")], ["application/json", ['{"a": 1}']]
+    )
 
 
 @test("batch: a copy is recognised within the batch")

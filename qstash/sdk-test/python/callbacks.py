@@ -24,7 +24,9 @@ def text(encoded):
 @test("callback: it tells what was sent and what came back")
 def _(t):
     t.receiver.answer("/in", status=201, body="made it ✓".encode(), headers={"X-Answer": "42"})
-    sent = t.client.message.publish(url=t.url(), method="PUT", body="hello", headers={"X-Shop": "7"}, callback=t.url("/cb"), retries=1)
+    sent = t.client.message.publish(
+        url=t.url(), method="PUT", body="hello", headers={"X-Shop": "7"}, callback=t.url("/cb"), retries=1
+    )
     t.server.settle()
     body = verified(t, t.receiver.at("/cb")[0])
     same([body["status"], text(body["body"]), body["header"]["X-Answer"]], [201, "made it ✓", ["42"]])
@@ -39,7 +41,10 @@ def _(t):
     t.receiver.answers["/in"] = lambda before: {"status": 503 if before < 2 else 200}
     t.client.message.publish(url=t.url(), callback=t.url("/cb"), retries=5, retry_delay="1000")
     t.server.advance("10s")
-    same([(body["status"], body.get("retried", 0)) for body in map(told, t.receiver.at("/cb"))], [(503, 0), (503, 1), (200, 2)])
+    same(
+        [(body["status"], body.get("retried", 0)) for body in map(told, t.receiver.at("/cb"))],
+        [(503, 0), (503, 1), (200, 2)],
+    )
 
 
 @test("callback: its own options hold, and its headers are shown")
@@ -61,12 +66,20 @@ def _(t):
     t.receiver.answer("/in", status=502, body=b"broken")
     options = {"Method": "PATCH", "Forward-X-For": "failure"}
     sent = t.client.message.publish(
-        url=t.url(), body="b", failure_callback=t.url("/fcb"), failure_callback_headers=options, retries=2, retry_delay="1000"
+        url=t.url(),
+        body="b",
+        failure_callback=t.url("/fcb"),
+        failure_callback_headers=options,
+        retries=2,
+        retry_delay="1000",
     )
     t.server.advance("1h")
     same([t.count(), t.count("/fcb")], [3, 1])
     (request,) = t.receiver.at("/fcb")
     body, (dead,) = verified(t, request), t.client.dlq.list().messages
     same([request.method, request.headers["x-for"], body["dlqId"]], ["PATCH", "failure", dead.dlq_id])
-    same([body["sourceMessageId"], body["status"], text(body["body"]), body["retried"]], [sent.message_id, 502, "broken", 2])
+    same(
+        [body["sourceMessageId"], body["status"], text(body["body"]), body["retried"]],
+        [sent.message_id, 502, "broken", 2],
+    )
     same([dead.failure_callback, dead.failure_callback_headers], [t.url("/fcb"), {"X-For": ["failure"]}])

@@ -24,7 +24,9 @@ def pages(t, **options):
 def _(t):
     (sent,) = fail(t, 1, headers={"X-A": "1"}, label="l")
     (dead,) = t.client.dlq.list().messages
-    same([dead.message_id, dead.url, dead.body, dead.headers["X-A"], dead.label], [sent, t.url("/dead"), "0", ["1"], "l"])
+    same(
+        [dead.message_id, dead.url, dead.body, dead.headers["X-A"], dead.label], [sent, t.url("/dead"), "0", ["1"], "l"]
+    )
     same([dead.response_status, dead.response_body, dead.response_headers["X-Why"]], [500, "broken", ["so"]])
     same(t.client.dlq.get(dead.dlq_id), dead, "alone as in the list")
 
@@ -62,11 +64,22 @@ def _(t):
     between = t.server.now()
     t.client.schedule.create(destination=t.url("/scheduled"), cron="0 * * * *", retries=0, schedule_id="mine")
     t.server.next()
-    found = lambda **filter: sorted(one.url.removeprefix(t.receiver.origin) for one in t.client.dlq.list(filter=filter).messages)
+    found = lambda **filter: sorted(
+        one.url.removeprefix(t.receiver.origin) for one in t.client.dlq.list(filter=filter).messages
+    )
     same(found(message_id=teapot.message_id), ["/teapot"])
-    same([found(url=t.url("/queued")), found(url_group="shop"), found(queue="line")], [["/queued"], ["/grouped"], ["/queued"]])
-    same([found(schedule_id="mine"), found(label="a"), found(response_status=418)], [["/scheduled"], ["/labelled"], ["/teapot"]])
-    same([found(to_time=between), found(from_time=between + 1)], [["/grouped", "/labelled", "/queued", "/teapot"], ["/scheduled"]])
+    same(
+        [found(url=t.url("/queued")), found(url_group="shop"), found(queue="line")],
+        [["/queued"], ["/grouped"], ["/queued"]],
+    )
+    same(
+        [found(schedule_id="mine"), found(label="a"), found(response_status=418)],
+        [["/scheduled"], ["/labelled"], ["/teapot"]],
+    )
+    same(
+        [found(to_time=between), found(from_time=between + 1)],
+        [["/grouped", "/labelled", "/queued", "/teapot"], ["/scheduled"]],
+    )
     same([found(caller_ip="10.1.1.1"), found(label="a", response_status=418)], [[], []])
 
 

@@ -16,8 +16,17 @@ def _(t):
     start = t.server.now() // 1_000
     publish(t, 5, rate=2, parallelism=3, period="1m")
     wanted = {
-        "key": "k", "wait_list_size": 3, "parallelism_max": 3, "parallelism_count": 0, "rate_max": 2, "rate_count": 2, "rate_period": 60,
-        "rate_period_start": start, "is_paused": False, "is_pinned_parallelism": False, "is_pinned_rate": False,
+        "key": "k",
+        "wait_list_size": 3,
+        "parallelism_max": 3,
+        "parallelism_count": 0,
+        "rate_max": 2,
+        "rate_count": 2,
+        "rate_period": 60,
+        "rate_period_start": start,
+        "is_paused": False,
+        "is_pinned_parallelism": False,
+        "is_pinned_rate": False,
     }
     same(asdict(t.client.flow_control.get("k")), wanted)
     same(asdict(t.client.flow_control.get_global_parallelism()), {"parallelism_max": 100, "parallelism_count": 0})
@@ -41,7 +50,10 @@ def _(t):
     t.client.flow_control.pin("k", {"parallelism": 7, "rate": 1, "period": 60})
     publish(t, 3, parallelism=2, rate=100, period=1)
     shown = t.client.flow_control.get("k")
-    same([shown.parallelism_max, shown.rate_max, shown.rate_period, shown.is_pinned_parallelism, shown.is_pinned_rate], [7, 1, 60, True, True])
+    same(
+        [shown.parallelism_max, shown.rate_max, shown.rate_period, shown.is_pinned_parallelism, shown.is_pinned_rate],
+        [7, 1, 60, True, True],
+    )
     same(t.count(), 1)
     t.client.flow_control.unpin("k", {"rate": True, "parallelism": False})
     shown = t.client.flow_control.get("k")

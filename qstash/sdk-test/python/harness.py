@@ -47,7 +47,8 @@ class Blocking:
 class Server:
     def __init__(self, *flags):
         # The clock stands unless a test says otherwise, so that nothing waits for real time.
-        command = [PROGRAM, "qstash", "--port", "0", "--clock", "stepped", "--quiet", *flags]
+        clock = [] if {"--clock", "--speed"} & set(flags) else ["--clock", "stepped"]
+        command = [PROGRAM, "qstash", "--port", "0", "--quiet", *clock, *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         said = ""
         while "QSTASH_NEXT_SIGNING_KEY=" not in said:
@@ -64,7 +65,9 @@ class Server:
     def call(self, method, path, body=None):
         """Calls that the SDK does not make."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Authorization": f"Bearer {self.token}"}, method=method)
+        request = urllib.request.Request(
+            self.url + path, data, {"Authorization": f"Bearer {self.token}"}, method=method
+        )
         with urllib.request.urlopen(request) as response:
             text = response.read()
         return json.loads(text) if text else None
@@ -100,6 +103,8 @@ class Received:
     target: str
     url: str
     headers: dict
+    # As they came, each as often as it came.
+    names: list
     bytes: bytes
 
     @property
@@ -122,8 +127,12 @@ class Receiver:
             def log_message(self, *_):
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
+        class Http(ThreadingHTTPServer):
+            daemon_threads = True
+            # A hundred deliveries may begin at the same time; the default would have some of them refused.
+            request_queue_size = 256
+
+        self.http = Http(("127.0.0.1", 0), Handler)
         self.origin = f"http://127.0.0.1:{self.http.server_port}"
         self.released = threading.Event()
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
@@ -138,7 +147,8 @@ class Receiver:
         path, released = urlsplit(handler.path).path, self.released
         before = len(self.at(path))
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        self.requests.append(Received(handler.command, path, handler.path, self.url(handler.path), headers, body))
+        names, url = [name.lower() for name in handler.headers.keys()], self.url(handler.path)
+        self.requests.append(Received(handler.command, path, handler.path, url, headers, names, body))
         given = self.answers.get(path, {})
         given = given(before) if callable(given) else given
         if given.get("hold"):

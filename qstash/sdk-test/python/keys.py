@@ -1,7 +1,10 @@
 """Signing keys, and the SDK's receiver verifying what is really delivered."""
 
+from harness import until
 from qstash import Receiver
 from runner import refused, same, test
+
+OTHERS = ("sig_" + "a" * 28, "sig_" + "b" * 28)
 
 
 def verify(keys, request, **more):
@@ -34,9 +37,26 @@ def _(t):
     verify(t.server.keys, request, url=t.url("/in?a=1&b=%20"))
     for other in ({"body": "c"}, {"body": ""}, {"url": t.url("/in")}, {"url": t.url("/other?a=1&b=%20")}):
         denied(t.server.keys, request, **other)
-    denied(("sig_a", "sig_b"), request)
+    denied(OTHERS, request)
     head, claims, mac = request.headers["upstash-signature"].split(".")
     denied(t.server.keys, request, signature=".".join((head, claims, mac[::-1])))
+
+
+@test("receiver: a URL without a path is signed as it was published")
+def _(t):
+    t.client.message.publish(url=t.receiver.origin, body="b")
+    t.server.settle()
+    (request,) = t.receiver.at("/")
+    verify(t.server.keys, request, url=t.receiver.origin)
+    denied(t.server.keys, request, url=t.receiver.origin + "/")
+
+
+@test("receiver: what a clock delivers that runs 3,600 times as fast is verified")
+def _(t):
+    with t.other("--speed", "3600") as own:
+        own.client.message.publish(url=own.url(), body="b", delay="1h")
+        until("it is delivered", lambda: own.count() == 1)
+        verify(own.server.keys, own.receiver.at("/in")[0])
 
 
 @test("receiver: tokens go by real time, wherever the stepped clock is")
@@ -74,6 +94,6 @@ def _(t):
     with t.other("--chaos", "next-key") as own:
         request = delivered(own, "b")
         verify(own.server.keys, request)
-        denied((own.server.keys[0], "sig_other"), request)
+        denied((own.server.keys[0], OTHERS[1]), request)
     with t.other("--chaos", "expired-token") as own:
         denied(own.server.keys, delivered(own, "b"))

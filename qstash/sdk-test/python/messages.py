@@ -13,11 +13,22 @@ def waiting(t, count):
 @test("message: everything about it is shown while it waits, and nothing later")
 def _(t):
     now = t.server.now()
-    sent = t.client.message.publish(url=t.url(), method="PUT", body="text", headers={"X-A": "1"}, delay=60, retries=5, retry_delay="1000")
+    sent = t.client.message.publish(
+        url=t.url(), method="PUT", body="text", headers={"X-A": "1"}, delay=60, retries=5, retry_delay="1000"
+    )
     shown = t.client.message.get(sent.message_id)
-    same([shown.message_id, shown.url, shown.method, shown.body, shown.headers["X-A"]], [sent.message_id, t.url(), "PUT", "text", ["1"]])
-    same([shown.max_retries, shown.retry_delay_expression, shown.created_at, shown.not_before], [5, "1000", now, now + 60_000])
-    same([shown.caller_ip, shown.url_group, shown.queue, shown.schedule_id, shown.flow_control], ["127.0.0.1", None, None, None, None])
+    same(
+        [shown.message_id, shown.url, shown.method, shown.body, shown.headers["X-A"]],
+        [sent.message_id, t.url(), "PUT", "text", ["1"]],
+    )
+    same(
+        [shown.max_retries, shown.retry_delay_expression, shown.created_at, shown.not_before],
+        [5, "1000", now, now + 60_000],
+    )
+    same(
+        [shown.caller_ip, shown.url_group, shown.queue, shown.schedule_id, shown.flow_control],
+        ["127.0.0.1", None, None, None, None],
+    )
     t.server.advance("1m")
     refused(lambda: t.client.message.get(sent.message_id), 404)
 

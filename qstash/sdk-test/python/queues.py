@@ -12,7 +12,10 @@ def _(t):
     t.server.advance("1s")
     t.client.queue.upsert("line", parallelism=2, paused=True)
     changed = t.client.queue.get("line")
-    same([changed.parallelism, changed.paused, changed.created_at, changed.updated_at], [2, True, made.created_at, made.updated_at + 1_000])
+    same(
+        [changed.parallelism, changed.paused, changed.created_at, changed.updated_at],
+        [2, True, made.created_at, made.updated_at + 1_000],
+    )
     t.client.queue.upsert("other")
     same([(queue.name, queue.parallelism) for queue in t.client.queue.list()], [("line", 2), ("other", 1)])
     t.client.queue.delete("line")
@@ -61,13 +64,30 @@ def _(t):
 def _(t):
     t.client.url_group.upsert_endpoints("both", [{"url": t.url("/g1")}, {"url": t.url("/g2")}])
     answered = t.client.message.enqueue(
-        queue="line", url_group="both", body="x", content_type="text/plain", method="PUT", headers={"X-A": "1"}, timeout="5s",
-        callback=t.url("/cb"), failure_callback=t.url("/fcb"), deduplication_id="d", label="l", redact={"body": True},
+        queue="line",
+        url_group="both",
+        body="x",
+        content_type="text/plain",
+        method="PUT",
+        headers={"X-A": "1"},
+        timeout="5s",
+        callback=t.url("/cb"),
+        failure_callback=t.url("/fcb"),
+        deduplication_id="d",
+        label="l",
+        redact={"body": True},
     )
     t.server.settle()
     same([one.url for one in answered], [t.url("/g1"), t.url("/g2")])
-    same([(one.method, one.headers["x-a"], one.body) for one in t.receiver.at("/g1") + t.receiver.at("/g2")], [("PUT", "1", "x")] * 2)
-    same([one.path for one in t.receiver.requests], ["/g1", "/cb", "/g2", "/cb"], "a callback comes before the next message")
+    same(
+        [(one.method, one.headers["x-a"], one.body) for one in t.receiver.at("/g1") + t.receiver.at("/g2")],
+        [("PUT", "1", "x")] * 2,
+    )
+    same(
+        [one.path for one in t.receiver.requests],
+        ["/g1", "/cb", "/g2", "/cb"],
+        "a callback comes before the next message",
+    )
     again = t.client.message.enqueue(queue="line", url_group="both", deduplication_id="d")
     same([one.deduplicated for one in again], [True, True])
 

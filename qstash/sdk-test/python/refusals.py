@@ -13,7 +13,14 @@ def _(t):
     client = t.client_with("nobody's")
     error = refused(lambda: client.message.publish(url=t.url()), 401)
     assert "unable to authenticate: invalid token" in str(error), error
-    for call in (client.log.list, client.dlq.list, client.queue.list, client.schedule.list, client.url_group.list, client.signing_key.get):
+    for call in (
+        client.log.list,
+        client.dlq.list,
+        client.queue.list,
+        client.schedule.list,
+        client.url_group.list,
+        client.signing_key.get,
+    ):
         refused(call, 401)
 
 
@@ -40,7 +47,10 @@ def _(t):
     with t.other("--plan", "free") as own:
         own.client.message.batch([{"url": own.url(), "delay": "1h"} for _ in range(1_000)])
         limit = refused(lambda: own.client.message.publish(url=own.url()), kind="DailyMessageLimitExceededError")
-        same([limit.limit, limit.remaining, limit.reset], ["1000", "0", str((own.server.now() // 1_000 // DAY + 1) * DAY)])
+        same(
+            [limit.limit, limit.remaining, limit.reset],
+            ["1000", "0", str((own.server.now() // 1_000 // DAY + 1) * DAY)],
+        )
         own.client.message.cancel_all()
         own.server.to((own.server.now() // 1_000 // DAY + 1) * DAY * 1_000)
         own.client.message.publish(url=own.url())

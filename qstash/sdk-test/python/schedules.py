@@ -14,7 +14,9 @@ def hourly(t, **more):
 
 @test("schedule: it fires at its minutes, and says which schedule it was")
 def _(t):
-    made = t.client.schedule.create_json(destination=t.url(), cron="* * * * *", body={"a": 1}, method="PUT", headers={"X-A": "1"})
+    made = t.client.schedule.create_json(
+        destination=t.url(), cron="* * * * *", body={"a": 1}, method="PUT", headers={"X-A": "1"}
+    )
     t.server.settle()
     same(t.count(), 0, "it does not fire when it is made")
     t.server.advance("3m")
@@ -26,16 +28,34 @@ def _(t):
 @test("schedule: what it was made with is shown")
 def _(t):
     made = hourly(
-        t, body="b", content_type="text/plain", method="PATCH", headers={"X-A": "1"}, delay=60, retries=2, retry_delay="1000", timeout=30, label="l",
-        callback=t.url("/cb"), failure_callback=t.url("/fcb"), callback_headers={"Forward-C": "1"}, failure_callback_headers={"Forward-F": "2"},
+        t,
+        body="b",
+        content_type="text/plain",
+        method="PATCH",
+        headers={"X-A": "1"},
+        delay=60,
+        retries=2,
+        retry_delay="1000",
+        timeout=30,
+        label="l",
+        callback=t.url("/cb"),
+        failure_callback=t.url("/fcb"),
+        callback_headers={"Forward-C": "1"},
+        failure_callback_headers={"Forward-F": "2"},
         flow_control={"key": "k", "rate": 5, "parallelism": 2, "period": "1m"},
     )
     one = t.client.schedule.get(made)
     same([one.schedule_id, one.cron, one.destination, one.method, one.body], [made, "0 * * * *", t.url(), "PATCH", "b"])
-    same([one.headers["X-A"], one.headers["Content-Type"], one.caller_ip, one.paused], [["1"], ["text/plain"], "127.0.0.1", False])
+    same(
+        [one.headers["X-A"], one.headers["Content-Type"], one.caller_ip, one.paused],
+        [["1"], ["text/plain"], "127.0.0.1", False],
+    )
     same([one.delay, one.retries, one.retry_delay_expression, one.timeout, one.label], [60, 2, "1000", 30, "l"])
     same([one.callback, one.callback_headers, one.failure_callback_headers], [t.url("/cb"), {"C": ["1"]}, {"F": ["2"]}])
-    same([one.flow_control.key, one.flow_control.rate, one.flow_control.parallelism, one.flow_control.period], ["k", 5, 2, 60])
+    same(
+        [one.flow_control.key, one.flow_control.rate, one.flow_control.parallelism, one.flow_control.period],
+        ["k", 5, 2, 60],
+    )
 
 
 @test("schedule: it knows when it fired, when it fires next and how that went")
@@ -47,7 +67,9 @@ def _(t):
     for at in (first, first + HOUR):
         t.server.to(at)
         one = t.client.schedule.get(made)
-        seen.append((one.last_schedule_time - first, one.next_schedule_time - first, list(one.last_schedule_states.values())))
+        seen.append(
+            (one.last_schedule_time - first, one.next_schedule_time - first, list(one.last_schedule_states.values()))
+        )
     same(seen, [(0, HOUR, [ScheduleState.SUCCESS]), (HOUR, 2 * HOUR, [ScheduleState.FAIL])])
 
 

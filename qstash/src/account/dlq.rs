@@ -10,13 +10,12 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    destination::Destination,
     message::{Dead, Origin},
     options::Given,
 };
 
 /// The id of an entry: when it was given up, and which of that millisecond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DlqId {
     pub(crate) at: Millis,
     sequence: u64,
@@ -40,10 +39,12 @@ impl FromStr for DlqId {
 }
 
 impl Account {
-    pub(super) fn next_dlq_id(&self, now: Millis) -> DlqId {
-        let first = DlqId { at: now, sequence: 0 };
-        let last = self.dlq.range(first..).next_back().map(|(id, _)| *id);
-        last.filter(|last| last.at == now).map_or(first, |last| DlqId { at: now, sequence: last.sequence + 1 })
+    /// An id that no entry ever had: who is told of an entry knows it by its id.
+    pub(super) fn next_dlq_id(&mut self, now: Millis) -> DlqId {
+        let last = self.last_dlq_id;
+        let sequence = if last.at == now { last.sequence + 1 } else { 0 };
+        self.last_dlq_id = DlqId { at: now, sequence };
+        self.last_dlq_id
     }
 
     pub(super) fn forget_dead(&mut self, moment: Moment) {
@@ -60,8 +61,8 @@ impl Account {
         self.dlq.range((from, Bound::Unbounded))
     }
 
-    /// Makes a new message with a new id of an entry, what this call gives over what is stored, and removes the entry. An entry can be used once.
-    /// `None` where there is no such entry.
+    /// Makes a new message with a new id of an entry, what this call gives over what is stored, and removes the entry. An entry can be used once, so a
+    /// retry is never the copy of another message. `None` where there is no such entry.
     pub(crate) fn retry_dead(
         &mut self,
         id: DlqId,
@@ -70,11 +71,12 @@ impl Account {
     ) -> Result<Option<Published>, Refused> {
         let Some(Dead { message, .. }) = self.dlq.get(&id).cloned() else { return Ok(None) };
         let options = message.options.as_ref().clone().overridden(given, self.rules())?;
-        let destination = Destination::Url(message.url.clone());
+        self.check_delay(&options, moment)?;
+        self.check_queue(message.origin.queue.as_deref())?;
         let checked = Checked {
-            seen_as: self.seen_as(&destination, &options, &message.body),
+            seen_as: None,
             targets: vec![Target { url: message.url.clone(), endpoint: message.endpoint.clone() }],
-            origin: Origin { source: None, ..message.origin.as_ref().clone() },
+            origin: Origin { holds: None, ..message.origin.as_ref().clone() },
             options: Arc::new(options),
             body: message.body.clone(),
         };

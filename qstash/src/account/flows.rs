@@ -10,7 +10,7 @@ use super::{Account, timeline::Due};
 use crate::options::{FlowControl, Limits};
 
 /// Keys that are remembered; those that nothing waits for go when there are more.
-const MOST_KEYS: usize = 10_000;
+pub(super) const MOST_KEYS: usize = 10_000;
 
 /// A flow-control key.
 #[derive(Debug, Default)]
@@ -40,9 +40,10 @@ impl Flow {
         Limits { parallelism: self.pinned_parallelism.or(self.asked.parallelism), rate, period }
     }
 
-    fn is_idle(&self) -> bool {
-        let is_pinned = self.pinned_parallelism.is_some() || self.pinned_rate.is_some();
-        self.waiting.is_empty() && self.running == 0 && !self.paused && !is_pinned
+    /// Whether nothing is lost if it is forgotten: nobody waits, nothing runs, nothing is set by hand, and its period is over.
+    fn is_idle(&self, now: Millis) -> bool {
+        let is_set = self.pinned_parallelism.is_some() || self.pinned_rate.is_some() || self.paused;
+        self.waiting.is_empty() && self.running == 0 && !is_set && now >= self.period_end()
     }
 
     fn period_end(&self) -> Millis {
@@ -73,14 +74,23 @@ impl Flow {
 }
 
 impl Account {
-    /// The key of a message, which goes by the message's limits from now on.
-    pub(super) fn flow_of(&mut self, control: &FlowControl) -> &mut Flow {
-        if self.flows.len() >= MOST_KEYS && !self.flows.contains_key(&control.key) {
-            self.flows.retain(|_, flow| !flow.is_idle());
+    /// A message was published: its key goes by its limits from now on.
+    pub(super) fn ask_flow(&mut self, control: &FlowControl, now: Millis) {
+        self.flow_of(control, now).asked = control.limits;
+    }
+
+    /// The key of a message.
+    pub(super) fn flow_of(&mut self, control: &FlowControl, now: Millis) -> &mut Flow {
+        self.ensure_flow(&control.key, control.limits, now)
+    }
+
+    fn ensure_flow(&mut self, key: &str, asked: Limits, now: Millis) -> &mut Flow {
+        if self.flows.len() >= self.most_flows && !self.flows.contains_key(key) {
+            self.flows.retain(|_, flow| !flow.is_idle(now));
+            // Not again before there are twice as many: a walk for each new key would take as long as all keys before it.
+            self.most_flows = MOST_KEYS.max(self.flows.len() * 2);
         }
-        let flow = self.flows.entry(control.key.clone()).or_default();
-        flow.asked = control.limits;
-        flow
+        self.flows.entry(key.to_owned()).or_insert_with(|| Flow { asked, ..Flow::default() })
     }
 
     /// Lets messages of a key go while its limits allow.
@@ -117,8 +127,9 @@ impl Account {
 
     /// Has the timeline call when there is a place again, unless it does already.
     fn call_flow(&mut self, key: &str, at: Option<Millis>) {
-        let flow = self.flows.get_mut(key).filter(|flow| flow.called_at.is_none());
-        if let (Some(at), Some(flow)) = (at, flow) {
+        // The period may end sooner than it did when the call was asked for; the later call does no harm.
+        let is_news = |flow: &&mut Flow| flow.called_at.is_none_or(|called| at.is_some_and(|at| at < called));
+        if let (Some(at), Some(flow)) = (at, self.flows.get_mut(key).filter(is_news)) {
             flow.called_at = Some(at);
             self.timeline.put(at, Due::Flow(key.to_owned()));
         }
@@ -126,12 +137,22 @@ impl Account {
 
     /// An attempt of a key ended.
     pub(super) fn leave_flow(&mut self, number: u64, now: Millis) {
+        self.leave(number, now, false);
+    }
+
+    /// A message that its key had let through makes no attempt: it does not count for the rate either.
+    pub(super) fn give_back_flow(&mut self, number: u64, now: Millis) {
+        self.leave(number, now, true);
+    }
+
+    fn leave(&mut self, number: u64, now: Millis, gives_back: bool) {
         let pending = self.pending.get_mut(&number).filter(|pending| pending.is_in_flow);
         let Some(pending) = pending else { return };
         pending.is_in_flow = false;
         let Some(key) = pending.message.options.flow.as_ref().map(|control| control.key.clone()) else { return };
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.running = flow.running.saturating_sub(1);
+            flow.count = flow.count.saturating_sub(u32::from(gives_back));
         }
         self.pump_flow(&key, now);
     }
@@ -144,7 +165,7 @@ impl Account {
 
     /// Changes a key, which exists from now on, and lets go what may go then.
     pub(crate) fn change_flow(&mut self, key: &str, now: Millis, change: impl FnOnce(&mut Flow)) {
-        let flow = self.flows.entry(key.to_owned()).or_default();
+        let flow = self.ensure_flow(key, Limits::default(), now);
         change(flow);
         // Its period may end at another time now.
         flow.called_at = None;

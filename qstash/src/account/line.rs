@@ -6,9 +6,10 @@ use surehook::{Millis, retry::millis};
 
 use super::{Account, Entry, Stage, timeline::Due};
 use crate::{
+    chance::{id, purpose},
     chaos::{Chaos, Mischief},
     clock::Moment,
-    message::{Kind, Message, State},
+    message::{Message, State},
 };
 
 /// An attempt to be made.
@@ -33,8 +34,7 @@ impl Account {
         let Some(pending) = self.pending.get_mut(&number) else { return };
         pending.stage = Stage::Lined;
         let origin = Arc::clone(&pending.message.origin);
-        let queue = origin.queue.as_ref().filter(|_| origin.kind == Kind::Message);
-        match queue.and_then(|name| self.queues.get_mut(name)) {
+        match origin.queue.as_ref().and_then(|name| self.queues.get_mut(name)) {
             Some(queue) if !queue.has_place(number) => {
                 queue.waiting.push_back(number);
                 let name = queue.name.clone();
@@ -49,7 +49,7 @@ impl Account {
         let Some(pending) = self.pending.get(&number) else { return };
         match pending.message.options.flow.clone() {
             Some(control) => {
-                self.flow_of(&control).waiting.push_back(number);
+                self.flow_of(&control, now).waiting.push_back(number);
                 self.pump_flow(&control.key, now);
             }
             None => self.ready.push_back(number),
@@ -75,10 +75,10 @@ impl Account {
         let Some(span) = chaos.hold(&pending.message, pending.retried) else { return false };
         pending.held = true;
         pending.stage = Stage::Waiting;
-        pending.due = moment.now + millis(span);
+        pending.due = moment.now.saturating_add(millis(span));
         let due = pending.due;
         self.timeline.put(due, Due::Message(number));
-        self.leave_flow(number, moment.now);
+        self.give_back_flow(number, moment.now);
         true
     }
 
@@ -92,7 +92,7 @@ impl Account {
         let mischief = chaos.mischief(&message, retried);
         Some(Start {
             key: if mischief.next_key { self.keys.next.clone() } else { self.keys.current.clone() },
-            token_id: self.chance.id("", 28),
+            token_id: id(self.seed(), &[purpose::TOKEN, message.key, retried.into()], "", 28),
             signed_at: moment.callers_now / 1_000,
             message,
             retried,

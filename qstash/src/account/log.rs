@@ -10,7 +10,7 @@ use surehook::Millis;
 use super::DlqId;
 use crate::message::{Answer, Dead, Message, State};
 
-/// Bodies of messages and answers that the log may keep alive, in bytes.
+/// Bodies, headers and URLs that the log may keep alive, in bytes.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 
 /// Something that happened to a message.
@@ -48,9 +48,11 @@ impl Entry {
         Self { dlq_id: Some(id), ..Self::new(id.at, &dead.message, state, attempts).with_answer(&dead.answer) }
     }
 
-    /// What it keeps alive. Entries of one message share its body, so this is what it could be at most.
+    /// What it keeps alive. Entries of one message share it, so this is what it could be at most.
     fn bytes(&self) -> usize {
-        self.message.body.len() + self.answer.as_ref().map_or(0, |answer| answer.body.len())
+        let headers = self.message.options.headers.iter().map(|(name, value)| name.len() + value.len());
+        let message = self.message.body.len() + self.message.url.len() + headers.sum::<usize>();
+        message + self.answer.as_ref().map_or(0, |answer| answer.size())
     }
 }
 

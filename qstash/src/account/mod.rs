@@ -18,6 +18,8 @@ mod timeline;
 mod topics;
 
 #[cfg(test)]
+mod defects;
+#[cfg(test)]
 mod story;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,7 +29,7 @@ use std::{
     sync::Arc,
 };
 
-use surehook::{Millis, digest::Sha256};
+use surehook::{Millis, digest::Sha256, qstash::DEVELOPMENT_KEY_PREFIX};
 use tokio::sync::broadcast;
 
 pub(crate) use cancel::Cancelled;
@@ -41,7 +43,7 @@ pub(crate) use schedules::Schedule;
 pub(crate) use topics::{Endpoint, Topic};
 
 use crate::{
-    chance::Chance,
+    chance::{id, purpose},
     choices::Choices,
     clock::Moment,
     message::{Dead, Message, News, State},
@@ -59,13 +61,19 @@ pub(crate) struct Account {
     pub(crate) plan: Plan,
     choices: Arc<Choices>,
     pub(crate) keys: Keys,
-    chance: Chance,
     /// How many messages were ever accepted.
     accepted: u64,
+    /// How many of them were published, and not callbacks.
+    published: u64,
+    /// How many ids of schedules, and how many keys, were ever made.
+    made: u64,
+    last_dlq_id: DlqId,
     pub(crate) topics: BTreeMap<String, Topic>,
     pub(crate) queues: BTreeMap<String, Queue>,
     pub(crate) schedules: BTreeMap<String, Schedule>,
     pub(crate) flows: BTreeMap<String, Flow>,
+    /// How many keys there may be before those that nothing is lost with are forgotten.
+    most_flows: usize,
     /// Messages that are not settled, by number.
     pub(crate) pending: BTreeMap<u64, Pending>,
     /// Their numbers by id.
@@ -144,12 +152,15 @@ impl Account {
             plan: common.plan,
             choices: Arc::clone(&common.choices),
             keys: Keys { current: user.current_key.to_owned(), next: user.next_key.to_owned() },
-            chance: Chance::new(common.seed, index as u64),
             accepted: 0,
+            published: 0,
+            made: 0,
+            last_dlq_id: DlqId::default(),
             topics: BTreeMap::new(),
             queues: BTreeMap::new(),
             schedules: BTreeMap::new(),
             flows: BTreeMap::new(),
+            most_flows: flows::MOST_KEYS,
             pending: BTreeMap::new(),
             numbers: HashMap::new(),
             dlq: BTreeMap::new(),
@@ -182,8 +193,19 @@ impl Account {
     /// Forgets everything but messages that are being delivered right now, whose answers lead to nothing. Ids go on, so that none comes twice.
     pub(crate) fn reset(&mut self) {
         let fresh = Self::new(self.index, &crate::users::USERS[self.index], self.common.clone());
-        let (chance, accepted, running) = (self.chance.clone(), self.accepted, self.running);
-        *self = Self { chance, accepted, running, ..fresh };
+        let (accepted, published, made) = (self.accepted, self.published, self.made);
+        let (last_dlq_id, running) = (self.last_dlq_id, self.running);
+        *self = Self { accepted, published, made, last_dlq_id, running, ..fresh };
+    }
+
+    fn seed(&self) -> u64 {
+        self.common.seed
+    }
+
+    /// A fresh id that is no message's.
+    fn make_id(&mut self, purpose: u64, prefix: &str, length: usize) -> String {
+        self.made += 1;
+        id(self.seed(), &[purpose, self.index as u64, self.made], prefix, length)
     }
 
     /// When something becomes due next.
@@ -191,7 +213,7 @@ impl Account {
         self.timeline.next()
     }
 
-    /// Moves on what is due by now, and forgets what is too old to be kept.
+    /// Moves on what is due by now.
     pub(crate) fn advance(&mut self, moment: Moment) -> Vec<Start> {
         let mut late = Vec::new();
         while let Some(due) = self.timeline.take(moment.now) {
@@ -202,11 +224,11 @@ impl Account {
                 Due::Late(number) => late.extend(self.timeline.late(number)),
             }
         }
-        self.forget(moment);
         late
     }
 
-    fn forget(&mut self, moment: Moment) {
+    /// Forgets what is too old to be kept.
+    pub(crate) fn forget(&mut self, moment: Moment) {
         self.forget_dead(moment);
         let oldest = self.plan.log_retention.map(|retention| moment.now - moment.span(retention));
         self.log.forget(oldest);
@@ -214,7 +236,7 @@ impl Account {
 
     /// Signing keys: the next becomes the current one, and there is a fresh next one.
     pub(crate) fn rotate(&mut self) {
-        let fresh = self.chance.id("sig_", 28);
+        let fresh = self.make_id(purpose::KEY, DEVELOPMENT_KEY_PREFIX, 20);
         self.keys.current = std::mem::replace(&mut self.keys.next, fresh);
     }
 

@@ -11,6 +11,7 @@ use surehook::{Millis, digest::Sha256, retry::millis};
 
 use super::{Account, Entry, Pending, Stage, timeline::Due};
 use crate::{
+    chance::{id, purpose},
     choices::{DEDUPLICATION_SECONDS, MESSAGE_ID_LENGTH},
     clock::Moment,
     destination::{Destination, DestinationError},
@@ -25,6 +26,13 @@ pub(crate) struct Order {
     pub(crate) given: Given,
     pub(crate) body: Bytes,
     pub(crate) origin: Origin,
+}
+
+impl Order {
+    /// The order as a list shows it.
+    pub(crate) fn without_body(&self) -> Self {
+        Self { body: Bytes::new(), ..self.clone() }
+    }
 }
 
 /// An order that can be carried out.
@@ -119,6 +127,8 @@ pub(super) struct Today {
 }
 
 const DAY: Millis = 86_400_000;
+/// The last time at which anything is due: the end of the year 9999, so that no sum of times overflows.
+const LAST: Millis = 253_402_300_799_000;
 
 impl Account {
     /// Accepts a message for each endpoint, or recognises a copy.
@@ -161,9 +171,9 @@ impl Account {
         if size > limit { Err(Refused::quota("maxMessageSize", limit)) } else { Ok(()) }
     }
 
-    /// `Upstash-Not-Before` keeps to the plan's longest delay as well.
-    fn check_delay(&self, options: &Options, moment: Moment) -> Result<(), Refused> {
-        let wait = options.not_before.map_or(0, |at| at.saturating_mul(1_000).saturating_sub(moment.callers_now));
+    /// The plan's longest delay, however the delay is given.
+    pub(super) fn check_delay(&self, options: &Options, moment: Moment) -> Result<(), Refused> {
+        let wait = wait(options, moment);
         match self.plan.delay {
             Some(limit) if wait > millis(limit) => Err(Refused::Quota { quota: "maxDelay", limit: limit.as_secs() }),
             _ => Ok(()),
@@ -177,7 +187,8 @@ impl Account {
             Deduplication::Content => {
                 let method = if self.choices.deduplicate_by_method { options.method.as_str() } else { "" };
                 let mut parts = vec![destination.text().as_bytes(), method.as_bytes(), body];
-                let headers: Vec<_> = options.headers.iter().collect();
+                let mut headers: Vec<_> = options.headers.iter().collect();
+                headers.sort_unstable();
                 parts.extend(headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
                 Some(format!("content:{}", Sha256::of_parts(&parts).hex()))
             }
@@ -191,35 +202,35 @@ impl Account {
         if let Some(known) = seen_as.as_ref().and_then(|key| self.seen.by_key.get(key)) {
             return Ok(Published { deduplicated: true, ..known.clone() });
         }
-        self.count_today(targets.len() as u64, moment.now)?;
+        self.count_today(targets.len() as u64, moment)?;
         let many = origin.topic.is_some();
         self.ensure_queue(origin.queue.as_deref(), moment.now);
         let (origin, digest) = (Arc::new(origin), Sha256::of(&body));
         let mut messages = Vec::with_capacity(targets.len());
         for Target { url, endpoint } in targets {
             let (body, options, origin) = (body.clone(), Arc::clone(&options), Arc::clone(&origin));
-            let message = Blank { url, endpoint, origin, options, body, digest };
+            let message = Blank { key: None, url, endpoint, origin, options, body, digest };
             let message = self.accept(message, moment);
             messages.push((message.id.clone(), message.url.clone()));
         }
         let published = Published { many, deduplicated: false, messages };
         if let Some(key) = seen_as {
-            let until = moment.now + moment.span(Duration::from_secs(DEDUPLICATION_SECONDS));
+            let until = moment.now.saturating_add(moment.span(Duration::from_secs(DEDUPLICATION_SECONDS)));
             self.seen.remember(key, published.clone(), until);
         }
         Ok(published)
     }
 
-    fn count_today(&mut self, messages: u64, now: Millis) -> Result<(), Refused> {
+    fn count_today(&mut self, messages: u64, moment: Moment) -> Result<(), Refused> {
         let Some(limit) = self.plan.messages_per_day else {
             return Ok(());
         };
-        let day = now.div_euclid(DAY);
+        let day = moment.now.div_euclid(DAY);
         if self.today.day != day {
             self.today = Today { day, messages: 0 };
         }
         if self.today.messages + messages > limit {
-            return Err(Refused::Daily { limit, reset: (day + 1) * DAY });
+            return Err(Refused::Daily { limit, reset: moment.shown((day + 1) * DAY) });
         }
         self.today.messages += messages;
         Ok(())
@@ -227,19 +238,45 @@ impl Account {
 
     /// Makes a message of what it consists of, and puts it on its way.
     pub(super) fn accept(&mut self, blank: Blank, moment: Moment) -> Arc<Message> {
-        let Blank { url, endpoint, origin, options, body, digest } = blank;
+        let Blank { key, url, endpoint, origin, options, body, digest } = blank;
         self.accepted += 1;
-        let id = self.chance.id("msg_", MESSAGE_ID_LENGTH);
+        let (key, id) = self.name(key);
+        if let Some(control) = &options.flow {
+            self.ask_flow(&control.clone(), moment.now);
+        }
         let created_at = moment.now;
         let not_before = due(&options, moment);
-        let message =
-            Message { number: self.accepted, id, url, origin, endpoint, options, body, digest, created_at, not_before };
+        let message = Message {
+            number: self.accepted,
+            key,
+            id,
+            url,
+            origin,
+            endpoint,
+            options,
+            body,
+            digest,
+            created_at,
+            not_before,
+        };
         let message = Arc::new(message);
         let delay = Duration::from_millis(u64::try_from(not_before - created_at).unwrap_or_default());
         let created = Entry::new(created_at, &message, State::Created { delay }, 0).next_at(not_before);
         self.note(created);
         self.wait_until(not_before, &message);
         message
+    }
+
+    /// What chance knows a message by, and its id.
+    fn name(&mut self, key: Option<u64>) -> (u64, String) {
+        let (kind, key) = match key {
+            Some(key) => (purpose::CALLBACK, key),
+            None => {
+                self.published += 1;
+                (purpose::MESSAGE, self.published)
+            }
+        };
+        (key, id(self.seed(), &[kind, self.index as u64, key], "msg_", MESSAGE_ID_LENGTH))
     }
 
     /// Puts a new message on the timeline.
@@ -257,6 +294,8 @@ impl Account {
 /// A message before it has its number, its id and its times.
 #[derive(Debug)]
 pub(super) struct Blank {
+    /// What chance knows it by; that of the next published message unless given.
+    pub(super) key: Option<u64>,
     pub(super) url: String,
     pub(super) endpoint: Option<String>,
     pub(super) origin: Arc<Origin>,
@@ -265,11 +304,14 @@ pub(super) struct Blank {
     pub(super) digest: Sha256,
 }
 
-/// When a message is due. `Upstash-Not-Before` beats the delay, a time in the past is now, and its distance is counted like a delay.
+/// How long a message waits. `Upstash-Not-Before` beats the delay, a time in the past is now, and its distance from what callers are shown as the
+/// present is counted like a delay.
+fn wait(options: &Options, moment: Moment) -> Millis {
+    let until = |at: i64| at.saturating_mul(1_000).saturating_sub(moment.shown(moment.now)).max(0);
+    options.not_before.map_or_else(|| millis(options.delay), until)
+}
+
+/// When a message is due.
 fn due(options: &Options, moment: Moment) -> Millis {
-    let wait = match options.not_before {
-        Some(at) => at.saturating_mul(1_000).saturating_sub(moment.callers_now).max(0),
-        None => millis(options.delay),
-    };
-    moment.now.saturating_add(wait)
+    moment.now.saturating_add(wait(options, moment)).min(LAST)
 }

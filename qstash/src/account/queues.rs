@@ -9,10 +9,7 @@ use std::{
 use surehook::Millis;
 
 use super::{Account, Cancelled, Refused};
-use crate::{
-    clock::Moment,
-    message::{Kind, Message},
-};
+use crate::{clock::Moment, message::Message};
 
 /// Deliveries of a queue at the same time, unless it says otherwise.
 const PARALLELISM: usize = 1;
@@ -98,16 +95,18 @@ impl Account {
     /// Removes a queue. Its messages go with it: they would never get their turn.
     pub(crate) fn remove_queue(&mut self, name: &str, moment: Moment) -> Option<Cancelled> {
         self.queues.remove(name)?;
-        let of_queue =
-            |message: &Message| message.origin.kind == Kind::Message && message.origin.queue.as_deref() == Some(name);
-        Some(self.cancel_where(moment, of_queue))
+        Some(self.cancel_where(moment, |message| message.origin.queue.as_deref() == Some(name)))
     }
 
-    /// Messages of a queue that are not settled.
-    pub(crate) fn lag(&self, name: &str) -> usize {
-        let of_queue = |message: &Message| message.origin.queue.as_deref() == Some(name);
-        let is_own = |message: &Message| message.origin.kind == Kind::Message;
-        self.pending.values().filter(|pending| of_queue(&pending.message) && is_own(&pending.message)).count()
+    /// Messages of each queue that are not settled.
+    pub(crate) fn lags(&self) -> BTreeMap<&str, usize> {
+        let mut lags = BTreeMap::new();
+        for origin in self.pending.values().map(|pending| &pending.message.origin) {
+            if let Some(queue) = origin.queue.as_deref() {
+                *lags.entry(queue).or_default() += 1;
+            }
+        }
+        lags
     }
 
     /// Admits messages while there are places.
@@ -143,20 +142,15 @@ impl Account {
         if *outstanding > 0 {
             return;
         }
-        let (name, number) = (message.origin.queue.clone().unwrap_or_default(), holder(message));
-        if let Some(queue) = self.queues.get_mut(&name) {
-            queue.places.remove(&number);
+        let Some(place) = message.place() else { return };
+        if let Some(queue) = self.queues.get_mut(&place.queue) {
+            queue.places.remove(&place.number);
         }
-        self.pump_queue(&name, now);
+        self.pump_queue(&place.queue, now);
     }
 
     fn place_of(&mut self, message: &Message) -> Option<&mut u32> {
-        let queue = self.queues.get_mut(message.origin.queue.as_ref()?)?;
-        queue.places.get_mut(&holder(message))
+        let place = message.place()?;
+        self.queues.get_mut(&place.queue)?.places.get_mut(&place.number)
     }
-}
-
-/// The message whose place it is.
-fn holder(message: &Message) -> u64 {
-    message.origin.source.unwrap_or(message.number)
 }

@@ -6,6 +6,7 @@ use surehook::Millis;
 
 use super::{Account, Order, Published, Refused, timeline::Due};
 use crate::{
+    chance::purpose,
     clock::Moment,
     cron::Cron,
     message::{Message, Origin, State},
@@ -68,7 +69,7 @@ impl Account {
         match given {
             Some(id) if !surehook::qstash::client::is_name(id) => Err(Refused::Name(id.to_owned())),
             Some(id) => Ok(id.to_owned()),
-            None => Ok(self.chance.id("scd_", 26)),
+            None => Ok(self.make_id(purpose::SCHEDULE, "scd_", 26)),
         }
     }
 

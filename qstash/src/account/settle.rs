@@ -9,6 +9,7 @@ use surehook::{digest::Sha256, retry::millis};
 
 use super::{Account, DlqId, Entry, Stage, Start, publish::Blank, timeline::Due};
 use crate::{
+    chance::number,
     chaos::Chaos,
     clock::Moment,
     message::{Answer, Dead, Kind, Message, Origin, State},
@@ -30,7 +31,9 @@ impl Account {
     pub(crate) fn finish(&mut self, start: &Start, answer: Answer, moment: Moment, chaos: &mut Chaos) {
         self.running -= 1;
         self.leave_flow(start.message.number, moment.now);
-        self.keep_late(start, moment);
+        if self.pending.contains_key(&start.message.number) {
+            self.keep_late(start, moment);
+        }
         let (message, retried) = (Arc::clone(&start.message), start.retried);
         let ended = Ended { message, retried, answer: Arc::new(answer), moment, chaos };
         self.settle(ended);
@@ -40,7 +43,7 @@ impl Account {
     fn keep_late(&mut self, start: &Start, moment: Moment) {
         let Some(span) = start.mischief.late else { return };
         let late = Start { is_late: true, mischief: Default::default(), ..start.clone() };
-        self.timeline.put_late(moment.now + millis(span), late);
+        self.timeline.put_late(moment.now.saturating_add(millis(span)), late);
     }
 
     fn settle(&mut self, mut ended: Ended<'_>) {
@@ -78,7 +81,7 @@ impl Account {
             Wait::Own(span) => millis(span),
             Wait::Asked(span) => moment.span(span),
         };
-        let (due, number, attempt) = (moment.now + span, ended.message.number, ended.retried + 1);
+        let (due, number, attempt) = (moment.now.saturating_add(span), ended.message.number, ended.retried + 1);
         let state = State::Retry { status: ended.answer.status, attempt, wait: wait.span() };
         self.note(Entry::new(moment.now, &ended.message, state, attempt).with_answer(&ended.answer).next_at(due));
         if let Some(pending) = self.pending.get_mut(&number) {
@@ -100,7 +103,7 @@ impl Account {
 
     /// A message is settled: it is forgotten, its schedule hears of it, and its queue may go on.
     pub(super) fn end(&mut self, message: &Arc<Message>, state: State, moment: Moment) {
-        self.leave_flow(message.number, moment.now);
+        self.give_back_flow(message.number, moment.now);
         self.pending.remove(&message.number);
         self.numbers.remove(&message.id);
         self.tell_schedule(message, state);
@@ -114,8 +117,10 @@ impl Account {
         let Some(callback) = wanted else { return };
         let copies = ended.chaos.callbacks(&ended.message, ended.retried, kind);
         let body = Bytes::from(self.told(ended, dlq_id).to_string());
-        for _ in 0..copies {
-            let blank = callback_message(&ended.message, callback, kind, body.clone());
+        for copy in 0..copies {
+            let follows_from = [ended.message.key, ended.retried.into(), kind as u64, copy as u64];
+            let key = number(self.seed(), &follows_from);
+            let blank = Blank { key: Some(key), ..callback_message(&ended.message, callback, kind, body.clone()) };
             let accepted = self.accept(blank, ended.moment);
             self.keep_place(&accepted);
         }
@@ -134,8 +139,8 @@ impl Account {
             "url": message.url,
             "method": message.options.method.as_str(),
             "sourceHeader": message.options.headers.shown(|_, value| value.to_owned()),
-            "createdAt": message.created_at,
-            "notBefore": message.not_before,
+            "createdAt": ended.moment.shown(message.created_at),
+            "notBefore": ended.moment.shown(message.not_before),
             "callerIP": message.origin.caller_ip,
         });
         let mut put = |name: &str, value: Option<Value>| {
@@ -157,12 +162,13 @@ fn canonical(headers: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, &Vec<S
     headers.iter().map(|(name, values)| (crate::options::canonical(name), values)).collect()
 }
 
-/// The callback as a message of its own: what it does not say is the message's.
+/// The callback as a message of its own: what it does not say is the message's. Its body has all of the message in it, so it is not shown where
+/// anything of the message is not.
 fn callback_message(source: &Message, callback: &Callback, kind: Kind, body: Bytes) -> Blank {
     let json = Headers::of(vec![("content-type".to_owned(), "application/json".to_owned())]);
     let options = Options {
         method: callback.method.clone(),
-        delay: Default::default(),
+        delay: callback.delay,
         not_before: None,
         retries: callback.retries.unwrap_or(source.options.retries),
         retry_delay: callback.retry_delay.clone(),
@@ -172,17 +178,13 @@ fn callback_message(source: &Message, callback: &Callback, kind: Kind, body: Byt
         deduplication: Deduplication::Off,
         flow: None,
         labels: source.options.labels.clone(),
-        redacted: Redacted::default(),
+        redacted: Redacted { body: !source.options.redacted.is_nothing(), ..source.options.redacted.clone() },
         headers: json.under(&callback.headers),
     };
-    let origin = Origin {
-        kind,
-        queue: source.origin.queue.clone(),
-        caller_ip: source.origin.caller_ip.clone(),
-        source: Some(source.number),
-        ..Origin::default()
-    };
+    let origin =
+        Origin { kind, holds: source.place(), caller_ip: source.origin.caller_ip.clone(), ..Origin::default() };
     Blank {
+        key: None,
         url: callback.url.clone(),
         endpoint: None,
         origin: Arc::new(origin),

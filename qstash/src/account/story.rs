@@ -61,7 +61,7 @@ fn a_queue_keeps_its_order_and_its_parallelism() {
     }
     let first = bench.starts();
     assert_eq!(urls(&first), ["https://a/0", "https://a/1"]);
-    assert_eq!(bench.account.lag("q"), 5);
+    assert_eq!(bench.account.lags()["q"], 5);
     bench.answer(&first[1], 200);
     assert_eq!(urls(&bench.starts()), ["https://a/2"]);
     bench.account.put_queue("q", Some(4), None, START).unwrap();
@@ -331,6 +331,19 @@ fn the_messages_of_a_day_are_counted() {
     let Refused::Daily { reset, .. } = refused else { panic!("{refused}") };
     bench.now = reset;
     bench.publish(A, &[]);
+}
+
+#[test]
+fn no_delay_is_longer_than_the_plans_however_it_is_given() {
+    let mut bench = Bench::on(Plan::FREE);
+    let at = (START / 1_000 + 8 * 86_400).to_string();
+    for header in
+        [("Upstash-Delay", "8d"), ("Upstash-Not-Before", at.as_str()), ("Upstash-Not-Before", "9223372036854775807")]
+    {
+        let refused = bench.account.publish(Bench::order(A, &[header], None), bench.moment()).unwrap_err();
+        assert_eq!(refused.to_string(), "quota maxDelay exceeded, current limit: 604800", "{header:?}");
+    }
+    bench.publish(A, &[("Upstash-Delay", "7d")]);
 }
 
 #[test]

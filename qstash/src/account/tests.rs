@@ -21,6 +21,7 @@ pub(crate) fn message(url: &str) -> Message {
     let options = Options::read(&Given::default(), Rules { plan: &Plan::PAYG, choices: &choices }).unwrap();
     Message {
         number: 1,
+        key: 1,
         id: "msg_1".to_owned(),
         url: url.to_owned(),
         origin: Arc::new(Origin::default()),
@@ -89,6 +90,7 @@ impl Bench {
     /// The attempts that begin now.
     pub(super) fn starts(&mut self) -> Vec<Start> {
         let moment = self.moment();
+        self.account.forget(moment);
         let mut starts = self.account.advance(moment);
         starts.extend(self.account.starts(moment, &mut self.chaos));
         starts

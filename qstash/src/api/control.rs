@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use surehook::{Millis, qstash::duration, retry::millis};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::{Reply, views};
+use super::{Reply, parameter, views};
 use crate::{
     account::{Account, Entry},
     chaos::Rule,
@@ -102,11 +102,6 @@ fn user(query: &str) -> Result<usize, Reply> {
     index.ok_or_else(|| Reply::bad_request(format!("user must be between 1 and {}", USERS.len())))
 }
 
-fn parameter(query: &str, name: &str) -> Option<String> {
-    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-}
-
 fn clock(server: &Server) -> Value {
     let (mode, speed) = match server.clock.pace() {
         Pace::Stepped => ("stepped", 0.0),
@@ -119,30 +114,34 @@ async fn step(server: &Arc<Server>, body: &Bytes) -> Result<Reply, Reply> {
     let wanted: Step = serde_json::from_slice(body).map_err(|error| {
         Reply::bad_request(format!("{error}: send {{\"advance\":\"3d\"}}, {{\"to\":<ms>}} or {{\"next\":true}}"))
     })?;
-    let now = server.clock.now();
-    let stepped = match wanted {
+    if server.clock.pace() != Pace::Stepped {
+        let text = "time passes by itself here: start the server with --clock stepped to step it";
+        return Err(Reply::error(StatusCode::CONFLICT, text));
+    }
+    match wanted {
         Step::Advance(span) => {
-            let span = duration::parse(&span)
-                .ok_or_else(|| Reply::bad_request(format!("\"{span}\" is not a span like 3d")))?;
-            server.step_to(within_reach(now, now.saturating_add(millis(span)))?).await
+            let parsed = duration::parse(&span).filter(|span| millis(*span) <= LONGEST_STEP);
+            let span = parsed
+                .ok_or_else(|| Reply::bad_request(format!("\"{span}\" is not a span like 3d, of a year at most")))?;
+            server.step(|server| Some(server.clock.now() + millis(span))).await;
         }
-        Step::To(at) => server.step_to(within_reach(now, at)?).await,
+        Step::To(at) if at.saturating_sub(server.clock.now()) > LONGEST_STEP => {
+            return Err(Reply::bad_request("one step is a year at most: take several"));
+        }
+        Step::To(at) => {
+            server.step(|_| Some(at)).await;
+        }
         Step::Next(steps) => {
-            let mut at = server.step_to(now).await;
+            // None at all waits for what is being delivered at this time.
+            server.step(|server| Some(server.clock.now())).await;
             for _ in 0..steps.times().min(MOST_STEPS) {
-                at = server.step().await;
+                if server.step(Server::next_due).await.is_none() {
+                    break;
+                }
             }
-            at
         }
-    };
-    let text = "time passes by itself here: start the server with --clock stepped to step it";
-    stepped.ok_or_else(|| Reply::error(StatusCode::CONFLICT, text))?;
+    }
     Ok(Reply::ok(clock(server)))
-}
-
-fn within_reach(now: Millis, at: Millis) -> Result<Millis, Reply> {
-    let is_near = at.saturating_sub(now) <= LONGEST_STEP;
-    is_near.then_some(at).ok_or_else(|| Reply::bad_request("one step is a year at most: take several"))
 }
 
 fn chaos(server: &Server, method: &Method, body: &Bytes) -> Result<Reply, Reply> {
@@ -227,8 +226,8 @@ fn state(server: &Server, index: usize) -> Value {
             "active": account.running,
             "dlq": account.dlq.len(),
             "topics": account.topics.values().map(|one| views::topic(one, shown)).collect::<Vec<_>>(),
-            "queues": account.queues.values().map(|one| views::queue(account, one, shown)).collect::<Vec<_>>(),
-            "schedules": account.schedules.values().map(|one| views::schedule(one, wait, shown)).collect::<Vec<_>>(),
+            "queues": views::queues(account, shown),
+            "schedules": account.schedules.values().map(|one| views::schedule_row(one, wait, shown)).collect::<Vec<_>>(),
             "flowControl": account.flows.iter().take(ROWS).map(|(key, one)| views::flow(account, key, one, shown)).collect::<Vec<_>>(),
             "chaos": chaos,
         })

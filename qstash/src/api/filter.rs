@@ -1,6 +1,6 @@
 //! Filters of lists and of bulk calls: values of one name are alternatives, names are conditions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use surehook::Millis;
 use url::Url;
@@ -10,7 +10,9 @@ use crate::{account::DlqId, message::Message};
 /// Names that are no filter.
 const OTHERS: [&str; 5] = ["cursor", "count", "order", "qstash_token", "user"];
 /// Filters whose values may have commas in them.
-const WHOLE: [&str; 2] = ["url", "path"];
+const WHOLE: [&str; 3] = ["url", "path", "flowControlKey"];
+/// Values of one filter, at most.
+const MOST_VALUES: usize = 1_000;
 /// All filters. An unknown one is refused: a bulk call whose filter is misspelt would otherwise mean everything.
 const KNOWN: [&str; 18] = [
     "messageId",
@@ -67,9 +69,12 @@ impl Filter {
     }
 
     /// Adds ids from a body: the older form of bulk calls.
-    pub(super) fn with_ids(mut self, name: &str, ids: Vec<String>) -> Self {
+    pub(super) fn with_ids(mut self, name: &str, ids: Vec<String>) -> Result<Self, String> {
+        if ids.len() > MOST_VALUES {
+            return Err(format!("{name} can't have more than {MOST_VALUES} values"));
+        }
         self.wanted.insert(name.to_owned(), ids);
-        self
+        Ok(self)
     }
 
     fn put(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -83,14 +88,17 @@ impl Filter {
         if WHOLE.contains(&name) {
             values.push(value.to_owned());
         } else {
-            values.extend(value.split(',').map(|one| one.trim().to_owned()));
+            values.extend(value.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()));
+        }
+        if values.len() > MOST_VALUES {
+            return Err(format!("{name} can't have more than {MOST_VALUES} values"));
         }
         Ok(())
     }
 
-    /// The ids that are asked for, if any are.
-    pub(super) fn ids(&self, name: &str) -> Option<&[String]> {
-        self.wanted.get(name).map(Vec::as_slice)
+    /// How many different ids are asked for, if any are.
+    pub(super) fn ids(&self, name: &str) -> Option<usize> {
+        self.wanted.get(name).map(|ids| ids.iter().collect::<BTreeSet<_>>().len())
     }
 
     /// How many are wanted: what was asked for, within bounds.
@@ -100,29 +108,34 @@ impl Filter {
 
     /// Whether a message is wanted.
     pub(super) fn wants(&self, message: &Message, seen: Seen) -> bool {
-        self.wanted.iter().all(|(name, values)| values.iter().any(|value| is(name, value, message, seen)))
+        self.wanted.iter().all(|(name, values)| is_one_of(name, values, message, seen))
     }
 }
 
-fn is(name: &str, value: &str, message: &Message, seen: Seen) -> bool {
+/// Whether what a filter looks at is one of its values. It is taken from the message once, however many values there are.
+fn is_one_of(name: &str, values: &[String], message: &Message, seen: Seen) -> bool {
     let origin = &message.origin;
+    let has = |subject: Option<&str>| subject.is_some_and(|subject| values.iter().any(|value| value == subject));
     let url = || Url::parse(&message.url).ok();
+    let date = |holds: fn(Millis, Millis) -> bool| {
+        values.iter().any(|value| value.parse().is_ok_and(|date| holds(seen.at, date)))
+    };
     match name {
-        "messageId" | "messageIds" => message.id == value,
-        "dlqIds" => seen.dlq_id.is_some_and(|id| id.to_string() == value),
-        "topicName" => origin.topic.as_deref() == Some(value),
-        "queueName" => origin.queue.as_deref() == Some(value),
-        "scheduleId" => origin.schedule.as_deref() == Some(value),
-        "url" => message.url == value,
-        "host" => url().is_some_and(|url| is_host(&url, value)),
-        "path" => url().is_some_and(|url| url.path() == value),
-        "label" => message.options.labels.iter().any(|label| label == value),
-        "flowControlKey" => message.options.flow.as_ref().is_some_and(|flow| flow.key == value),
-        "callerIp" | "callerIP" => origin.caller_ip == value,
-        "fromDate" => value.parse().is_ok_and(|from: Millis| seen.at >= from),
-        "toDate" => value.parse().is_ok_and(|to: Millis| seen.at <= to),
-        "responseStatus" => seen.status.is_some_and(|status| status.to_string() == value),
-        "state" => seen.state.is_some_and(|state| is_state(state, value)),
+        "messageId" | "messageIds" => has(Some(&message.id)),
+        "dlqIds" => has(seen.dlq_id.map(|id| id.to_string()).as_deref()),
+        "topicName" => has(origin.topic.as_deref()),
+        "queueName" => has(origin.queue.as_deref()),
+        "scheduleId" => has(origin.schedule.as_deref()),
+        "url" => has(Some(&message.url)),
+        "host" => url().is_some_and(|url| values.iter().any(|value| is_host(&url, value))),
+        "path" => url().is_some_and(|url| has(Some(url.path()))),
+        "label" => message.options.labels.iter().any(|label| has(Some(label))),
+        "flowControlKey" => has(message.options.flow.as_ref().map(|flow| flow.key.as_str())),
+        "callerIp" | "callerIP" => has(Some(&origin.caller_ip)),
+        "fromDate" => date(|at, from| at >= from),
+        "toDate" => date(|at, to| at <= to),
+        "responseStatus" => has(seen.status.map(|status| status.to_string()).as_deref()),
+        "state" => seen.state.is_some_and(|state| values.iter().any(|value| is_state(state, value))),
         _ => false,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
-use super::{Call, Reply, views, wrong_method};
+use super::{Call, Reply, parameter, views, wrong_method};
 use crate::options::{period, positive};
 
 /// A key as it stands in a path: any text, percent-encoded.
@@ -26,7 +26,7 @@ impl Call<'_> {
 
     /// All keys, or those that have the text that is searched for.
     fn list_flows(&self) -> Value {
-        let (clock, search) = (&self.server.clock, self.parameter("search").unwrap_or_default());
+        let (clock, search) = (&self.server.clock, parameter(self.query, "search").unwrap_or_default());
         self.read(|account| {
             let wanted = account.flows.iter().filter(|(key, _)| key.contains(&search));
             wanted.map(|(key, flow)| views::flow(account, key, flow, clock)).collect()
@@ -60,10 +60,11 @@ impl Call<'_> {
     }
 
     fn pin(&self, key: &str) -> Result<(), Reply> {
-        let number = |name: &str| self.parameter(name).map(|value| positive(name, &value)).transpose();
+        let number = |name: &str| parameter(self.query, name).map(|value| positive(name, &value)).transpose();
         let parallelism = number("parallelism").map_err(Reply::bad_request)?;
         let rate = number("rate").map_err(Reply::bad_request)?;
-        let span = self.parameter("period").map(|value| period(&value)).transpose().map_err(Reply::bad_request)?;
+        let span =
+            parameter(self.query, "period").map(|value| period(&value)).transpose().map_err(Reply::bad_request)?;
         if parallelism.is_none() && rate.is_none() {
             return Err(Reply::bad_request("parallelism or rate is needed"));
         }
@@ -78,7 +79,7 @@ impl Call<'_> {
     }
 
     fn unpin(&self, key: &str) {
-        let is_true = |name: &str| self.parameter(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let is_true = |name: &str| parameter(self.query, name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let (parallelism, rate) = (is_true("parallelism"), is_true("rate"));
         self.change(|account, moment| {
             account.change_flow(key, moment.now, |flow| {
@@ -86,10 +87,5 @@ impl Call<'_> {
                 flow.pinned_rate = flow.pinned_rate.filter(|_| !rate);
             });
         });
-    }
-
-    fn parameter(&self, name: &str) -> Option<String> {
-        let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
-        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 }

@@ -69,8 +69,9 @@ impl Call<'_> {
         match (ids.message_ids, ids.dlq_ids) {
             (None, None) => Err(Reply::bad_request("the body has neither messageIds nor dlqIds")),
             (messages, dead) => {
-                let filter = messages.into_iter().fold(filter, |filter, ids| filter.with_ids("messageIds", ids));
-                Ok(dead.into_iter().fold(filter, |filter, ids| filter.with_ids("dlqIds", ids)))
+                let named = messages.map(|ids| ("messageIds", ids)).into_iter().chain(dead.map(|ids| ("dlqIds", ids)));
+                let mut all = named.into_iter();
+                all.try_fold(filter, |filter, (name, ids)| filter.with_ids(name, ids)).map_err(Reply::bad_request)
             }
         }
     }
@@ -101,11 +102,11 @@ impl Call<'_> {
     fn dlq_page(self) -> Result<Reply, Reply> {
         let filter = self.filter()?;
         let clock = &self.server.clock;
-        let (messages, cursor): (Vec<Value>, _) = self.read(|account| {
-            let (ids, cursor) = page(account, &filter, clock);
+        let (messages, cursor): (Vec<Value>, Option<String>) = self.read(|account| {
+            let (ids, cursor) = page(account, &filter, clock)?;
             let shown = |id: &DlqId| account.dlq.get(id).map(|dead| views::dead(id, dead, clock));
-            (ids.iter().filter_map(shown).collect(), cursor)
-        });
+            Ok((ids.iter().filter_map(shown).collect(), cursor))
+        })?;
         let mut reply = json!({ "messages": messages });
         if let Some(cursor) = cursor {
             reply["cursor"] = cursor.into();
@@ -117,9 +118,9 @@ impl Call<'_> {
         let filter = self.filter_with_ids()?;
         let clock = &self.server.clock;
         let (deleted, cursor) = self.change(|account, _| {
-            let (ids, cursor) = page(account, &filter, clock);
-            (ids.iter().filter(|id| account.dlq.remove(id).is_some()).count(), cursor)
-        });
+            let (ids, cursor) = page(account, &filter, clock)?;
+            Ok((ids.iter().filter(|id| account.dlq.remove(id).is_some()).count(), cursor))
+        })?;
         let mut reply = json!({ "deleted": deleted });
         if let Some(cursor) = cursor {
             reply["cursor"] = cursor.into();
@@ -149,8 +150,8 @@ impl Call<'_> {
         let (filter, given) = (self.filter_with_ids()?, self.given_without_body());
         let clock = &self.server.clock;
         let (responses, cursor) = self.change(|account, moment| {
-            let (ids, cursor) = page(account, &filter, clock);
-            if filter.ids("dlqIds").is_some_and(|wanted| wanted.len() != ids.len()) {
+            let (ids, cursor) = page(account, &filter, clock)?;
+            if filter.ids("dlqIds").is_some_and(|wanted| wanted != ids.len()) {
                 return Err(Reply::not_found("dlq message"));
             }
             Ok((retry_all(account, &ids, &given, moment).map_err(|refused| self.refused(&refused))?, cursor))
@@ -195,9 +196,10 @@ fn seen(entry: &crate::account::Entry, clock: &Clock) -> Seen {
 }
 
 /// The ids that a filter finds, a page of them, and where the next page begins.
-fn page(account: &Account, filter: &Filter, clock: &Clock) -> (Vec<DlqId>, Option<String>) {
-    let count = filter.ids("dlqIds").map_or_else(|| filter.page(DEAD, DEAD), <[String]>::len);
-    let after = filter.cursor.as_ref().and_then(|cursor| cursor.parse().ok());
+fn page(account: &Account, filter: &Filter, clock: &Clock) -> Result<(Vec<DlqId>, Option<String>), Reply> {
+    let count = filter.ids("dlqIds").unwrap_or_else(|| filter.page(DEAD, DEAD));
+    let after = filter.cursor.as_ref().map(|cursor| cursor.parse()).transpose();
+    let after = after.map_err(|()| Reply::bad_request("the cursor is none of ours"))?;
     let wanted = |(id, dead): &(&DlqId, &Dead)| {
         let seen = Seen { at: clock.shown(id.at), dlq_id: Some(**id), status: Some(dead.answer.status), state: None };
         filter.wants(&dead.message, seen)
@@ -205,7 +207,7 @@ fn page(account: &Account, filter: &Filter, clock: &Clock) -> (Vec<DlqId>, Optio
     let mut found = account.dead_after(after).filter(wanted).map(|(id, _)| *id);
     let page: Vec<DlqId> = found.by_ref().take(count).collect();
     let cursor = found.next().and(page.last()).map(ToString::to_string);
-    (page, cursor)
+    Ok((page, cursor))
 }
 
 fn retry_all(

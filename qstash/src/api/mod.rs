@@ -1,5 +1,6 @@
 //! HTTP from clients.
 
+mod admit;
 mod control;
 mod filter;
 mod flow;
@@ -11,7 +12,7 @@ mod schedules;
 mod topics;
 mod views;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -21,7 +22,7 @@ use axum::{
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, request::Parts};
 use serde_json::json;
-use std::net::SocketAddr;
+use tokio::time::timeout;
 
 use crate::{
     account::{Account, Refused},
@@ -35,6 +36,8 @@ use reply::Reply;
 
 /// Bodies up to this size are copied, so that they do not keep the connection's larger buffer alive while they wait.
 const COPIED: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const READ_TIME: Duration = Duration::from_secs(60);
 
 /// The front of a server.
 pub(crate) fn router(server: Arc<Server>) -> Router {
@@ -55,13 +58,15 @@ struct Call<'a> {
 
 async fn front(State(server): State<Arc<Server>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    if let Err(reply) = admit(&parts, &server) {
+    if server.is_closed() {
+        return Reply::error(StatusCode::SERVICE_UNAVAILABLE, "the server has ended").into_response();
+    }
+    if let Err(reply) = admit::admit(&parts.headers, &server) {
         return reply.into_response();
     }
-    let body = match axum::body::to_bytes(body, BATCH_BYTES).await {
-        Ok(body) if body.len() <= COPIED => Bytes::copy_from_slice(&body),
+    let body = match read(body, largest(&parts, &server)).await {
         Ok(body) => body,
-        Err(error) => return Reply::bad_request(error.to_string()).into_response(),
+        Err(reply) => return reply.into_response(),
     };
     if let Some(response) = control::answer(&server, &parts, &body).await {
         return response;
@@ -69,29 +74,26 @@ async fn front(State(server): State<Arc<Server>>, request: Request) -> Response<
     page::file(parts.uri.path()).unwrap_or_else(|| answer(&server, &parts, body).into_response())
 }
 
-/// Web pages of others have no business here: their browser would lend them our address. Neither may a page call us from another
-/// origin, nor may a foreign name be made to point at us.
-fn admit(parts: &Parts, server: &Server) -> Result<(), Reply> {
-    let header = |name| parts.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let host = header("host").unwrap_or_default();
-    let origin = header("origin").map(|origin| origin.split_once("://").map_or(origin, |(_, host)| host));
-    if origin.is_some_and(|origin| origin != host) {
-        return Err(Reply::error(StatusCode::FORBIDDEN, "web pages of another origin may not call this server"));
-    }
-    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
-    if is_own_name(name) || server.settings.host_names.iter().any(|known| known == name) {
-        return Ok(());
-    }
-    let text = format!("this server does not answer to the name {name}: start it with --host-name {name}");
-    Err(Reply::error(StatusCode::FORBIDDEN, text))
+/// How large a body may be, in bytes: what the plan allows a message to be, and all messages of a batch together.
+fn largest(parts: &Parts, server: &Server) -> usize {
+    if parts.uri.path() == "/v2/batch" { BATCH_BYTES } else { server.settings.plan.message_size }
 }
 
-/// `localhost`, addresses, and names that no public name server gives out.
-fn is_own_name(name: &str) -> bool {
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    address.parse::<std::net::IpAddr>().is_ok()
-        || !name.contains('.')
-        || [".localhost", ".internal", ".local", ".test"].iter().any(|ending| name.ends_with(ending))
+async fn read(body: Body, most: usize) -> Result<Bytes, Reply> {
+    let read = timeout(READ_TIME, axum::body::to_bytes(body, most)).await;
+    match read {
+        Ok(Ok(body)) if body.len() <= COPIED => Ok(Bytes::copy_from_slice(&body)),
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if is_too_large(&error) => {
+            Err(Reply::refused(&Refused::Quota { quota: "maxMessageSize", limit: most as u64 }, 412))
+        }
+        Ok(Err(error)) => Err(Reply::bad_request(error.to_string())),
+        Err(_) => Err(Reply::error(StatusCode::REQUEST_TIMEOUT, "the body did not come within a minute")),
+    }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
 fn answer(server: &Arc<Server>, parts: &Parts, body: Bytes) -> Reply {
@@ -119,10 +121,7 @@ fn answer(server: &Arc<Server>, parts: &Parts, body: Bytes) -> Reply {
 fn user(parts: &Parts) -> Option<usize> {
     let bearer = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
-    let in_query = || {
-        let mut pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
-        pairs.find(|(name, _)| name == "qstash_token").map(|(_, value)| value.into_owned())
-    };
+    let in_query = || parameter(parts.uri.query().unwrap_or_default(), "qstash_token");
     // The tokens are published, so there is no secret that the time of a comparison could tell.
     let known = |token: &str| USERS.iter().position(|user| user.token == token);
     bearer.and_then(known).or_else(|| known(&in_query()?))
@@ -199,6 +198,12 @@ impl Call<'_> {
 
 fn wrong_method() -> Reply {
     Reply::error(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take that method")
+}
+
+/// A parameter of a query.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// A name from a path. An empty one would make a call about one thing a call about all of them.

@@ -11,7 +11,7 @@ use super::{Call, Reply, named, wrong_method};
 use crate::{
     account::{Order, Published, Refused},
     choices::{Choices, DUPLICATE},
-    destination::{Destination, DestinationError},
+    destination::Destination,
     message::Origin,
     options::Given,
 };
@@ -101,6 +101,9 @@ impl Call<'_> {
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let pairs: Vec<(String, String)> = headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
         let given = Given::of_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        if given.get("upstash-cron").is_some() {
+            return Err(Refused::CronHere);
+        }
         let body = item.body.map(Bytes::from).unwrap_or_default();
         Ok(Order { destination, given, body, origin: self.origin(item.queue.filter(|queue| !queue.is_empty())) })
     }
@@ -114,14 +117,11 @@ fn rejecting(
 ) -> Option<Refused> {
     let refused = match order {
         Ok(order) => check(order.clone()),
-        Err(Refused::Destination(error)) => Some(Refused::Destination(clone_of(error))),
+        Err(Refused::Destination(error)) => Some(Refused::Destination(error.clone())),
+        Err(Refused::CronHere) => Some(Refused::CronHere),
         Err(_) => None,
     }?;
     (choices.batch_all_or_nothing && !matches!(refused, Refused::NoTopic(_))).then_some(refused)
-}
-
-fn clone_of(error: &DestinationError) -> DestinationError {
-    error.clone()
 }
 
 /// A topic is answered with an array, even of one; a copy names the message that is known.

@@ -53,12 +53,14 @@ impl Call<'_> {
 
     fn show_queue(&self, name: &str) -> Result<Reply, Reply> {
         let clock = &self.server.clock;
-        let found = self.read(|account| account.queues.get(name).map(|queue| views::queue(account, queue, clock)));
+        let found = self.read(|account| {
+            let lag = account.lags().get(name).copied().unwrap_or_default();
+            account.queues.get(name).map(|queue| views::queue(queue, lag, clock))
+        });
         found.map(Reply::ok).ok_or_else(|| Reply::not_found("queue"))
     }
 
     fn list_queues(&self) -> Value {
-        let clock = &self.server.clock;
-        self.read(|account| account.queues.values().map(|queue| views::queue(account, queue, clock)).collect())
+        self.read(|account| views::queues(account, &self.server.clock))
     }
 }

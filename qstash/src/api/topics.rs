@@ -6,7 +6,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{Call, Reply, named, views, wrong_method};
-use crate::{account::Endpoint, options::Given};
+use crate::{account::Endpoint, destination::without_fragment, options::Given};
 
 #[derive(Debug, Deserialize)]
 struct Endpoints {
@@ -55,10 +55,13 @@ impl Call<'_> {
     }
 
     fn put_endpoints(&self, name: &str) -> Result<Reply, Reply> {
-        let Endpoints { endpoints } = self.json()?;
+        let Endpoints { mut endpoints } = self.json()?;
         if let Some(bad) = endpoints.iter().find(|endpoint| !is_url(&endpoint.url)) {
             let text = format!("invalid endpoint url \"{}\": it must begin with http:// or https://", bad.url);
             return Err(Reply::bad_request(text));
+        }
+        for endpoint in &mut endpoints {
+            endpoint.url = without_fragment(&endpoint.url).to_owned();
         }
         if endpoints.is_empty() {
             return Err(Reply::bad_request("endpoints is empty"));

@@ -11,6 +11,11 @@ use crate::{
     options::{Callback, Options, canonical, digest_of},
 };
 
+/// Characters of a text in a row of the page.
+const MOST_OF_A_ROW: usize = 2_000;
+/// Entries that the page shows of a message: so many of the first, and so many of the last.
+const MOST_STEPS: usize = 100;
+
 /// An object that is filled field by field.
 #[derive(Debug, Default)]
 pub(super) struct View(Map<String, Value>);
@@ -70,9 +75,9 @@ fn put_options(view: &mut View, options: &Options) {
         .some("labels", (!options.labels.is_empty()).then(|| json!(options.labels)));
 }
 
-fn callback_headers(callback: Option<&Callback>) -> Option<Value> {
+fn callback_headers(options: &Options, callback: Option<&Callback>) -> Option<Value> {
     let headers = callback.map(|callback| &callback.headers).filter(|headers| !headers.is_empty())?;
-    Some(json!(headers.shown(|_, value| value.to_owned())))
+    Some(json!(headers.shown(|name, value| options.redacted.header(name, value))))
 }
 
 fn put_origin(view: &mut View, message: &Message) {
@@ -92,9 +97,11 @@ fn put_message(view: &mut View, message: &Message, clock: &Clock) {
     view.put("maxRetries", options.retries)
         .put("notBefore", clock.shown(message.not_before))
         .put("createdAt", clock.shown(message.created_at))
+        // Python's SDK reads the one spelling, JavaScript's the other.
         .put("callerIP", message.origin.caller_ip.clone())
-        .some("callbackHeader", callback_headers(options.callback.as_deref()))
-        .some("failureCallbackHeader", callback_headers(options.failure_callback.as_deref()));
+        .put("callerIp", message.origin.caller_ip.clone())
+        .some("callbackHeader", callback_headers(options, options.callback.as_deref()))
+        .some("failureCallbackHeader", callback_headers(options, options.failure_callback.as_deref()));
     match options.redacted.body {
         true => view.put("body", digest_of(&message.body)),
         false => view.body("body", &message.body),
@@ -141,8 +148,8 @@ pub(super) fn logged(entry: &Entry, cancelled: &str, clock: &Clock) -> Value {
         .put("timeout", u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX))
         .some("body", (!message.body.is_empty()).then_some(body))
         .some("retryDelayExpr", retry_delay)
-        .some("callbackHeaders", callback_headers(options.callback.as_deref()))
-        .some("failureCallbackHeaders", callback_headers(options.failure_callback.as_deref()))
+        .some("callbackHeaders", callback_headers(options, options.callback.as_deref()))
+        .some("failureCallbackHeaders", callback_headers(options, options.failure_callback.as_deref()))
         .some("nextDeliveryTime", entry.next.map(|next| clock.shown(next)));
     if let Some(answer) = &entry.answer {
         put_answer(&mut view, answer);
@@ -172,16 +179,35 @@ pub(super) fn topic(topic: &Topic, clock: &Clock) -> Value {
     view.done()
 }
 
+/// All queues. Their messages are counted in one walk, however many queues there are.
+pub(super) fn queues(account: &Account, clock: &Clock) -> Value {
+    let lags = account.lags();
+    let lag = |queue: &Queue| lags.get(queue.name.as_str()).copied().unwrap_or_default();
+    account.queues.values().map(|one| queue(one, lag(one), clock)).collect()
+}
+
 /// A queue.
-pub(super) fn queue(account: &Account, queue: &Queue, clock: &Clock) -> Value {
+pub(super) fn queue(queue: &Queue, lag: usize, clock: &Clock) -> Value {
     json!({
         "name": queue.name,
         "parallelism": queue.parallelism,
         "createdAt": clock.shown(queue.created_at),
         "updatedAt": clock.shown(queue.updated_at),
-        "lag": account.lag(&queue.name),
+        "lag": lag,
         "paused": queue.paused,
     })
+}
+
+/// What the page shows of a schedule: without its body, which may be large.
+pub(super) fn schedule_row(one: &Schedule, plan_wait: std::time::Duration, clock: &Clock) -> Value {
+    let mut row = schedule(&Schedule { order: one.order.without_body(), ..one.clone() }, plan_wait, clock);
+    row["destination"] = short(one.order.destination.text()).into();
+    row
+}
+
+/// The beginning of a text that may be long: rows are sent often.
+fn short(text: &str) -> String {
+    text.chars().take(MOST_OF_A_ROW).collect()
 }
 
 /// A schedule.
@@ -194,13 +220,14 @@ pub(super) fn schedule(schedule: &Schedule, plan_wait: std::time::Duration, cloc
         .put("createdAt", clock.shown(schedule.created_at))
         .put("retries", options.retries)
         .put("callerIP", order.origin.caller_ip.clone())
+        .put("callerIp", order.origin.caller_ip.clone())
         .put("isPaused", schedule.is_paused);
     put_options(&mut view, options);
     view.some("queueName", order.origin.queue.clone())
         .some("delay", (!options.delay.is_zero()).then(|| options.delay.as_secs()))
         .some("timeout", (options.timeout != plan_wait).then(|| options.timeout.as_secs()))
-        .some("callbackHeader", callback_headers(options.callback.as_deref()))
-        .some("failureCallbackHeader", callback_headers(options.failure_callback.as_deref()))
+        .some("callbackHeader", callback_headers(options, options.callback.as_deref()))
+        .some("failureCallbackHeader", callback_headers(options, options.failure_callback.as_deref()))
         .some("lastScheduleTime", schedule.last.map(|at| clock.shown(at)))
         .some("nextScheduleTime", schedule.next.map(|at| clock.shown(at)))
         .some("lastScheduleStates", (!schedule.states.is_empty()).then(|| json!(schedule.states)))
@@ -239,7 +266,7 @@ pub(super) fn summary(entry: &Entry, clock: &Clock) -> Value {
     let message = &entry.message;
     let mut view = View::default();
     view.put("messageId", message.id.clone())
-        .put("url", message.url.clone())
+        .put("url", short(&message.url))
         .put("method", message.options.method.as_str())
         .put("state", entry.state.word())
         .put("createdAt", clock.shown(message.created_at))
@@ -247,10 +274,10 @@ pub(super) fn summary(entry: &Entry, clock: &Clock) -> Value {
         .put("attempts", entry.attempts)
         .put("maxRetries", message.options.retries)
         .put("kind", message.origin.kind.word())
-        .some("label", (!message.options.labels.is_empty()).then(|| message.options.labels.join(", ")))
+        .some("label", (!message.options.labels.is_empty()).then(|| short(&message.options.labels.join(", "))))
         .some("nextDeliveryTime", entry.next.map(|next| clock.shown(next)))
         .some("responseStatus", entry.answer.as_ref().map(|answer| answer.status))
-        .some("error", entry.answer.as_ref().and_then(|answer| answer.error.clone()))
+        .some("error", entry.answer.as_ref().and_then(|answer| answer.error.as_deref()).map(short))
         .some("dlqId", entry.dlq_id.map(|id| id.to_string()));
     put_origin(&mut view, message);
     view.done()
@@ -271,7 +298,9 @@ pub(super) fn detail(entries: &[&Entry], clock: &Clock) -> Option<Value> {
     if let (Value::Object(full), Value::Object(summary)) = (&mut full, summary(last, clock)) {
         full.extend(summary);
     }
-    full["log"] = entries.iter().map(|entry| step(entry, clock)).collect();
+    let (first, rest) = entries.split_at(entries.len().min(MOST_STEPS));
+    let last = &rest[rest.len().saturating_sub(MOST_STEPS)..];
+    full["log"] = first.iter().chain(last).map(|entry| step(entry, clock)).collect();
     Some(full)
 }
 

@@ -5,8 +5,11 @@ use std::time::Duration;
 use http::Method;
 use url::Url;
 
-use super::{Given, Headers, Invalid, Rules, expression, invalid, method, read, timeout, whole, within_retries};
-use crate::expression::Expression;
+use super::{
+    Given, Headers, Invalid, Rules, expression, invalid, method, read, span, timeout, whole, within_headers,
+    within_retries,
+};
+use crate::{destination::without_fragment, expression::Expression};
 
 /// Where a callback goes, and how. What is not said is the message's own.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +19,8 @@ pub(crate) struct Callback {
     pub(crate) retries: Option<u32>,
     pub(crate) retry_delay: Option<Expression>,
     pub(crate) timeout: Option<Duration>,
+    /// Only where it is chosen that callbacks may be delayed.
+    pub(crate) delay: Duration,
     /// Headers of the callback's delivery, their prefix removed.
     pub(crate) headers: Headers,
 }
@@ -38,27 +43,37 @@ impl Callback {
             (None, Some(known)) => *known,
             (None, None) => return Ok(None),
         };
+        let longest = rules.plan.response_wait;
         let retries = read(given, &option("retries"), whole)?.or(known.retries);
         within_retries(retries.unwrap_or_default(), rules.plan)?;
         Ok(Some(Box::new(Self {
             method: read(given, &option("method"), method)?.unwrap_or(known.method),
             retries,
             retry_delay: read(given, &option("retry-delay"), expression)?.or(known.retry_delay),
-            timeout: read(given, &option("timeout"), timeout)?.or(known.timeout),
-            headers: known.headers.under(&given.with_prefix(&option("forward-"))),
+            timeout: read(given, &option("timeout"), timeout)?.map(|span| span.min(longest)).or(known.timeout),
+            delay: read(given, &option("delay"), span)?.unwrap_or(known.delay),
+            headers: within_headers(known.headers.under(&given.with_prefix(&option("forward-"))), name)?,
             url: known.url,
         })))
     }
 
     fn to(url: String) -> Self {
-        Self { url, method: Method::POST, retries: None, retry_delay: None, timeout: None, headers: Headers::default() }
+        Self {
+            url,
+            method: Method::POST,
+            retries: None,
+            retry_delay: None,
+            timeout: None,
+            delay: Duration::ZERO,
+            headers: Headers::default(),
+        }
     }
 }
 
 fn url(text: &str) -> Result<String, String> {
     let fits = |url: &Url| matches!(url.scheme(), "http" | "https");
     match Url::parse(text) {
-        Ok(url) if fits(&url) => Ok(text.to_owned()),
+        Ok(url) if fits(&url) => Ok(without_fragment(text).to_owned()),
         _ => Err(format!("\"{text}\" is not an http:// or https:// URL")),
     }
 }

@@ -117,15 +117,14 @@ impl Given {
         Headers(self.headers.iter().filter_map(bare).collect())
     }
 
-    /// The headers of the delivery: content type and what is to be forwarded.
+    /// The headers of the delivery: content type and what is to be forwarded. Where both name one, the latter counts, so that none goes out twice.
     pub(crate) fn forwarded(&self) -> Headers {
         let all = self.is_set("upstash-header-forward");
-        let pass = |(name, value): &(String, String)| {
-            let passes = name == "content-type" || (all && is_forwardable(name));
-            let name = if passes { name.as_str() } else { name.strip_prefix("upstash-forward-")? };
-            (!name.is_empty()).then(|| (name.to_owned(), value.clone()))
-        };
-        Headers(self.headers.iter().filter_map(pass).collect())
+        let passes = |name: &str| name == "content-type" || (all && is_forwardable(name));
+        let plain = self.headers.iter().filter(|(name, _)| passes(name)).cloned().collect();
+        let mut forwarded = self.with_prefix("upstash-forward-");
+        forwarded.0.retain(|(name, _)| !name.is_empty());
+        Headers(plain).under(&forwarded)
     }
 }
 

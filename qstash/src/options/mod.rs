@@ -106,17 +106,9 @@ impl Options {
             flow: flow_control(given)?.or(self.flow),
             labels: given.get("upstash-label").map_or(self.labels, labels),
             redacted: read(given, "upstash-redact-fields", Redacted::read)?.unwrap_or(self.redacted),
-            headers: self.headers.under(&given.forwarded()),
+            headers: within_headers(self.headers.under(&given.forwarded()), "upstash-forward")?,
         };
-        options.within(rules.plan)
-    }
-
-    fn within(self, plan: &Plan) -> Result<Self, Invalid> {
-        within_retries(self.retries, plan)?;
-        match plan.delay {
-            Some(limit) if self.delay > limit => Err(Invalid::Quota { quota: "maxDelay", limit: limit.as_secs() }),
-            _ => Ok(self),
-        }
+        within_retries(retries, rules.plan).map(|()| options)
     }
 }
 
@@ -126,6 +118,18 @@ fn within_retries(retries: u32, plan: &Plan) -> Result<(), Invalid> {
         Some(limit) if retries > limit => Err(Invalid::Quota { quota: "maxRetries", limit: limit.into() }),
         _ => Ok(()),
     }
+}
+
+/// How many headers may travel with a message, and their size in bytes: what HTTP servers take.
+const MOST_HEADERS: (usize, usize) = (100, 64 * 1_024);
+
+fn within_headers(headers: Headers, name: &str) -> Result<Headers, Invalid> {
+    let (count, size) =
+        headers.iter().fold((0, 0), |(count, size), (name, value)| (count + 1, size + name.len() + value.len()));
+    if count > MOST_HEADERS.0 || size > MOST_HEADERS.1 {
+        return Err(invalid(name, format!("more than {} headers or {} bytes of them", MOST_HEADERS.0, MOST_HEADERS.1)));
+    }
+    Ok(headers)
 }
 
 /// The value of an option, if it was given.

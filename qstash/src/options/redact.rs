@@ -6,9 +6,9 @@ use surehook::{digest::Sha256, qstash::lenient::REDACTED};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Redacted {
     pub(crate) body: bool,
-    all_headers: bool,
+    pub(crate) all_headers: bool,
     /// These headers, in lower case.
-    headers: Vec<String>,
+    pub(crate) headers: Vec<String>,
 }
 
 impl Redacted {
@@ -16,8 +16,8 @@ impl Redacted {
     pub(crate) fn read(text: &str) -> Result<Self, String> {
         let mut redacted = Self::default();
         for field in text.split(',').map(str::trim) {
-            let named = field.strip_prefix("header[").and_then(|rest| rest.strip_suffix(']'));
-            match (field, named) {
+            let named = field.strip_prefix("header[").and_then(|rest| rest.strip_suffix(']')).map(str::trim);
+            match (field, named.filter(|name| !name.is_empty())) {
                 ("body", _) => redacted.body = true,
                 ("header" | "headers", _) => redacted.all_headers = true,
                 (_, Some(name)) => redacted.headers.push(name.to_ascii_lowercase()),
@@ -25,6 +25,11 @@ impl Redacted {
             }
         }
         Ok(redacted)
+    }
+
+    /// Whether all is shown.
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Self::default()
     }
 
     /// What is shown of a header.
@@ -50,6 +55,7 @@ mod tests {
         }
         let one = Redacted::read("header[X-Key]").unwrap();
         assert_eq!((one.header("x-key", "s").len(), one.header("y", "s").as_str()), (REDACTED.len() + 64, "s"));
-        assert!(Redacted::read("bodies").is_err());
+        assert_eq!(Redacted::read("header[ X-Key ]"), Ok(one));
+        assert!(Redacted::read("bodies").is_err() && Redacted::read("header[]").is_err());
     }
 }

@@ -19,6 +19,14 @@ pub use entry::DlqEntry;
 pub use log::LogEntry;
 pub use token::{Refusal, SigningKeys, Verified};
 
+/// How keys begin that our own development server makes when they are rotated: they follow from its seed, so they can be guessed.
+pub const DEVELOPMENT_KEY_PREFIX: &str = "sig_dev_hook";
+
+/// Whether a key belongs to a development server, and so protects nothing.
+pub fn is_development_key(key: &str) -> bool {
+    DEVELOPMENT_KEYS.contains(&key) || key.starts_with(DEVELOPMENT_KEY_PREFIX)
+}
+
 /// The keys that QStash's development server publishes for its fixed users. Everybody knows them, so a real Lambda
 /// function must refuse them. Source: Upstash, "Local development" page; the last pair is that of older builds.
 pub const DEVELOPMENT_KEYS: [&str; 10] = [
