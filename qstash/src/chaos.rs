@@ -164,11 +164,13 @@ pub(crate) struct Mischief {
 pub(crate) struct Chaos {
     seed: u64,
     rules: Vec<(Rule, u32)>,
+    /// Calls to the API since the rules were given.
+    calls: u64,
 }
 
 impl Chaos {
     pub(crate) fn new(seed: u64, rules: Vec<Rule>) -> Self {
-        Self { seed, rules: rules.into_iter().map(|rule| (rule, 0)).collect() }
+        Self { seed, rules: rules.into_iter().map(|rule| (rule, 0)).collect(), calls: 0 }
     }
 
     pub(crate) fn rules(&self) -> Vec<&Rule> {
@@ -198,9 +200,17 @@ impl Chaos {
         Some(rule)
     }
 
-    /// Whether the API answers with 503.
-    pub(crate) fn is_away(&self) -> bool {
-        self.rules.iter().any(|(rule, _)| rule.fault == Fault::Away)
+    /// Whether a call to the API is answered with 503.
+    pub(crate) fn is_away(&mut self) -> bool {
+        self.calls += 1;
+        let (seed, calls) = (self.seed, self.calls);
+        let mut numbered = self.rules.iter_mut().enumerate();
+        let away = numbered.find(|(index, (rule, struck))| {
+            rule.fault == Fault::Away
+                && rule.times.is_none_or(|times| *struck < times)
+                && draw(seed, &[purpose::STRIKE, *index as u64, calls]) < rule.share
+        });
+        away.map(|(_, (_, struck))| *struck += 1).is_some()
     }
 
     /// How long an attempt is held back.

@@ -122,7 +122,7 @@ async fn what_can_not_be_started_says_what_to_do() {
         (vec!["--port", &port], "choose another with --port"),
         (vec!["--plan", "gold"], "the plans are free, payg, fixed-1m and fixed-10m"),
         (vec!["--speed", "0"], "a number between 0.001 and 1000000"),
-        (vec!["--start", "-1"], "--start"),
+        (vec!["--start=-1"], "is not in 0..="),
         (vec!["--chaos", "earthquake"], "cut-before"),
         (vec!["--choose", "publish-status"], "<name>=<value>"),
         (vec!["--choose", "color=red"], "color=red"),

@@ -1,7 +1,7 @@
 //! Accepting messages: checked as a whole first, so that a refused call leaves nothing behind.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -137,6 +137,43 @@ impl Account {
         self.accept_checked(checked, moment)
     }
 
+    /// Accepts the messages of a batch, each as it is. Where the batch is taken `whole`, a header, a name or a quota of one of them refuses all; a topic
+    /// that does not exist is told of in its place.
+    pub(crate) fn publish_all(
+        &mut self,
+        orders: Vec<Result<Order, Refused>>,
+        whole: bool,
+        moment: Moment,
+    ) -> Result<Vec<Result<Published, Refused>>, Refused> {
+        let mut all: Vec<Result<Checked, Refused>> =
+            orders.into_iter().map(|order| self.check(order?, moment)).collect();
+        let rejects =
+            |one: &Result<Checked, Refused>| matches!(one, Err(refused) if !matches!(refused, Refused::NoTopic(_)));
+        if let Some(refused) =
+            all.iter().position(rejects).filter(|_| whole).and_then(|place| all.swap_remove(place).err())
+        {
+            return Err(refused);
+        }
+        if whole {
+            self.check_together(all.iter().flatten(), moment)?;
+        }
+        Ok(all.into_iter().map(|checked| self.accept_checked(checked?, moment)).collect())
+    }
+
+    /// Whether the plan has room for all of these.
+    fn check_together<'a>(&self, all: impl Iterator<Item = &'a Checked>, moment: Moment) -> Result<(), Refused> {
+        let (mut messages, mut queues) = (0, BTreeSet::new());
+        for checked in all {
+            let is_known = checked.seen_as.as_ref().is_some_and(|key| self.seen.by_key.contains_key(key));
+            messages += if is_known { 0 } else { checked.targets.len() as u64 };
+            queues.extend(checked.origin.queue.as_ref().filter(|name| !self.queues.contains_key(*name)));
+        }
+        if !queues.is_empty() && self.queues.len() + queues.len() > self.plan.queues.0 {
+            return Err(Refused::quota("maxQueues", self.plan.queues.0));
+        }
+        self.room_today(messages, moment).map(|_used| ())
+    }
+
     /// Whether an order can be carried out. Nothing is changed.
     pub(crate) fn check(&self, order: Order, moment: Moment) -> Result<Checked, Refused> {
         let Order { destination, given, body, origin } = order;
@@ -202,7 +239,7 @@ impl Account {
         if let Some(known) = seen_as.as_ref().and_then(|key| self.seen.by_key.get(key)) {
             return Ok(Published { deduplicated: true, ..known.clone() });
         }
-        self.count_today(targets.len() as u64, moment)?;
+        self.today = self.room_today(targets.len() as u64, moment)?;
         let many = origin.topic.is_some();
         self.ensure_queue(origin.queue.as_deref(), moment.now);
         let (origin, digest) = (Arc::new(origin), Sha256::of(&body));
@@ -221,19 +258,14 @@ impl Account {
         Ok(published)
     }
 
-    fn count_today(&mut self, messages: u64, moment: Moment) -> Result<(), Refused> {
-        let Some(limit) = self.plan.messages_per_day else {
-            return Ok(());
-        };
+    /// The day with so many messages more, if the plan has that many.
+    fn room_today(&self, messages: u64, moment: Moment) -> Result<Today, Refused> {
         let day = moment.now.div_euclid(DAY);
-        if self.today.day != day {
-            self.today = Today { day, messages: 0 };
+        let used = if self.today.day == day { self.today.messages } else { 0 } + messages;
+        match self.plan.messages_per_day {
+            Some(limit) if used > limit => Err(Refused::Daily { limit, reset: moment.shown((day + 1) * DAY) }),
+            _ => Ok(Today { day, messages: used }),
         }
-        if self.today.messages + messages > limit {
-            return Err(Refused::Daily { limit, reset: moment.shown((day + 1) * DAY) });
-        }
-        self.today.messages += messages;
-        Ok(())
     }
 
     /// Makes a message of what it consists of, and puts it on its way.

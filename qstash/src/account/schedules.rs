@@ -122,6 +122,8 @@ impl Schedule {
     fn note_run(&mut self, published: Result<Published, Refused>, now: Millis) {
         self.last = Some(now);
         match published {
+            // A copy is a message of an earlier run, whose state is known.
+            Ok(published) if published.deduplicated => self.error = None,
             Ok(published) => {
                 self.error = None;
                 self.states = published.messages.into_iter().map(|(id, _)| (id, "IN_PROGRESS")).collect();

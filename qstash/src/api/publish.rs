@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Call, Reply, named, wrong_method};
 use crate::{
     account::{Order, Published, Refused},
-    choices::{Choices, DUPLICATE},
+    choices::DUPLICATE,
     destination::Destination,
     message::Origin,
     options::Given,
@@ -76,15 +76,8 @@ impl Call<'_> {
         }
         let items: Vec<Item> = self.json()?;
         let orders: Vec<Result<Order, Refused>> = items.into_iter().map(|item| self.item(item)).collect();
-        let choices = std::sync::Arc::clone(&self.server.choices);
-        let all = self.change(|account, moment| {
-            if let Some(refused) =
-                orders.iter().find_map(|order| rejecting(order, &choices, |order| account.check(order, moment).err()))
-            {
-                return Err(refused);
-            }
-            Ok(orders.into_iter().map(|order| account.publish(order?, moment)).collect::<Vec<_>>())
-        });
+        let whole = self.server.choices.batch_all_or_nothing;
+        let all = self.change(|account, moment| account.publish_all(orders, whole, moment));
         let shown_or_told = |one: Result<Published, Refused>| match one {
             Ok(published) => shown(&published),
             Err(refused) => json!({ "error": refused.to_string() }),
@@ -107,21 +100,6 @@ impl Call<'_> {
         let body = item.body.map(Bytes::from).unwrap_or_default();
         Ok(Order { destination, given, body, origin: self.origin(item.queue.filter(|queue| !queue.is_empty())) })
     }
-}
-
-/// Why an item rejects the whole batch: a header, a name or a quota. A topic that does not exist is told of in its place.
-fn rejecting(
-    order: &Result<Order, Refused>,
-    choices: &Choices,
-    check: impl FnOnce(Order) -> Option<Refused>,
-) -> Option<Refused> {
-    let refused = match order {
-        Ok(order) => check(order.clone()),
-        Err(Refused::Destination(error)) => Some(Refused::Destination(error.clone())),
-        Err(Refused::CronHere) => Some(Refused::CronHere),
-        Err(_) => None,
-    }?;
-    (choices.batch_all_or_nothing && !matches!(refused, Refused::NoTopic(_))).then_some(refused)
 }
 
 /// A topic is answered with an array, even of one; a copy names the message that is known.
