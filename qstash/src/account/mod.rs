@@ -20,6 +20,8 @@ mod topics;
 #[cfg(test)]
 mod defects;
 #[cfg(test)]
+mod quotas;
+#[cfg(test)]
 mod story;
 #[cfg(test)]
 pub(crate) mod tests;

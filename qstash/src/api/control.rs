@@ -21,7 +21,7 @@ use super::{Reply, parameter, views};
 use crate::{
     account::{Account, Entry},
     chaos::Rule,
-    clock::Pace,
+    clock::{Clock, Pace},
     message::News,
     server::Server,
     users::USERS,
@@ -119,29 +119,37 @@ async fn step(server: &Arc<Server>, body: &Bytes) -> Result<Reply, Reply> {
         return Err(Reply::error(StatusCode::CONFLICT, text));
     }
     match wanted {
-        Step::Advance(span) => {
-            let parsed = duration::parse(&span).filter(|span| millis(*span) <= LONGEST_STEP);
-            let span = parsed
-                .ok_or_else(|| Reply::bad_request(format!("\"{span}\" is not a span like 3d, of a year at most")))?;
-            server.step(|server| Some(server.clock.now() + millis(span))).await;
-        }
-        Step::To(at) if at.saturating_sub(server.clock.now()) > LONGEST_STEP => {
-            return Err(Reply::bad_request("one step is a year at most: take several"));
-        }
-        Step::To(at) => {
-            server.step(|_| Some(at)).await;
-        }
-        Step::Next(steps) => {
-            // None at all waits for what is being delivered at this time.
-            server.step(|server| Some(server.clock.now())).await;
-            for _ in 0..steps.times().min(MOST_STEPS) {
-                if server.step(Server::next_due).await.is_none() {
-                    break;
-                }
-            }
-        }
+        Step::Advance(span) => advance(server, &span).await?,
+        Step::To(at) => step_to(server, at).await?,
+        Step::Next(steps) => step_next(server, steps.times()).await,
     }
     Ok(Reply::ok(clock(server)))
+}
+
+async fn advance(server: &Arc<Server>, span: &str) -> Result<(), Reply> {
+    let parsed = duration::parse(span).map(millis).filter(|span| *span <= LONGEST_STEP);
+    let bad = || Reply::bad_request(format!("\"{span}\" is not a span like 3d, of a year at most"));
+    let span = parsed.ok_or_else(bad)?;
+    server.step(|server| Some(server.clock.now() + span)).await;
+    Ok(())
+}
+
+async fn step_to(server: &Arc<Server>, at: Millis) -> Result<(), Reply> {
+    if at.saturating_sub(server.clock.now()) > LONGEST_STEP {
+        return Err(Reply::bad_request("one step is a year at most: take several"));
+    }
+    server.step(|_| Some(at)).await;
+    Ok(())
+}
+
+/// To the next due time, so many times; none at all waits for what is being delivered at this time.
+async fn step_next(server: &Arc<Server>, times: u32) {
+    server.step(|server| Some(server.clock.now())).await;
+    for _ in 0..times.min(MOST_STEPS) {
+        if server.step(Server::next_due).await.is_none() {
+            break;
+        }
+    }
 }
 
 fn chaos(server: &Server, method: &Method, body: &Bytes) -> Result<Reply, Reply> {
@@ -177,34 +185,30 @@ fn hurry(server: &Arc<Server>, query: &str, id: &str) -> Result<Reply, Reply> {
 fn look(server: &Server, query: &str, path: &[&str]) -> Result<Reply, Reply> {
     let index = user(query)?;
     let count = parameter(query, "count").and_then(|text| text.parse().ok()).unwrap_or(ROWS).min(ROWS);
+    let shown = &server.clock;
+    let rows = |rows: Vec<Value>| Ok(Reply::ok(json!({ "messages": rows })));
     match path {
         ["state"] => Ok(Reply::ok(state(server, index))),
-        ["messages"] => {
-            let rows = |account: &Account| -> Vec<Value> {
-                account.log.latest().take(count).map(|entry| views::summary(entry, &server.clock)).collect()
-            };
-            Ok(Reply::ok(json!({ "messages": server.read(index, |account, _| rows(account)) })))
-        }
-        ["messages", id] => {
-            let detail = server.read(index, |account, _| {
-                let entries: Vec<&Entry> = account.log.of(id).collect();
-                views::detail(&entries, &server.clock)
-            });
-            detail.map(Reply::ok).ok_or_else(|| Reply::not_found("message"))
-        }
-        ["dlq"] => {
-            let rows = |account: &Account| -> Vec<Value> {
-                account
-                    .dead_after(None)
-                    .rev()
-                    .take(count)
-                    .map(|(id, dead)| views::dead_row(*id, dead, &server.clock))
-                    .collect()
-            };
-            Ok(Reply::ok(json!({ "messages": server.read(index, |account, _| rows(account)) })))
-        }
+        ["messages"] => rows(server.read(index, |account, _| messages(account, count, shown))),
+        ["dlq"] => rows(server.read(index, |account, _| dead(account, count, shown))),
+        ["messages", id] => server.read(index, |account, _| detail(account, id, shown)),
         _ => Err(Reply::not_found("endpoint")),
     }
+}
+
+/// Messages that something happened to, the last first.
+fn messages(account: &Account, count: usize, clock: &Clock) -> Vec<Value> {
+    account.log.latest().take(count).map(|entry| views::summary(entry, clock)).collect()
+}
+
+/// Dead letters, the newest first.
+fn dead(account: &Account, count: usize, clock: &Clock) -> Vec<Value> {
+    account.dead_after(None).rev().take(count).map(|(id, dead)| views::dead_row(*id, dead, clock)).collect()
+}
+
+fn detail(account: &Account, id: &str, clock: &Clock) -> Result<Reply, Reply> {
+    let entries: Vec<&Entry> = account.log.of(id).collect();
+    views::detail(&entries, clock).map(Reply::ok).ok_or_else(|| Reply::not_found("message"))
 }
 
 fn state(server: &Server, index: usize) -> Value {
