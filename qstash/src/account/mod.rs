@@ -20,6 +20,8 @@ mod topics;
 #[cfg(test)]
 mod defects;
 #[cfg(test)]
+mod never_stranded;
+#[cfg(test)]
 mod quotas;
 #[cfg(test)]
 mod story;

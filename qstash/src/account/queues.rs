@@ -46,6 +46,12 @@ impl Queue {
         self.places.contains_key(&number)
     }
 
+    /// Whether no message is in line and none has a place.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.places.is_empty()
+    }
+
     fn may_admit(&self) -> bool {
         !self.paused && self.places.len() < self.parallelism
     }
