@@ -96,6 +96,9 @@ pub enum RuleError {
     /// The span can't be read.
     #[error("span must be like 10s or 5m, a year at most, not \"{0}\"")]
     Span(String),
+    /// The API is no destination.
+    #[error("away is about the API and takes neither url nor topic")]
+    Away,
     /// The size is too large.
     #[error("size can't be more than {MOST_SIZE} bytes")]
     Size,
@@ -131,6 +134,9 @@ impl Rule {
         let is_span = |text: &str| duration::parse(text).is_some_and(|span| span <= LONGEST_SPAN);
         if let Some(span) = self.span.as_ref().filter(|span| !is_span(span)) {
             return Err(RuleError::Span(span.clone()));
+        }
+        if self.fault == Fault::Away && (self.url.is_some() || self.topic.is_some()) {
+            return Err(RuleError::Away);
         }
         if self.size.is_some_and(|size| size > MOST_SIZE) { Err(RuleError::Size) } else { Ok(self) }
     }
@@ -275,6 +281,7 @@ mod tests {
             "late,span=soon",
             "late,span=18446744073709551615",
             "late,topic",
+            "away,topic=t",
             "late,color=red",
             "oversized,size=1e12",
         ] {

@@ -33,16 +33,8 @@ pub(crate) enum DestinationError {
 impl Destination {
     /// Reads the raw rest of a path and the call's query. Options that may stand in the query are taken out of it, if `strips`.
     pub(crate) fn read(raw: &str, query: &str, strips: bool) -> Result<Self, DestinationError> {
-        if raw.len() + query.len() > LONGEST {
-            return Err(DestinationError::TooLong);
-        }
-        let raw = without_fragment(raw);
-        let lower = raw.get(..8).unwrap_or(raw).to_ascii_lowercase();
-        if lower.starts_with("http://") || lower.starts_with("https://") {
-            let text = with_query(raw, query, strips);
-            return Ok(Url::parse(&text).map(|_fine| Self::Url(text))?);
-        }
         match raw {
+            _ if is_http(raw) => url(&with_query(raw, query, strips)).map(Self::Url),
             "" => Err(DestinationError::Missing),
             _ if raw.starts_with("api/") || raw.starts_with("email/") => {
                 Err(DestinationError::Provider(raw.to_owned()))
@@ -59,20 +51,32 @@ impl Destination {
     }
 }
 
-/// A URL without what no request sends.
-pub(crate) fn without_fragment(url: &str) -> &str {
-    url.split('#').next().unwrap_or(url)
+/// A URL that can be called, byte for byte but for its fragment, which no request sends.
+pub(crate) fn url(text: &str) -> Result<String, DestinationError> {
+    let text = text.split('#').next().unwrap_or(text);
+    match Url::parse(text) {
+        _ if text.len() > LONGEST => Err(DestinationError::TooLong),
+        _ if !is_http(text) => Err(DestinationError::Scheme),
+        parsed => Ok(parsed.map(|_fine| text.to_owned())?),
+    }
 }
 
-/// Whether a part of a query is the token, in whatever spelling it is read as one.
-fn is_token(pair: &str) -> bool {
-    url::form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == "qstash_token")
+fn is_http(text: &str) -> bool {
+    let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
+    lower.starts_with("http://") || lower.starts_with("https://")
+}
+
+/// Whether the name of a part of a query is one of those, in whatever spelling it is read as one.
+fn is_named(pair: &str, wanted: fn(&str) -> bool) -> bool {
+    url::form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| wanted(&name))
 }
 
 /// The destination with the call's query, every byte that is not an option kept.
 fn with_query(raw: &str, query: &str, strips: bool) -> String {
+    let is_token = |pair: &str| is_named(pair, |name| name == "qstash_token");
     // Options are lower case in a query.
-    let is_kept = |pair: &&str| !(is_token(pair) || (strips && pair.starts_with("upstash-")));
+    let is_option = |pair: &str| is_named(pair, |name| name.starts_with("upstash-"));
+    let is_kept = |pair: &&str| !(is_token(pair) || (strips && is_option(pair)));
     if query.is_empty() {
         return raw.to_owned();
     }
@@ -84,7 +88,7 @@ fn with_query(raw: &str, query: &str, strips: bool) -> String {
 mod tests {
     use super::*;
 
-    fn url(raw: &str, query: &str) -> String {
+    fn read(raw: &str, query: &str) -> String {
         match Destination::read(raw, query, true) {
             Ok(Destination::Url(text)) => text,
             other => panic!("{raw}: {other:?}"),
@@ -96,12 +100,14 @@ mod tests {
         for raw in
             ["https://h.example", "http://h.example/a//b/%2e%2e/c%20d", "HTTPS://H.example:8443/|^", "http://u:p@h/x"]
         {
-            assert_eq!(url(raw, ""), raw);
+            assert_eq!(read(raw, ""), raw);
         }
-        assert_eq!(url("https://h/x", "a=1&upstash-retries=3&&b=%20"), "https://h/x?a=1&&b=%20");
-        assert_eq!(url("https://h/x", "upstash-delay=1s&qstash_token=t"), "https://h/x");
-        assert_eq!(url("https://h/x#part", ""), "https://h/x");
-        assert_eq!(url("https://h/x", "Upstash-Delay=1s"), "https://h/x?Upstash-Delay=1s", "options are lower case");
+        assert_eq!(read("https://h/x", "a=1&upstash-retries=3&&b=%20"), "https://h/x?a=1&&b=%20");
+        assert_eq!(read("https://h/x", "upstash-delay=1s&qstash_token=t"), "https://h/x");
+        assert_eq!(read("https://h/x#part", ""), "https://h/x");
+        assert_eq!(read("https://h/x", "upstash%2Dretries=3&a=1"), "https://h/x?a=1");
+        assert!(Destination::read(&format!("https://h/{}", "x".repeat(LONGEST)), "", true).is_err());
+        assert_eq!(read("https://h/x", "Upstash-Delay=1s"), "https://h/x?Upstash-Delay=1s", "options are lower case");
     }
 
     #[test]

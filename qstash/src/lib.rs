@@ -137,12 +137,12 @@ impl QStash {
         self.server.read(0, |account, _| account.dlq.len())
     }
 
-    /// Messages that wait or are being delivered.
+    /// Messages that wait or are being delivered, and aborted calls that are to arrive.
     pub fn pending(&self) -> usize {
         *self.server.busy.borrow()
     }
 
-    /// Waits until no message waits or is being delivered.
+    /// Waits until no message waits or is being delivered, and no aborted call is to arrive.
     pub async fn idle(&self) {
         let mut busy = self.server.busy.subscribe();
         let _closed = busy.wait_for(|busy| *busy == 0).await;

@@ -109,6 +109,8 @@ impl Answer {
 pub(crate) struct Dead {
     pub(crate) message: Arc<Message>,
     pub(crate) answer: Arc<Answer>,
+    /// How often it was tried.
+    pub(crate) attempts: u32,
 }
 
 /// What happened to a message, with what a watcher wants to know.

@@ -69,6 +69,22 @@ struct Arrived {
     answers: BTreeMap<u64, (usize, Start, Answer)>,
 }
 
+/// A delivery that is being made, until its answer has led to whatever it leads to.
+struct Flight(Arc<Server>);
+
+impl Flight {
+    fn begin(server: &Arc<Server>) -> Self {
+        server.in_flight.send_modify(|flying| *flying += 1);
+        Self(Arc::clone(server))
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.in_flight.send_modify(|flying| *flying -= 1);
+    }
+}
+
 /// One account's or one rule's defect must not take the whole server along.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -109,7 +125,7 @@ impl Server {
         lock(&self.chaos)
     }
 
-    /// Looks at an account.
+    /// Looks at an account, which has forgotten what is too old.
     pub(crate) fn read<T>(&self, index: usize, look: impl FnOnce(&Account, Moment) -> T) -> T {
         let (mut account, moment) = (lock(&self.accounts[index]), self.clock.moment());
         account.forget(moment);
@@ -152,11 +168,11 @@ impl Server {
             return;
         }
         let ticket = self.tickets.fetch_add(1, Ordering::SeqCst);
-        self.in_flight.send_modify(|flying| *flying += 1);
-        let server = Arc::clone(self);
+        let flight = Flight::begin(self);
         tokio::spawn(async move {
+            let server = &flight.0;
             // Whatever happens in there, somebody waits for this answer: a queue, a flow, a clock.
-            let made = AssertUnwindSafe(deliver::attempt(&server, &start)).catch_unwind().await;
+            let made = AssertUnwindSafe(deliver::attempt(server, &start)).catch_unwind().await;
             let answer = made.unwrap_or_else(|_panic| Answer::none("the server could not make this call"));
             server.arrive(ticket, index, start, answer);
         });
@@ -181,7 +197,6 @@ impl Server {
         if !start.is_late {
             self.change(index, |account, moment, chaos| account.finish(start, answer, moment, chaos));
         }
-        self.in_flight.send_modify(|flying| *flying -= 1);
     }
 
     /// Moves the accounts on whenever something is due.

@@ -67,6 +67,62 @@ fn named_after_a_defect_a_cancelled_message_uses_up_no_rate() {
 }
 
 #[test]
+fn named_after_a_defect_limits_of_a_delayed_message_count_for_those_that_wait() {
+    let mut bench = Bench::new();
+    let flow =
+        |value| [("Upstash-Flow-Control-Key", "k"), ("Upstash-Flow-Control-Value", value), ("Upstash-Delay", "0s")];
+    for _ in 0..2 {
+        bench.publish(A, &flow("rate=1, period=1h"));
+    }
+    let first = bench.starts();
+    bench.answer(&first[0], 200);
+    let mut delayed = flow("rate=1, period=1s");
+    delayed[2] = ("Upstash-Delay", "30m");
+    bench.publish(A, &delayed);
+    let times: Vec<_> = bench.run(|_| 200).into_iter().map(|(at, ..)| at).collect();
+    assert_eq!(times, [1_000, 1_800_000]);
+}
+
+#[test]
+fn named_after_a_defect_a_batch_that_is_not_taken_whole_keeps_to_the_plan_too() {
+    let mut bench = Bench::on(Plan::FREE);
+    let orders = |count: usize| (0..count).map(|queue| Ok(Bench::order(A, &[], Some(&format!("q{queue}"))))).collect();
+    let moment = bench.moment();
+    assert!(bench.account.publish_all(orders(11), true, moment).is_err());
+    assert!(bench.account.queues.is_empty());
+    let each = bench.account.publish_all(orders(11), false, moment).unwrap();
+    assert_eq!((each.iter().filter(|one| one.is_ok()).count(), bench.account.queues.len()), (10, 10));
+}
+
+#[test]
+fn named_after_a_defect_copies_within_a_batch_count_once() {
+    let mut bench = Bench::on(Plan { messages_per_day: Some(1), ..Plan::FREE });
+    let order = || Ok(Bench::order(A, &[("Upstash-Deduplication-Id", "one")], None));
+    let moment = bench.moment();
+    let each = bench.account.publish_all(vec![order(), order()], true, moment).unwrap();
+    assert_eq!(each[0].as_ref().unwrap().messages, each[1].as_ref().unwrap().messages);
+}
+
+#[test]
+fn named_after_a_defect_users_do_not_share_the_ids_of_tokens() {
+    let token = |index: usize| {
+        let mut bench = Bench::new();
+        bench.account.index = index;
+        bench.publish(A, &[]);
+        bench.starts().remove(0).token_id
+    };
+    assert_ne!(token(0), token(1));
+}
+
+#[test]
+fn named_after_a_defect_a_letter_knows_how_often_it_was_tried() {
+    let mut bench = Bench::new();
+    bench.publish(A, &[("Upstash-Retries", "1")]);
+    bench.run(|_| 500);
+    assert_eq!(bench.account.dlq[&only_dead(&bench)].attempts, 2);
+}
+
+#[test]
 fn named_after_a_defect_callbacks_hide_what_their_message_hides() {
     let mut bench = Bench::new();
     bench.publish(A, &[("Upstash-Redact-Fields", "header[X-Key]"), ("Upstash-Callback", "https://a.example/cb")]);

@@ -77,6 +77,7 @@ impl Account {
     /// A message was published: its key goes by its limits from now on.
     pub(super) fn ask_flow(&mut self, control: &FlowControl, now: Millis) {
         self.flow_of(control, now).asked = control.limits;
+        self.pump_flow(&control.key, now);
     }
 
     /// The key of a message.
@@ -99,8 +100,9 @@ impl Account {
             flow.called_at = flow.called_at.filter(|at| *at > now);
         }
         while let Some(number) = self.next_of_flow(key, now) {
+            let period = self.flows.get(key).map(|flow| flow.period_start);
             if let Some(pending) = self.pending.get_mut(&number) {
-                pending.is_in_flow = true;
+                pending.in_flow = period;
             }
             self.ready.push_back(number);
         }
@@ -146,13 +148,14 @@ impl Account {
     }
 
     fn leave(&mut self, number: u64, now: Millis, gives_back: bool) {
-        let pending = self.pending.get_mut(&number).filter(|pending| pending.is_in_flow);
-        let Some(pending) = pending else { return };
-        pending.is_in_flow = false;
+        let Some(pending) = self.pending.get_mut(&number) else { return };
+        let Some(period) = pending.in_flow.take() else { return };
         let Some(key) = pending.message.options.flow.as_ref().map(|control| control.key.clone()) else { return };
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.running = flow.running.saturating_sub(1);
-            flow.count = flow.count.saturating_sub(u32::from(gives_back));
+            // What counted in a period that is over can't be given back to this one.
+            let counts = gives_back && period == flow.period_start;
+            flow.count = flow.count.saturating_sub(u32::from(counts));
         }
         self.pump_flow(&key, now);
     }

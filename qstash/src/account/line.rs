@@ -72,10 +72,11 @@ impl Account {
     /// Holds an attempt back, once, if chaos wants it: it gives its place away and comes again later.
     fn hold(&mut self, number: u64, moment: Moment, chaos: &mut Chaos) -> bool {
         let Some(pending) = self.pending.get_mut(&number).filter(|pending| !pending.held) else { return false };
-        let Some(span) = chaos.hold(&pending.message, pending.retried) else { return false };
+        let held = chaos.hold(&pending.message, pending.retried).map(millis);
+        let Some(span) = held.filter(|span| *span > 0) else { return false };
         pending.held = true;
         pending.stage = Stage::Waiting;
-        pending.due = moment.now.saturating_add(millis(span));
+        pending.due = moment.now.saturating_add(span);
         let due = pending.due;
         self.timeline.put(due, Due::Message(number));
         self.give_back_flow(number, moment.now);
@@ -92,7 +93,7 @@ impl Account {
         let mischief = chaos.mischief(&message, retried);
         Some(Start {
             key: if mischief.next_key { self.keys.next.clone() } else { self.keys.current.clone() },
-            token_id: id(self.seed(), &[purpose::TOKEN, message.key, retried.into()], "", 28),
+            token_id: id(self.seed(), &[purpose::TOKEN, self.index as u64, message.key, retried.into()], "", 28),
             signed_at: moment.callers_now / 1_000,
             message,
             retried,

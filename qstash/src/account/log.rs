@@ -43,9 +43,9 @@ impl Entry {
     }
 
     /// How a message ended up in the dead-letter queue.
-    pub(crate) fn of_dead(id: DlqId, dead: &Dead, attempts: u32) -> Self {
+    pub(crate) fn of_dead(id: DlqId, dead: &Dead) -> Self {
         let state = State::Failed { status: dead.answer.status };
-        Self { dlq_id: Some(id), ..Self::new(id.at, &dead.message, state, attempts).with_answer(&dead.answer) }
+        Self { dlq_id: Some(id), ..Self::new(id.at, &dead.message, state, dead.attempts).with_answer(&dead.answer) }
     }
 
     /// What it keeps alive. Entries of one message share it, so this is what it could be at most.

@@ -122,8 +122,8 @@ pub(crate) struct Pending {
     pub(crate) due: Millis,
     /// Whether this attempt was held back on purpose already.
     held: bool,
-    /// Whether it is counted among those that its flow control lets through.
-    is_in_flow: bool,
+    /// The period in which its flow control let it through, while it is counted there.
+    in_flow: Option<Millis>,
     /// Whether somebody asked to cancel it during an attempt.
     is_cancelled: bool,
 }

@@ -121,7 +121,7 @@ impl Seen {
 
 /// How many messages were accepted today.
 #[derive(Debug, Default)]
-pub(super) struct Today {
+pub(crate) struct Today {
     day: Millis,
     messages: u64,
 }
@@ -145,27 +145,30 @@ impl Account {
         whole: bool,
         moment: Moment,
     ) -> Result<Vec<Result<Published, Refused>>, Refused> {
-        let mut all: Vec<Result<Checked, Refused>> =
-            orders.into_iter().map(|order| self.check(order?, moment)).collect();
-        let rejects =
-            |one: &Result<Checked, Refused>| matches!(one, Err(refused) if !matches!(refused, Refused::NoTopic(_)));
-        if let Some(refused) =
-            all.iter().position(rejects).filter(|_| whole).and_then(|place| all.swap_remove(place).err())
-        {
-            return Err(refused);
+        if !whole {
+            return Ok(orders.into_iter().map(|order| self.publish(order?, moment)).collect());
         }
-        if whole {
-            self.check_together(all.iter().flatten(), moment)?;
+        let mut all = Vec::with_capacity(orders.len());
+        for order in orders {
+            match order.and_then(|order| self.check(order, moment)) {
+                Err(Refused::NoTopic(name)) => all.push(Err(Refused::NoTopic(name))),
+                checked => all.push(Ok(checked?)),
+            }
         }
+        self.check_together(all.iter().flatten(), moment)?;
         Ok(all.into_iter().map(|checked| self.accept_checked(checked?, moment)).collect())
     }
 
-    /// Whether the plan has room for all of these.
-    fn check_together<'a>(&self, all: impl Iterator<Item = &'a Checked>, moment: Moment) -> Result<(), Refused> {
-        let (mut messages, mut queues) = (0, BTreeSet::new());
+    /// Whether the plan has room for all of these, of which copies need none.
+    fn check_together<'a>(&mut self, all: impl Iterator<Item = &'a Checked>, moment: Moment) -> Result<(), Refused> {
+        self.seen.forget(moment.now);
+        let (mut messages, mut queues, mut keys) = (0, BTreeSet::new(), BTreeSet::new());
         for checked in all {
-            let is_known = checked.seen_as.as_ref().is_some_and(|key| self.seen.by_key.contains_key(key));
-            messages += if is_known { 0 } else { checked.targets.len() as u64 };
+            let is_new = |key: &String| !self.seen.by_key.contains_key(key) && keys.insert(key.clone());
+            if !checked.seen_as.as_ref().is_none_or(is_new) {
+                continue;
+            }
+            messages += checked.targets.len() as u64;
             queues.extend(checked.origin.queue.as_ref().filter(|name| !self.queues.contains_key(*name)));
         }
         if !queues.is_empty() && self.queues.len() + queues.len() > self.plan.queues.0 {
@@ -259,7 +262,7 @@ impl Account {
     }
 
     /// The day with so many messages more, if the plan has that many.
-    fn room_today(&self, messages: u64, moment: Moment) -> Result<Today, Refused> {
+    pub(crate) fn room_today(&self, messages: u64, moment: Moment) -> Result<Today, Refused> {
         let day = moment.now.div_euclid(DAY);
         let used = if self.today.day == day { self.today.messages } else { 0 } + messages;
         match self.plan.messages_per_day {
@@ -274,7 +277,7 @@ impl Account {
         self.accepted += 1;
         let (key, id) = self.name(key);
         if let Some(control) = &options.flow {
-            self.ask_flow(&control.clone(), moment.now);
+            self.ask_flow(control, moment.now);
         }
         let created_at = moment.now;
         let not_before = due(&options, moment);
@@ -317,7 +320,7 @@ impl Account {
         let message = Arc::clone(message);
         self.numbers.insert(message.id.clone(), number);
         let stage = Stage::Waiting;
-        let pending = Pending { message, retried: 0, stage, due, held: false, is_in_flow: false, is_cancelled: false };
+        let pending = Pending { message, retried: 0, stage, due, held: false, in_flow: None, is_cancelled: false };
         self.pending.insert(number, pending);
         self.timeline.put(due, Due::Message(number));
     }

@@ -10,7 +10,7 @@ use surehook::{digest::Sha256, retry::millis};
 use super::{Account, DlqId, Entry, Stage, Start, publish::Blank, timeline::Due};
 use crate::{
     chance::number,
-    chaos::Chaos,
+    chaos::{Chaos, Mischief},
     clock::Moment,
     message::{Answer, Dead, Kind, Message, Origin, State},
     options::{Callback, Deduplication, Headers, Options, Redacted},
@@ -39,10 +39,11 @@ impl Account {
         self.settle(ended);
     }
 
-    /// An aborted call arrives later, as it was signed.
+    /// An aborted call arrives later, as it was made.
     fn keep_late(&mut self, start: &Start, moment: Moment) {
         let Some(span) = start.mischief.late else { return };
-        let late = Start { is_late: true, mischief: Default::default(), ..start.clone() };
+        let mischief = Mischief { late: None, cut_before: false, ..start.mischief };
+        let late = Start { is_late: true, mischief, ..start.clone() };
         self.timeline.put_late(moment.now.saturating_add(millis(span)), late);
     }
 
@@ -55,18 +56,16 @@ impl Account {
             let state = State::Error { status: ended.answer.status };
             self.note(Entry::new(now, &message, state, ended.retried + 1).with_answer(&ended.answer));
         }
-        self.call_back(&mut ended, Kind::Callback, None);
+        if !is_cancelled || ended.answer.is_success() {
+            self.call_back(&mut ended, Kind::Callback, None);
+        }
         let callers_now = ended.moment.callers_now;
         match outcome(&message.options, ended.retried, &ended.answer, &self.choices, callers_now) {
-            Outcome::Delivered => self.deliver(&ended),
+            Outcome::Delivered => self.end_with(&ended, State::Delivered { attempt: ended.retried + 1 }),
             _ if is_cancelled => self.end_with(&ended, State::Cancelled),
             Outcome::Again(wait) => self.again(&ended, wait),
             Outcome::GivenUp => self.give_up(&mut ended),
         }
-    }
-
-    fn deliver(&mut self, ended: &Ended<'_>) {
-        self.end_with(ended, State::Delivered { attempt: ended.retried + 1 });
     }
 
     fn end_with(&mut self, ended: &Ended<'_>, state: State) {
@@ -93,7 +92,10 @@ impl Account {
     fn give_up(&mut self, ended: &mut Ended<'_>) {
         let (moment, message, answer) = (ended.moment, Arc::clone(&ended.message), Arc::clone(&ended.answer));
         let id = self.next_dlq_id(moment.now);
-        self.dlq.insert(id, Dead { message: Arc::clone(&message), answer: Arc::clone(&answer) });
+        self.dlq.insert(
+            id,
+            Dead { message: Arc::clone(&message), answer: Arc::clone(&answer), attempts: ended.retried + 1 },
+        );
         let state = State::Failed { status: answer.status };
         let entry = Entry::new(moment.now, &message, state, ended.retried + 1).with_answer(&answer);
         self.note(Entry { dlq_id: Some(id), ..entry });
@@ -118,7 +120,7 @@ impl Account {
         let copies = ended.chaos.callbacks(&ended.message, ended.retried, kind);
         let body = Bytes::from(self.told(ended, dlq_id).to_string());
         for copy in 0..copies {
-            let follows_from = [ended.message.key, ended.retried.into(), kind as u64, copy as u64];
+            let follows_from = [self.index as u64, ended.message.key, ended.retried.into(), kind as u64, copy as u64];
             let key = number(self.seed(), &follows_from);
             let blank = Blank { key: Some(key), ..callback_message(&ended.message, callback, kind, body.clone()) };
             let accepted = self.accept(blank, ended.moment);
@@ -129,11 +131,10 @@ impl Account {
     /// The body of a callback. Numbers stand where captures have numbers, and `retried` is left out when it is 0.
     fn told(&self, ended: &Ended<'_>, dlq_id: Option<DlqId>) -> Value {
         let (message, answer) = (&ended.message, &ended.answer);
-        let most = answer.body.len().min(self.plan.message_size);
         let mut body = json!({
             "status": answer.status,
             "header": canonical(&answer.headers),
-            "body": STANDARD.encode(&answer.body[..most]),
+            "body": STANDARD.encode(&answer.body),
             "maxRetries": message.options.retries,
             "sourceMessageId": message.id,
             "url": message.url,
@@ -162,7 +163,7 @@ fn canonical(headers: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, &Vec<S
     headers.iter().map(|(name, values)| (crate::options::canonical(name), values)).collect()
 }
 
-/// The callback as a message of its own: what it does not say is the message's. Its body has all of the message in it, so it is not shown where
+/// The callback as a message of its own: retries and time-out that it does not say are the message's. Its body has all of the message in it, so it is not shown where
 /// anything of the message is not.
 fn callback_message(source: &Message, callback: &Callback, kind: Kind, body: Bytes) -> Blank {
     let json = Headers::of(vec![("content-type".to_owned(), "application/json".to_owned())]);

@@ -70,8 +70,8 @@ impl Call<'_> {
             (None, None) => Err(Reply::bad_request("the body has neither messageIds nor dlqIds")),
             (messages, dead) => {
                 let named = messages.map(|ids| ("messageIds", ids)).into_iter().chain(dead.map(|ids| ("dlqIds", ids)));
-                let mut all = named.into_iter();
-                all.try_fold(filter, |filter, (name, ids)| filter.with_ids(name, ids)).map_err(Reply::bad_request)
+                let mut named = named;
+                named.try_fold(filter, |filter, (name, ids)| filter.with_ids(name, ids)).map_err(Reply::bad_request)
             }
         }
     }
@@ -154,6 +154,8 @@ impl Call<'_> {
             if filter.ids("dlqIds").is_some_and(|wanted| wanted != ids.len()) {
                 return Err(Reply::not_found("dlq message"));
             }
+            // All of them or none, also where the messages of the day come to their end.
+            account.room_today(ids.len() as u64, moment).map_err(|refused| self.refused(&refused))?;
             Ok((retry_all(account, &ids, &given, moment).map_err(|refused| self.refused(&refused))?, cursor))
         })?;
         // The last page has an empty cursor here (seen).

@@ -64,7 +64,7 @@ async fn front(State(server): State<Arc<Server>>, request: Request) -> Response<
     if let Err(reply) = admit::admit(&parts.headers, &server) {
         return reply.into_response();
     }
-    let body = match read(body, largest(&parts, &server)).await {
+    let body = match read(body, largest(&parts, &server), server.choices.quota_status).await {
         Ok(body) => body,
         Err(reply) => return reply.into_response(),
     };
@@ -79,13 +79,13 @@ fn largest(parts: &Parts, server: &Server) -> usize {
     if parts.uri.path() == "/v2/batch" { BATCH_BYTES } else { server.settings.plan.message_size }
 }
 
-async fn read(body: Body, most: usize) -> Result<Bytes, Reply> {
+async fn read(body: Body, most: usize, quota: u16) -> Result<Bytes, Reply> {
     let read = timeout(READ_TIME, axum::body::to_bytes(body, most)).await;
     match read {
         Ok(Ok(body)) if body.len() <= COPIED => Ok(Bytes::copy_from_slice(&body)),
         Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) if is_too_large(&error) => {
-            Err(Reply::refused(&Refused::Quota { quota: "maxMessageSize", limit: most as u64 }, 412))
+            Err(Reply::refused(&Refused::Quota { quota: "maxMessageSize", limit: most as u64 }, quota))
         }
         Ok(Err(error)) => Err(Reply::bad_request(error.to_string())),
         Err(_) => Err(Reply::error(StatusCode::REQUEST_TIMEOUT, "the body did not come within a minute")),

@@ -88,7 +88,8 @@ impl Call<'_> {
 
     /// An item as if it had been published by a call of its own.
     fn item(&self, item: Item) -> Result<Order, Refused> {
-        let (raw, query) = item.destination.split_once('?').unwrap_or((&item.destination, ""));
+        let text = item.destination.split('#').next().unwrap_or_default();
+        let (raw, query) = text.split_once('?').unwrap_or((text, ""));
         let destination = Destination::read(raw, query, false)?;
         let headers = item.headers.unwrap_or_default();
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

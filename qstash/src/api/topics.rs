@@ -3,10 +3,9 @@
 use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
-use url::Url;
 
 use super::{Call, Reply, named, views, wrong_method};
-use crate::{account::Endpoint, destination::without_fragment, options::Given};
+use crate::{account::Endpoint, destination, options::Given};
 
 #[derive(Debug, Deserialize)]
 struct Endpoints {
@@ -56,12 +55,9 @@ impl Call<'_> {
 
     fn put_endpoints(&self, name: &str) -> Result<Reply, Reply> {
         let Endpoints { mut endpoints } = self.json()?;
-        if let Some(bad) = endpoints.iter().find(|endpoint| !is_url(&endpoint.url)) {
-            let text = format!("invalid endpoint url \"{}\": it must begin with http:// or https://", bad.url);
-            return Err(Reply::bad_request(text));
-        }
         for endpoint in &mut endpoints {
-            endpoint.url = without_fragment(&endpoint.url).to_owned();
+            let bad = |error| Reply::bad_request(format!("endpoint \"{}\": {error}", endpoint.url));
+            endpoint.url = destination::url(&endpoint.url).map_err(bad)?;
         }
         if endpoints.is_empty() {
             return Err(Reply::bad_request("endpoints is empty"));
@@ -92,8 +88,4 @@ impl Call<'_> {
         let given = Given::of_pairs(pairs);
         Ok(Reply::found(self.change(|account, moment| account.set_defaults(name, given, moment.now)), "topic"))
     }
-}
-
-fn is_url(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }

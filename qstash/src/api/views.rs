@@ -7,14 +7,14 @@ use surehook::Millis;
 use crate::{
     account::{Account, DlqId, Entry, Flow, Queue, Schedule, Topic},
     clock::Clock,
-    message::{Answer, Dead, Kind, Message},
+    message::{Answer, Dead, Message},
     options::{Callback, Options, canonical, digest_of},
 };
 
 /// Characters of a text in a row of the page.
 const MOST_OF_A_ROW: usize = 2_000;
 /// Entries that the page shows of a message: so many of the first, and so many of the last.
-const MOST_STEPS: usize = 100;
+const MOST_ENTRIES: usize = 100;
 
 /// An object that is filled field by field.
 #[derive(Debug, Default)]
@@ -82,10 +82,9 @@ fn callback_headers(options: &Options, callback: Option<&Callback>) -> Option<Va
 
 fn put_origin(view: &mut View, message: &Message) {
     let origin = &message.origin;
-    let queue = origin.queue.clone().filter(|_| origin.kind == Kind::Message);
     view.some("topicName", origin.topic.clone())
         .some("endpointName", message.endpoint.clone())
-        .some("queueName", queue)
+        .some("queueName", origin.queue.clone())
         .some("scheduleId", origin.schedule.clone());
 }
 
@@ -202,6 +201,8 @@ pub(super) fn queue(queue: &Queue, lag: usize, clock: &Clock) -> Value {
 pub(super) fn schedule_row(one: &Schedule, plan_wait: std::time::Duration, clock: &Clock) -> Value {
     let mut row = schedule(&Schedule { order: one.order.without_body(), ..one.clone() }, plan_wait, clock);
     row["destination"] = short(one.order.destination.text()).into();
+    // What stands for a redacted body would be that of none.
+    row["body"].take();
     row
 }
 
@@ -285,10 +286,7 @@ pub(super) fn summary(entry: &Entry, clock: &Clock) -> Value {
 
 /// What the page shows of a dead message in a row.
 pub(super) fn dead_row(id: DlqId, dead: &Dead, clock: &Clock) -> Value {
-    let attempts = dead.message.options.retries.saturating_add(1);
-    let mut row = summary(&Entry::of_dead(id, dead, attempts), clock);
-    row["updatedAt"] = clock.shown(id.at).into();
-    row
+    summary(&Entry::of_dead(id, dead), clock)
 }
 
 /// All that the page shows of a message.
@@ -298,8 +296,8 @@ pub(super) fn detail(entries: &[&Entry], clock: &Clock) -> Option<Value> {
     if let (Value::Object(full), Value::Object(summary)) = (&mut full, summary(last, clock)) {
         full.extend(summary);
     }
-    let (first, rest) = entries.split_at(entries.len().min(MOST_STEPS));
-    let last = &rest[rest.len().saturating_sub(MOST_STEPS)..];
+    let (first, rest) = entries.split_at(entries.len().min(MOST_ENTRIES));
+    let last = &rest[rest.len().saturating_sub(MOST_ENTRIES)..];
     full["log"] = first.iter().chain(last).map(|entry| step(entry, clock)).collect();
     Some(full)
 }

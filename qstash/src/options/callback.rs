@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use http::Method;
-use url::Url;
 
 use super::{
     Given, Headers, Invalid, Rules, expression, invalid, method, read, span, timeout, whole, within_headers,
     within_retries,
 };
-use crate::{destination::without_fragment, expression::Expression};
+use crate::{destination, expression::Expression};
 
-/// Where a callback goes, and how. What is not said is the message's own.
+/// Where a callback goes, and how. Retries and time-out that are not said are the message's own.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Callback {
     pub(crate) url: String,
@@ -71,9 +70,5 @@ impl Callback {
 }
 
 fn url(text: &str) -> Result<String, String> {
-    let fits = |url: &Url| matches!(url.scheme(), "http" | "https");
-    match Url::parse(text) {
-        Ok(url) if fits(&url) => Ok(without_fragment(text).to_owned()),
-        _ => Err(format!("\"{text}\" is not an http:// or https:// URL")),
-    }
+    destination::url(text).map_err(|error| error.to_string())
 }

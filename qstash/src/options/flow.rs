@@ -60,7 +60,7 @@ pub(crate) fn positive(name: &str, value: &str) -> Result<u32, String> {
 
 /// A period of a rate: a span or seconds, a week at most.
 pub(crate) fn period(value: &str) -> Result<Duration, String> {
-    let span = duration::parse(value).filter(|span| !span.is_zero() && span.as_secs() <= LONGEST_PERIOD_SECONDS);
+    let span = duration::parse(value).filter(|span| (1..=LONGEST_PERIOD_SECONDS).contains(&span.as_secs()));
     span.ok_or_else(|| format!("period must be between 1s and 7d, not \"{value}\""))
 }
 

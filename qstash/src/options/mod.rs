@@ -89,8 +89,8 @@ impl Options {
         defaults.overridden(given, rules)
     }
 
-    /// The same options with what a later call says over them: how a retry from the dead-letter queue is made. When it is due and how copies
-    /// of it are recognised is a matter of the later call alone.
+    /// The same options with what a later call says over them: how a retry from the dead-letter queue is made. When it is due is a
+    /// matter of the later call alone.
     pub(crate) fn overridden(self, given: &Given, rules: Rules<'_>) -> Result<Self, Invalid> {
         let retries = read(given, "upstash-retries", whole)?.unwrap_or(self.retries);
         let options = Self {
@@ -120,8 +120,8 @@ fn within_retries(retries: u32, plan: &Plan) -> Result<(), Invalid> {
     }
 }
 
-/// How many headers may travel with a message, and their size in bytes: what HTTP servers take.
-const MOST_HEADERS: (usize, usize) = (100, 64 * 1_024);
+/// How many headers may travel with a message, and their size in bytes: what HTTP servers take, the dozen that QStash adds not counted.
+const MOST_HEADERS: (usize, usize) = (80, 64 * 1_024);
 
 fn within_headers(headers: Headers, name: &str) -> Result<Headers, Invalid> {
     let (count, size) =

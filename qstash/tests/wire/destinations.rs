@@ -190,3 +190,16 @@ async fn a_destination_without_a_path_is_called_at_its_root() {
     let received = wire.receiver.only();
     assert_eq!((received.target.as_str(), claims(&received)["sub"].clone()), ("/", json!(wire.receiver.url)));
 }
+
+/// Its token would name a URL that no request can be sent to.
+#[tokio::test]
+async fn a_fragment_in_a_batch_is_cut_whatever_stands_before_it() {
+    let wire = Wire::start().await;
+    let items = [format!("{}?a=1#p", wire.to("/in")), format!("{}#f?y", wire.to("/in"))];
+    let batch: Vec<_> = items.iter().map(|destination| json!({ "destination": destination })).collect();
+    wire.send_json("POST", "/v2/batch", &json!(batch)).await.expect(200);
+    wire.settle().await;
+    let mut targets = wire.receiver.targets();
+    targets.sort();
+    assert_eq!(targets, ["/in", "/in?a=1"]);
+}
