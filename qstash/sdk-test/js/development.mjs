@@ -61,4 +61,6 @@ if (await freePort(8080)) {
   test("development mode: without a word about ports both sides take 8080", async () => {
     await withServer([], () => atHome((home) => develop(home, { QSTASH_DEV: "true" })), { port: [] });
   });
+} else {
+  console.log("left out  development mode on port 8080, which another program has");
 }
