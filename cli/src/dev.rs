@@ -21,8 +21,8 @@ pub(crate) struct DevArguments {
     /// Keep the table in this folder; in memory unless given
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// How much faster QStash waits between attempts
-    #[arg(long, default_value_t = 1.0)]
+    /// How much faster than the world QStash's delays, retries, schedules and rates pass
+    #[arg(long, default_value_t = 1.0, value_parser = crate::qstash::speed)]
     speed: f64,
     /// Port of the functions
     #[arg(long, default_value_t = 9000)]

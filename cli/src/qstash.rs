@@ -3,16 +3,23 @@
 use std::{
     net::{IpAddr, SocketAddr},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
-use surehook::{outside, qstash::duration};
+use surehook::outside;
 use surehook_local::qstash::{
     Callers, Choices, FASTEST, LATEST_START, News, Pace, Plan, QStash, Rule, SLOWEST, Settings, State, USERS,
 };
 use tokio::{net::TcpListener, sync::broadcast::error::RecvError};
 
-use crate::{Failure, text::harmless};
+use crate::{
+    Failure,
+    text::{harmless, with_causes},
+};
+
+/// The year 2000: a time before it was meant to be in another unit.
+const EARLIEST_START: i64 = 946_684_800_000;
 
 /// How to run the server.
 #[derive(Debug, Args)]
@@ -21,38 +28,38 @@ pub(crate) struct QstashArguments {
     #[arg(long, default_value_t = 8080, env = "QSTASH_DEV_PORT")]
     port: u16,
     /// Address to listen on. The tokens are public: never let strangers reach it
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS", value_parser = address)]
     host: IpAddr,
     /// A name besides localhost by which the server is called, a tunnel's for instance; may be repeated
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
     host_name: Vec<String>,
     /// Whose limits hold: free, payg, fixed-1m or fixed-10m
     #[arg(long, default_value = "payg", value_parser = plan)]
     plan: Plan,
     /// How much faster than the world delays, retries, schedules and rates pass
-    #[arg(long, default_value_t = 1.0, value_parser = speed)]
+    #[arg(long, default_value_t = 1.0, value_parser = speed, allow_negative_numbers = true)]
     speed: f64,
     /// real: time passes; stepped: it stands until POST /_surehook/clock steps it
     #[arg(long, value_enum, default_value_t = ClockMode::Real, conflicts_with = "speed")]
     clock: ClockMode,
-    /// Whose clock tokens, Retry-After, the deduplication window and retention go by, where the server's is not real
+    /// Whose clock callers live by. With --speed: tokens, Retry-After, times that are shown, deduplication and retention; with --clock stepped: tokens only
     #[arg(long, value_enum, default_value_t = CallersClock::Real)]
     callers: CallersClock,
     /// What the clock shows at first, in milliseconds since 1970; the real time unless given
-    #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(i64).range(0..=LATEST_START))]
+    #[arg(long, value_name = "MILLISECONDS", value_parser = start, allow_negative_numbers = true)]
     start: Option<i64>,
     /// Ids and chaos follow from it; drawn and printed unless given
     #[arg(long)]
     seed: Option<u64>,
-    /// Something that goes wrong: <fault>[,url=…][,topic=…][,share=0.5][,times=3][,span=10s][,size=7000000]. Faults: duplicate, reorder, delay,
+    /// Something that goes wrong: <fault>[,url=…][,topic=…][,share=0.5][,times=3][,span=10s][,size=7340032]. Faults: duplicate, reorder, delay,
     /// cut-before, cut-after, late, next-key, expired-token, oversized, gzip, lose-callback, repeat-callback, away; may be repeated
     #[arg(long, value_name = "RULE", value_parser = Rule::parse)]
     chaos: Vec<Rule>,
     /// What to do where QStash's documentation is silent, <name>=<value>; docs/qstash-server.md lists the names; may be repeated
     #[arg(long, value_name = "CHOICE")]
     choose: Vec<String>,
-    /// Entries that the log remembers
-    #[arg(long, default_value_t = Settings::default().log_entries)]
+    /// Entries that the log remembers, at least 1
+    #[arg(long, default_value_t = Settings::default().log_entries, value_parser = log_entries)]
     log_entries: usize,
     /// Print nothing about messages
     #[arg(long)]
@@ -75,7 +82,26 @@ fn plan(name: &str) -> Result<Plan, String> {
     Plan::named(name).ok_or_else(|| "the plans are free, payg, fixed-1m and fixed-10m".to_owned())
 }
 
-fn speed(text: &str) -> Result<f64, String> {
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_name| "it must be an address such as 127.0.0.1; names belong to --host-name".to_owned())
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty() && !text.contains(['/', ':', ' ']);
+    if is_name { Ok(text.to_owned()) } else { Err("it must be a name alone, without http:// and port".to_owned()) }
+}
+
+fn log_entries(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|entries| *entries > 0).ok_or_else(|| "it must be a number above 0".to_owned())
+}
+
+/// Milliseconds since 1970. Seconds would be some day of January 1970, which nobody means.
+fn start(text: &str) -> Result<i64, String> {
+    let at = text.parse().ok().filter(|at| (EARLIEST_START..=LATEST_START).contains(at));
+    at.ok_or_else(|| format!("it must be milliseconds since 1970, between {EARLIEST_START} and {LATEST_START}"))
+}
+
+pub(crate) fn speed(text: &str) -> Result<f64, String> {
     let speed = text.parse().ok().filter(|speed| (SLOWEST..=FASTEST).contains(speed));
     speed.ok_or_else(|| format!("it must be a number between {SLOWEST} and {FASTEST}"))
 }
@@ -106,25 +132,28 @@ fn settings(arguments: &QstashArguments) -> Result<Settings, Failure> {
         callers: if arguments.callers == CallersClock::Same { Callers::Same } else { Callers::Real },
         origin: arguments.start,
         plan: arguments.plan,
-        choices: Choices::default().with(&arguments.choose)?,
+        choices: Choices::default()
+            .with(&arguments.choose)
+            .map_err(|error| format!("--choose: {}", with_causes(&error)))?,
         // Small enough to be typed again.
         seed: arguments.seed.unwrap_or_else(|| (outside::draw() * 1e9) as u64),
         chaos: arguments.chaos.clone(),
-        log_entries: arguments.log_entries.max(1),
+        log_entries: arguments.log_entries,
         host_names: arguments.host_name.clone(),
     })
 }
 
 fn introduce(qstash: &QStash, arguments: &QstashArguments, seed: u64) {
     let user = USERS[0];
-    println!("QStash is running at {}", qstash.url);
+    let url = own_url(&qstash.url);
+    println!("QStash is running at {url}");
     println!();
-    println!("  QSTASH_URL={}", qstash.url);
+    println!("  QSTASH_URL={url}");
     println!("  QSTASH_TOKEN={}", user.token);
     println!("  QSTASH_CURRENT_SIGNING_KEY={}", user.current_key);
     println!("  QSTASH_NEXT_SIGNING_KEY={}", user.next_key);
     println!();
-    println!("  page   {}/", qstash.url);
+    println!("  page   {url}/");
     println!("  plan   {}", arguments.plan.name);
     println!("  clock  {}", clock(arguments));
     println!("  seed   {seed}");
@@ -141,9 +170,17 @@ fn introduce(qstash: &QStash, arguments: &QstashArguments, seed: u64) {
     println!();
 }
 
+/// A URL that can be called: an address that stands for all of this machine's is none.
+fn own_url(url: &str) -> String {
+    url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+}
+
 fn clock(arguments: &QstashArguments) -> String {
     match arguments.clock {
         ClockMode::Stepped => "stands; curl -d '{\"advance\":\"1h\"}' …/_surehook/clock steps it".to_owned(),
+        ClockMode::Real if arguments.speed == 1.0 && arguments.start.is_some() => {
+            "as fast as the real one, from --start".to_owned()
+        }
         ClockMode::Real if arguments.speed == 1.0 => "real".to_owned(),
         ClockMode::Real => format!("{} times as fast", arguments.speed),
     }
@@ -164,6 +201,17 @@ async fn tell(qstash: &QStash, quiet: bool) {
     }
 }
 
+/// A span as people say it: with its two largest units.
+fn span(span: Duration) -> String {
+    let whole = if span.as_secs() < 60 {
+        Duration::from_millis(span.as_millis() as u64 / 100 * 100)
+    } else {
+        Duration::from_secs(span.as_secs())
+    };
+    let text = humantime::format_duration(whole).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
 /// URLs may be long, lines may not.
 fn short(url: &str) -> String {
     let (mut short, rest) = (url.chars().take(200).collect::<String>(), url.chars().nth(200));
@@ -176,12 +224,12 @@ fn short(url: &str) -> String {
 fn line(news: &News) -> String {
     let what = match news.state {
         State::Created { delay } if delay.is_zero() => "created".to_owned(),
-        State::Created { delay } => format!("created, due in {}", duration::write(delay)),
+        State::Created { delay } => format!("created, due in {}", span(delay)),
         State::Active => "being delivered".to_owned(),
         State::Error { status: 0 } => "no answer".to_owned(),
         State::Error { status } => format!("answered {status}"),
         State::Retry { attempt, wait, .. } => {
-            format!("attempt {attempt} failed, again in {:.1} s", wait.as_secs_f64())
+            format!("attempt {attempt} failed, again in {}", span(wait))
         }
         State::Delivered { attempt } => format!("delivered, attempt {attempt}"),
         State::Failed { .. } => "given up: it is in the dead-letter queue".to_owned(),

@@ -85,7 +85,7 @@ const MOST_SIZE: usize = 100 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// A part is not `name=value`.
-    #[error("\"{0}\" is not <name>=<value>: write <fault>,url=…,topic=…,share=0.5,times=3,span=10s,size=7000000")]
+    #[error("\"{0}\" is not <name>=<value>: write <fault>,url=…,topic=…,share=0.5,times=3,span=10s,size=7340032")]
     Shape(String),
     /// The fault or a name is unknown, or a value can't be read.
     #[error("{0}")]
@@ -96,6 +96,9 @@ pub enum RuleError {
     /// The span can't be read.
     #[error("span must be like 10s or 5m, a year at most, not \"{0}\"")]
     Span(String),
+    /// It says nothing about this fault.
+    #[error("{0} means nothing for this fault")]
+    Meaningless(&'static str),
     /// The API is no destination.
     #[error("away is about the API and takes neither url nor topic")]
     Away,
@@ -121,13 +124,27 @@ impl Rule {
             let number = serde_json::from_str(value.trim()).ok().filter(|_| is_number);
             json.insert(name.trim().to_owned(), number.unwrap_or_else(|| value.trim().into()));
         }
-        let rule: Self =
-            serde_json::from_value(json.into()).map_err(|error| RuleError::Unreadable(error.to_string()))?;
+        Self::read(json.into())
+    }
+
+    /// Reads a rule from JSON.
+    pub(crate) fn read(json: serde_json::Value) -> Result<Self, RuleError> {
+        let rule: Self = serde_json::from_value(json).map_err(|error| RuleError::Unreadable(error.to_string()))?;
         rule.checked()
     }
 
     /// The rule, if its values make sense.
-    pub(crate) fn checked(self) -> Result<Self, RuleError> {
+    fn checked(self) -> Result<Self, RuleError> {
+        let takes_span = [Fault::Delay, Fault::Reorder, Fault::Late].contains(&self.fault);
+        for (name, means_nothing) in [
+            ("span", self.span.is_some() && !takes_span),
+            ("size", self.size.is_some() && self.fault != Fault::Oversized),
+            ("times=0", self.times == Some(0)),
+        ] {
+            if means_nothing {
+                return Err(RuleError::Meaningless(name));
+            }
+        }
         if !(0.0..=1.0).contains(&self.share) {
             return Err(RuleError::Share(self.share.to_string()));
         }
@@ -282,6 +299,9 @@ mod tests {
             "late,span=18446744073709551615",
             "late,topic",
             "away,topic=t",
+            "duplicate,span=3s",
+            "late,size=5",
+            "gzip,times=0",
             "late,color=red",
             "oversized,size=1e12",
         ] {

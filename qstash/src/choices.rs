@@ -74,8 +74,11 @@ pub enum ChoiceError {
     /// It is not `name=value`.
     #[error("\"{0}\" is not <name>=<value>")]
     Shape(String),
+    /// A status that would not be an answer to the question.
+    #[error("\"{0}\": publish-status must be 200 to 299, quota-status 400 to 499")]
+    Status(String),
     /// There is no such choice, or it does not take that value.
-    #[error("\"{0}\" is no choice")]
+    #[error("\"{0}\" is no choice; docs/qstash-server.md lists their names and values")]
     Unknown(String, #[source] serde_json::Error),
 }
 
@@ -89,7 +92,9 @@ impl Choices {
         let (name, value) = one.split_once('=').ok_or_else(|| ChoiceError::Shape(one.to_owned()))?;
         let mut all = serde_json::to_value(&self).unwrap_or_default();
         all[name] = serde_json::from_str(value).unwrap_or_else(|_word| value.into());
-        serde_json::from_value(all).map_err(|error| ChoiceError::Unknown(one.to_owned(), error))
+        let choices: Self = serde_json::from_value(all).map_err(|error| ChoiceError::Unknown(one.to_owned(), error))?;
+        let fits = (200..300).contains(&choices.publish_status) && (400..500).contains(&choices.quota_status);
+        if fits { Ok(choices) } else { Err(ChoiceError::Status(one.to_owned())) }
     }
 }
 
@@ -102,7 +107,14 @@ mod tests {
         let given = ["publish-status=200".to_owned(), "send-label=true".to_owned()];
         let choices = Choices::default().with(&given).unwrap();
         assert_eq!((choices.publish_status, choices.send_label, choices.quota_status), (200, true, 412));
-        for bad in ["publish-status", "nothing=1", "send-label=perhaps", "publish-status=70000"] {
+        for bad in [
+            "publish-status",
+            "nothing=1",
+            "send-label=perhaps",
+            "publish-status=70000",
+            "publish-status=100",
+            "quota-status=42",
+        ] {
             assert!(Choices::default().with(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }

@@ -31,7 +31,8 @@ pub enum Pace {
 /// Which clock callers and receivers live by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Callers {
-    /// The world's: tokens, times that are shown, `Retry-After`, the deduplication window and retention are real.
+    /// The world's. Where time passes, tokens, times that are shown, `Retry-After`, the deduplication window and retention are real; where it is
+    /// stepped, tokens are.
     #[default]
     Real,
     /// The server's: everything is counted by one clock.

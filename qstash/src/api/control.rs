@@ -20,7 +20,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use super::{Reply, parameter, views};
 use crate::{
     account::{Account, Entry},
-    chaos::Rule,
+    chaos::{Rule, RuleError},
     clock::{Clock, Pace},
     message::News,
     server::Server,
@@ -62,15 +62,6 @@ impl NextSteps {
             Self::Times(times) => *times,
         }
     }
-}
-
-/// One rule, several, or one in a line.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Rules {
-    Many(Vec<Rule>),
-    One(Box<Rule>),
-    Line(String),
 }
 
 /// The answer to a call to `/_surehook`; `None` where it is to something else.
@@ -163,23 +154,33 @@ fn chaos(server: &Server, method: &Method, body: &Bytes) -> Result<Reply, Reply>
     Ok(Reply::ok(json!(server.chaos().rules())))
 }
 
+/// One rule or a list of them, each an object or a line.
 fn rules(body: &Bytes) -> Result<Vec<Rule>, Reply> {
-    let bad = |text: String| {
-        Reply::bad_request(format!("{text}: send {{\"fault\":\"duplicate\",\"share\":0.5}} or \"duplicate,share=0.5\""))
-    };
-    let given: Rules = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
-    let rules = match given {
-        Rules::Many(rules) => rules,
-        Rules::One(rule) => vec![*rule],
-        Rules::Line(line) => vec![Rule::parse(&line).map_err(|error| bad(error.to_string()))?],
-    };
-    rules.into_iter().map(|rule| rule.checked().map_err(|error| bad(error.to_string()))).collect()
+    let hint = "send {\"fault\":\"duplicate\",\"share\":0.5}, \"duplicate,share=0.5\", or a list of such";
+    let bad = |text: String| Reply::bad_request(format!("{text}: {hint}"));
+    let given: Value = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
+    let given = if let Value::Array(list) = given { list } else { vec![given] };
+    given.into_iter().map(|one| rule(one).map_err(|error| bad(error.to_string()))).collect()
+}
+
+fn rule(given: Value) -> Result<Rule, RuleError> {
+    match given {
+        Value::String(line) => Rule::parse(&line),
+        // A list would be read as the fields of one rule, in their order.
+        Value::Array(_) => Err(RuleError::Unreadable("a list is no rule".to_owned())),
+        rule => Rule::read(rule),
+    }
 }
 
 fn hurry(server: &Arc<Server>, query: &str, id: &str) -> Result<Reply, Reply> {
-    let done = server.change(user(query)?, |account, moment, _| account.hurry(id, moment));
-    let text = "the message does not wait for its time";
-    if done { Ok(Reply::nothing()) } else { Err(Reply::error(StatusCode::CONFLICT, text)) }
+    let (is_known, is_hurried) = server.change(user(query)?, |account, moment, _| {
+        (account.log.of(id).next().is_some() || account.pending_of(id).is_some(), account.hurry(id, moment))
+    });
+    match (is_hurried, is_known) {
+        (true, _) => Ok(Reply::nothing()),
+        (false, true) => Err(Reply::error(StatusCode::CONFLICT, "the message does not wait for its time")),
+        (false, false) => Err(Reply::not_found("message")),
+    }
 }
 
 fn look(server: &Server, query: &str, path: &[&str]) -> Result<Reply, Reply> {

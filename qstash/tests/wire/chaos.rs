@@ -213,10 +213,21 @@ async fn rules_that_make_no_sense_are_refused() {
         json!({ "share": 1 }),
         json!({ "fault": "oversized", "size": 1_000_000_000 }),
         json!(5),
+        json!([["late", "http://h/"]]),
     ] {
         assert_eq!(wire.send_json("PUT", "/_surehook/chaos", &bad).await.status, 400, "{bad}");
     }
     assert_eq!(wire.get("/_surehook/chaos").await, json!([]));
+}
+
+/// The second line was taken for the first one's URL.
+#[tokio::test]
+async fn named_after_a_defect_a_list_of_lines_is_a_list_of_rules() {
+    let wire = Wire::start().await;
+    let list = json!(["duplicate", { "fault": "gzip" }, "late,span=5s"]);
+    let rules = wire.send_json("PUT", "/_surehook/chaos", &list).await.expect(200).body;
+    let faults: Vec<&str> = rules.as_array().unwrap().iter().map(|rule| rule["fault"].as_str().unwrap()).collect();
+    assert_eq!((faults, rules[0].get("url")), (vec!["duplicate", "gzip", "late"], None));
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ async fn a_waiting_message_is_delivered_now_on_request() {
         assert_eq!(wire.receiver.count(), count);
     }
     assert_eq!(wire.post(&now).await.status, 409, "it is settled");
-    assert_eq!(wire.post("/_surehook/messages/msg_unknown/now").await.status, 409);
+    assert_eq!(wire.post("/_surehook/messages/msg_unknown/now").await.status, 404);
     assert_eq!(wire.attempts(&id).await, [0, 0]);
 }
 
@@ -115,7 +115,7 @@ async fn a_message_of_another_user_is_hurried_by_its_number() {
     let wire = Wire::start().await;
     let path = format!("/v2/publish/{}", wire.to("/in"));
     let id = wire.call_as(1, "POST", &path, &[("Upstash-Delay", "1h")], b"").await.id();
-    assert_eq!(wire.post(&format!("/_surehook/messages/{id}/now")).await.status, 409);
+    assert_eq!(wire.post(&format!("/_surehook/messages/{id}/now")).await.status, 404);
     assert_eq!(wire.post(&format!("/_surehook/messages/{id}/now?user=2")).await.status, 200);
     for bad in ["0", "5", "x"] {
         assert_eq!(wire.post(&format!("/_surehook/messages/{id}/now?user={bad}")).await.status, 400, "{bad}");
