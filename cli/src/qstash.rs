@@ -203,7 +203,7 @@ async fn tell(qstash: &QStash, quiet: bool) {
 
 /// A span as people say it: with its two largest units.
 fn span(span: Duration) -> String {
-    let whole = if span.as_secs() < 60 {
+    let whole = if span.as_secs() < 10 {
         Duration::from_millis(span.as_millis() as u64 / 100 * 100)
     } else {
         Duration::from_secs(span.as_secs())
