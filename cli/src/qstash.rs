@@ -15,11 +15,13 @@ use tokio::{net::TcpListener, sync::broadcast::error::RecvError};
 
 use crate::{
     Failure,
-    text::{harmless, with_causes},
+    text::{short, span, with_causes},
 };
 
 /// The year 2000: a time before it was meant to be in another unit.
 const EARLIEST_START: i64 = 946_684_800_000;
+/// Columns of a URL in a line.
+const MOST_OF_A_URL: usize = 200;
 
 /// How to run the server.
 #[derive(Debug, Args)]
@@ -201,40 +203,28 @@ async fn tell(qstash: &QStash, quiet: bool) {
     }
 }
 
-/// A span as people say it: with its two largest units.
-fn span(span: Duration) -> String {
-    let whole = if span.as_secs() < 10 {
-        Duration::from_millis(span.as_millis() as u64 / 100 * 100)
-    } else {
-        Duration::from_secs(span.as_secs())
-    };
-    let text = humantime::format_duration(whole).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
-/// URLs may be long, lines may not.
-fn short(url: &str) -> String {
-    let (mut short, rest) = (url.chars().take(200).collect::<String>(), url.chars().nth(200));
-    if rest.is_some() {
-        short.push('…');
+/// A wait: as other commands say spans, and to the tenth where it is short.
+fn wait(wait: Duration) -> String {
+    if wait.as_secs() >= 10 {
+        return span(wait);
     }
-    short
+    let tenths = Duration::from_millis(wait.as_millis() as u64 / 100 * 100);
+    humantime::format_duration(tenths).to_string()
 }
 
 fn line(news: &News) -> String {
     let what = match news.state {
         State::Created { delay } if delay.is_zero() => "created".to_owned(),
-        State::Created { delay } => format!("created, due in {}", span(delay)),
+        State::Created { delay } => format!("created, due in {}", wait(delay)),
         State::Active => "being delivered".to_owned(),
         State::Error { status: 0 } => "no answer".to_owned(),
         State::Error { status } => format!("answered {status}"),
-        State::Retry { attempt, wait, .. } => {
-            format!("attempt {attempt} failed, again in {}", span(wait))
-        }
+        State::Retry { attempt, wait: again, .. } => format!("attempt {attempt} failed, again in {}", wait(again)),
         State::Delivered { attempt } => format!("delivered, attempt {attempt}"),
         State::Failed { .. } => "given up: it is in the dead-letter queue".to_owned(),
         State::CancelRequested => "to be cancelled".to_owned(),
         State::Cancelled => "cancelled".to_owned(),
     };
-    harmless(&format!("{}  {}  {what}", news.message_id.get(..12).unwrap_or(&news.message_id), short(&news.url)))
+    // URLs may be long, lines may not.
+    format!("{}  {}  {what}", news.message_id.get(..12).unwrap_or(&news.message_id), short(&news.url, MOST_OF_A_URL))
 }

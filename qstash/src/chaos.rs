@@ -182,6 +182,13 @@ pub(crate) struct Mischief {
     pub(crate) gzip: bool,
 }
 
+impl Mischief {
+    /// Whether something else is sent than was published.
+    pub(crate) fn changes_body(&self) -> bool {
+        self.gzip || self.oversized.is_some()
+    }
+}
+
 /// The rules in force, and how often each has struck.
 #[derive(Debug)]
 pub(crate) struct Chaos {
@@ -208,32 +215,30 @@ impl Chaos {
         self.rules.push((rule, 0));
     }
 
-    /// The rule of that fault that strikes, if one does. The draw depends on message, attempt and rule alone, so that neither the order of
-    /// events nor another rule changes it.
+    /// The rule of that fault that strikes an attempt, if one does. The draw depends on message, attempt and rule alone, so that neither the
+    /// order of events nor another rule changes it.
     fn strikes(&mut self, fault: Fault, message: &Message, attempt: u32) -> Option<&Rule> {
-        let seed = self.seed;
-        let mut numbered = self.rules.iter_mut().enumerate();
-        let (_, (rule, struck)) = numbered.find(|(index, (rule, struck))| {
-            rule.fault == fault
-                && rule.is_about(message)
-                && rule.times.is_none_or(|times| *struck < times)
-                && draw(seed, &[purpose::STRIKE, *index as u64, message.key, attempt.into()]) < rule.share
-        })?;
-        *struck += 1;
-        Some(rule)
+        self.strike(fault, |rule| rule.is_about(message), &[message.key, attempt.into()])
     }
 
     /// Whether a call to the API is answered with 503.
     pub(crate) fn is_away(&mut self) -> bool {
         self.calls += 1;
-        let (seed, calls) = (self.seed, self.calls);
+        self.strike(Fault::Away, |_any| true, &[self.calls]).is_some()
+    }
+
+    /// The first rule of that fault that is about it and not used up, and whose share the draw for `what` falls into.
+    fn strike(&mut self, fault: Fault, is_about: impl Fn(&Rule) -> bool, what: &[u64]) -> Option<&Rule> {
+        let seed = self.seed;
         let mut numbered = self.rules.iter_mut().enumerate();
-        let away = numbered.find(|(index, (rule, struck))| {
-            rule.fault == Fault::Away
+        let (_, (rule, struck)) = numbered.find(|(index, (rule, struck))| {
+            rule.fault == fault
+                && is_about(rule)
                 && rule.times.is_none_or(|times| *struck < times)
-                && draw(seed, &[purpose::STRIKE, *index as u64, calls]) < rule.share
-        });
-        away.map(|(_, (_, struck))| *struck += 1).is_some()
+                && draw(seed, &[&[purpose::STRIKE, *index as u64], what].concat()) < rule.share
+        })?;
+        *struck += 1;
+        Some(rule)
     }
 
     /// How long an attempt is held back.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use surehook::{
+    digest::Sha256,
     qstash::{lenient, token},
     secret::Secret,
 };
@@ -15,6 +16,7 @@ use crate::{
     chaos::Mischief,
     choices::{Choices, REGION},
     message::{Answer, Kind},
+    options::canonical,
     server::Server,
 };
 
@@ -51,7 +53,7 @@ pub(crate) async fn attempt(server: &Server, start: &Start) -> Answer {
 async fn send(server: &Server, start: &Start) -> Answer {
     let message = &start.message;
     let body = body(&message.body, start.mischief);
-    let headers = headers(server, start, &body);
+    let headers = headers(server, start, signature(start, &body));
     let request = server.http.request(message.options.method.clone(), &message.url);
     let request = request.timeout(message.options.timeout).headers(headers).body(body);
     let most = server.settings.plan.message_size;
@@ -83,7 +85,7 @@ fn compressed(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap_or_default()
 }
 
-fn headers(server: &Server, start: &Start, body: &[u8]) -> HeaderMap {
+fn headers(server: &Server, start: &Start, signature: String) -> HeaderMap {
     let (message, origin) = (&start.message, &start.message.origin);
     let mut headers = HeaderMap::new();
     let forwarded = message.options.headers.iter().filter(|(name, _)| !NOT_FORWARDED.contains(name));
@@ -98,7 +100,7 @@ fn headers(server: &Server, start: &Start, body: &[u8]) -> HeaderMap {
             headers.insert(name, value);
         }
     };
-    put("upstash-signature", Some(&signature(start, body)));
+    put("upstash-signature", Some(&signature));
     put("upstash-message-id", Some(&message.id));
     put("upstash-retried", Some(&start.retried.to_string()));
     put("upstash-topic-name", origin.topic.as_deref());
@@ -114,9 +116,11 @@ fn headers(server: &Server, start: &Start, body: &[u8]) -> HeaderMap {
 /// The token of this attempt, over the URL as it was published and the bytes that are sent.
 fn signature(start: &Start, body: &[u8]) -> String {
     let expired = if start.mischief.expired { token::LIFETIME_SECONDS + EXPIRED_BY } else { 0 };
+    // The digest of what was published is known, whatever the number of attempts.
+    let digest = if start.mischief.changes_body() { Sha256::of(body) } else { start.message.digest };
+    let (url, now) = (&start.message.url, start.signed_at - expired);
     let key = Secret::new(start.key.clone());
-    let sign = |key: Secret| token::sign(&key, &start.message.url, body, start.signed_at - expired, &start.token_id);
-    key.map(sign).unwrap_or_default()
+    key.map(|key| token::sign_digest(&key, url, &digest, now, &start.token_id)).unwrap_or_default()
 }
 
 /// Reads an answer, and no more of its body than a message may have.
@@ -125,7 +129,7 @@ async fn read(mut response: reqwest::Response, most: usize) -> Result<Answer, re
     let mut headers = lenient::Headers::new();
     for (name, value) in response.headers() {
         let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        headers.entry(name.to_string()).or_default().push(text);
+        headers.entry(canonical(name.as_str())).or_default().push(text);
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {

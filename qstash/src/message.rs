@@ -82,6 +82,7 @@ impl Kind {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Names as Go writes them, which is how they are shown.
     pub(crate) headers: lenient::Headers,
     pub(crate) body: Bytes,
     /// Why there is no answer.

@@ -8,9 +8,6 @@ use crate::{
     message::{Message, State},
 };
 
-/// How many messages were cancelled.
-pub(crate) type Cancelled = usize;
-
 impl Account {
     /// Cancels one message. An attempt that is being made is not torn down, but nothing follows it. `false` where it is not pending.
     pub(crate) fn cancel(&mut self, id: &str, moment: Moment) -> bool {
@@ -18,8 +15,8 @@ impl Account {
         number.is_some_and(|number| self.cancel_number(number, moment))
     }
 
-    /// Cancels all messages of which that is true.
-    pub(crate) fn cancel_where(&mut self, moment: Moment, wanted: impl Fn(&Message) -> bool) -> Cancelled {
+    /// Cancels all messages of which that is true; how many there were.
+    pub(crate) fn cancel_where(&mut self, moment: Moment, wanted: impl Fn(&Message) -> bool) -> usize {
         let pending = self.pending.iter();
         let numbers: Vec<u64> = pending.filter(|(_, one)| wanted(&one.message)).map(|(number, _)| *number).collect();
         numbers.into_iter().filter(|number| self.cancel_number(*number, moment)).count()

@@ -48,7 +48,7 @@ impl Account {
     }
 
     pub(super) fn forget_dead(&mut self, moment: Moment) {
-        let Some(retention) = self.plan.dlq_retention else { return };
+        let Some(retention) = self.common.plan.dlq_retention else { return };
         let oldest = DlqId { at: moment.now - moment.span(retention), sequence: 0 };
         while self.dlq.first_key_value().is_some_and(|(id, _)| *id < oldest) {
             self.dlq.pop_first();
@@ -82,6 +82,6 @@ impl Account {
         };
         let published = self.accept_checked(checked, moment)?;
         self.dlq.remove(&id);
-        Ok(Some(Published { many: false, ..published }))
+        Ok(Some(published))
     }
 }

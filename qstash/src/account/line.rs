@@ -59,7 +59,7 @@ impl Account {
     /// The attempts that may begin now.
     pub(crate) fn starts(&mut self, moment: Moment, chaos: &mut Chaos) -> Vec<Start> {
         let mut starts = Vec::new();
-        while self.running < self.plan.parallelism {
+        while self.running < self.common.plan.parallelism {
             let Some(number) = self.ready.pop_front() else { break };
             if self.hold(number, moment, chaos) {
                 continue;
@@ -93,7 +93,7 @@ impl Account {
         let mischief = chaos.mischief(&message, retried);
         Some(Start {
             key: if mischief.next_key { self.keys.next.clone() } else { self.keys.current.clone() },
-            token_id: id(self.seed(), &[purpose::TOKEN, self.index as u64, message.key, retried.into()], "", 28),
+            token_id: id(self.common.seed, &[purpose::TOKEN, self.index as u64, message.key, retried.into()], "", 28),
             signed_at: moment.callers_now / 1_000,
             message,
             retried,

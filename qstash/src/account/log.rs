@@ -50,9 +50,9 @@ impl Entry {
 
     /// What it keeps alive. Entries of one message share it, so this is what it could be at most.
     fn bytes(&self) -> usize {
-        let headers = self.message.options.headers.iter().map(|(name, value)| name.len() + value.len());
-        let message = self.message.body.len() + self.message.url.len() + headers.sum::<usize>();
-        message + self.answer.as_ref().map_or(0, |answer| answer.size())
+        let message = &self.message;
+        let size = message.body.len() + message.url.len() + message.options.headers.size();
+        size + self.answer.as_ref().map_or(0, |answer| answer.size())
     }
 }
 

@@ -36,7 +36,6 @@ use std::{
 use surehook::{Millis, digest::Sha256, qstash::DEVELOPMENT_KEY_PREFIX};
 use tokio::sync::broadcast;
 
-pub(crate) use cancel::Cancelled;
 pub(crate) use dlq::DlqId;
 pub(crate) use flows::Flow;
 pub(crate) use line::Start;
@@ -61,9 +60,7 @@ use timeline::{Due, Timeline};
 #[derive(Debug)]
 pub(crate) struct Account {
     index: usize,
-    common: Common,
-    pub(crate) plan: Plan,
-    choices: Arc<Choices>,
+    pub(crate) common: Common,
     pub(crate) keys: Keys,
     /// How many messages were ever accepted.
     accepted: u64,
@@ -92,7 +89,6 @@ pub(crate) struct Account {
     /// Attempts that are being made.
     pub(crate) running: usize,
     pub(crate) counts: Counts,
-    news: broadcast::Sender<News>,
 }
 
 /// The signing keys.
@@ -153,8 +149,6 @@ impl Account {
     pub(crate) fn new(index: usize, user: &User, common: Common) -> Self {
         Self {
             index,
-            plan: common.plan,
-            choices: Arc::clone(&common.choices),
             keys: Keys { current: user.current_key.to_owned(), next: user.next_key.to_owned() },
             accepted: 0,
             published: 0,
@@ -175,13 +169,12 @@ impl Account {
             ready: VecDeque::new(),
             running: 0,
             counts: Counts::default(),
-            news: common.news.clone(),
             common,
         }
     }
 
     fn rules(&self) -> Rules<'_> {
-        Rules { plan: &self.plan, choices: &self.choices }
+        Rules { plan: &self.common.plan, choices: &self.common.choices }
     }
 
     /// The pending message of that id.
@@ -202,14 +195,10 @@ impl Account {
         *self = Self { accepted, published, made, last_dlq_id, running, ..fresh };
     }
 
-    fn seed(&self) -> u64 {
-        self.common.seed
-    }
-
     /// A fresh id that is no message's.
     fn make_id(&mut self, purpose: u64, prefix: &str, length: usize) -> String {
         self.made += 1;
-        id(self.seed(), &[purpose, self.index as u64, self.made], prefix, length)
+        id(self.common.seed, &[purpose, self.index as u64, self.made], prefix, length)
     }
 
     /// When something becomes due next.
@@ -234,7 +223,7 @@ impl Account {
     /// Forgets what is too old to be kept.
     pub(crate) fn forget(&mut self, moment: Moment) {
         self.forget_dead(moment);
-        let oldest = self.plan.log_retention.map(|retention| moment.now - moment.span(retention));
+        let oldest = self.common.plan.log_retention.map(|retention| moment.now - moment.span(retention));
         self.log.forget(oldest);
     }
 
@@ -254,8 +243,8 @@ impl Account {
             _ => {}
         }
         // Nobody listens most of the time, and texts cost.
-        if self.news.receiver_count() > 0 {
-            let _gone = self.news.send(self.news_of(&entry));
+        if self.common.news.receiver_count() > 0 {
+            let _gone = self.common.news.send(self.news_of(&entry));
         }
         self.log.push(entry);
     }

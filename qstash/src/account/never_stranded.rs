@@ -81,7 +81,7 @@ impl World {
     fn begin(&mut self) {
         let starts = self.bench.starts();
         self.flying.extend(starts.into_iter().filter(|start| !start.is_late));
-        assert!(self.bench.account.running <= self.bench.account.plan.parallelism);
+        assert!(self.bench.account.running <= self.bench.account.common.plan.parallelism);
         assert_eq!(self.bench.account.running, self.flying.len());
     }
 

@@ -28,13 +28,6 @@ pub(crate) struct Order {
     pub(crate) origin: Origin,
 }
 
-impl Order {
-    /// The order as a list shows it.
-    pub(crate) fn without_body(&self) -> Self {
-        Self { body: Bytes::new(), ..self.clone() }
-    }
-}
-
 /// An order that can be carried out.
 #[derive(Debug)]
 pub(crate) struct Checked {
@@ -171,8 +164,8 @@ impl Account {
             messages += checked.targets.len() as u64;
             queues.extend(checked.origin.queue.as_ref().filter(|name| !self.queues.contains_key(*name)));
         }
-        if !queues.is_empty() && self.queues.len() + queues.len() > self.plan.queues.0 {
-            return Err(Refused::quota("maxQueues", self.plan.queues.0));
+        if !queues.is_empty() && self.queues.len() + queues.len() > self.common.plan.queues.0 {
+            return Err(Refused::quota("maxQueues", self.common.plan.queues.0));
         }
         self.room_today(messages, moment).map(|_used| ())
     }
@@ -207,14 +200,14 @@ impl Account {
     }
 
     pub(crate) fn check_size(&self, size: usize) -> Result<(), Refused> {
-        let limit = self.plan.message_size;
+        let limit = self.common.plan.message_size;
         if size > limit { Err(Refused::quota("maxMessageSize", limit)) } else { Ok(()) }
     }
 
     /// The plan's longest delay, however the delay is given.
     pub(super) fn check_delay(&self, options: &Options, moment: Moment) -> Result<(), Refused> {
         let wait = wait(options, moment);
-        match self.plan.delay {
+        match self.common.plan.delay {
             Some(limit) if wait > millis(limit) => Err(Refused::Quota { quota: "maxDelay", limit: limit.as_secs() }),
             _ => Ok(()),
         }
@@ -225,7 +218,7 @@ impl Account {
             Deduplication::Off => None,
             Deduplication::Id(id) => Some(format!("id:{id}")),
             Deduplication::Content => {
-                let method = if self.choices.deduplicate_by_method { options.method.as_str() } else { "" };
+                let method = if self.common.choices.deduplicate_by_method { options.method.as_str() } else { "" };
                 let mut parts = vec![destination.text().as_bytes(), method.as_bytes(), body];
                 let mut headers: Vec<_> = options.headers.iter().collect();
                 headers.sort_unstable();
@@ -265,7 +258,7 @@ impl Account {
     pub(crate) fn room_today(&self, messages: u64, moment: Moment) -> Result<Today, Refused> {
         let day = moment.now.div_euclid(DAY);
         let used = if self.today.day == day { self.today.messages } else { 0 } + messages;
-        match self.plan.messages_per_day {
+        match self.common.plan.messages_per_day {
             Some(limit) if used > limit => Err(Refused::Daily { limit, reset: moment.shown((day + 1) * DAY) }),
             _ => Ok(Today { day, messages: used }),
         }
@@ -311,7 +304,7 @@ impl Account {
                 (purpose::MESSAGE, self.published)
             }
         };
-        (key, id(self.seed(), &[kind, self.index as u64, key], "msg_", MESSAGE_ID_LENGTH))
+        (key, id(self.common.seed, &[kind, self.index as u64, key], "msg_", MESSAGE_ID_LENGTH))
     }
 
     /// Puts a new message on the timeline.

@@ -8,7 +8,7 @@ use std::{
 
 use surehook::Millis;
 
-use super::{Account, Cancelled, Refused};
+use super::{Account, Refused};
 use crate::{clock::Moment, message::Message};
 
 /// Deliveries of a queue at the same time, unless it says otherwise.
@@ -67,7 +67,7 @@ impl Account {
         now: Millis,
     ) -> Result<(), Refused> {
         self.check_queue(Some(name))?;
-        let most = self.plan.queues.1;
+        let most = self.common.plan.queues.1;
         if parallelism.is_some_and(|parallelism| parallelism > most) {
             return Err(Refused::quota("maxQueueParallelism", most));
         }
@@ -81,7 +81,7 @@ impl Account {
 
     /// Whether there is such a queue, or may be.
     pub(super) fn check_queue(&self, name: Option<&str>) -> Result<(), Refused> {
-        let most = self.plan.queues.0;
+        let most = self.common.plan.queues.0;
         match name {
             Some(name) if !surehook::qstash::client::is_name(name) => Err(Refused::Name(name.to_owned())),
             Some(name) if !self.queues.contains_key(name) && self.queues.len() >= most => {
@@ -98,8 +98,8 @@ impl Account {
         }
     }
 
-    /// Removes a queue. Its messages go with it: they would never get their turn.
-    pub(crate) fn remove_queue(&mut self, name: &str, moment: Moment) -> Option<Cancelled> {
+    /// Removes a queue. Its messages go with it: they would never get their turn. How many went; `None` where there is no such queue.
+    pub(crate) fn remove_queue(&mut self, name: &str, moment: Moment) -> Option<usize> {
         self.queues.remove(name)?;
         Some(self.cancel_where(moment, |message| message.origin.queue.as_deref() == Some(name)))
     }

@@ -61,7 +61,7 @@ impl Account {
     }
 
     fn schedule_id(&mut self, given: Option<&str>) -> Result<String, Refused> {
-        let most = self.plan.schedules;
+        let most = self.common.plan.schedules;
         let is_new = given.is_none_or(|id| !self.schedules.contains_key(id));
         if is_new && self.schedules.len() >= most {
             return Err(Refused::quota("maxSchedules", most));

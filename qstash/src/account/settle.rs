@@ -1,6 +1,6 @@
 //! What an answer leads to: delivered, again later, or the dead-letter queue; and who is told.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -60,7 +60,7 @@ impl Account {
             self.call_back(&mut ended, Kind::Callback, None);
         }
         let callers_now = ended.moment.callers_now;
-        match outcome(&message.options, ended.retried, &ended.answer, &self.choices, callers_now) {
+        match outcome(&message.options, ended.retried, &ended.answer, &self.common.choices, callers_now) {
             Outcome::Delivered => self.end_with(&ended, State::Delivered { attempt: ended.retried + 1 }),
             _ if is_cancelled => self.end_with(&ended, State::Cancelled),
             Outcome::Again(wait) => self.again(&ended, wait),
@@ -121,7 +121,7 @@ impl Account {
         let body = Bytes::from(self.told(ended, dlq_id).to_string());
         for copy in 0..copies {
             let follows_from = [self.index as u64, ended.message.key, ended.retried.into(), kind as u64, copy as u64];
-            let key = number(self.seed(), &follows_from);
+            let key = number(self.common.seed, &follows_from);
             let blank = Blank { key: Some(key), ..callback_message(&ended.message, callback, kind, body.clone()) };
             let accepted = self.accept(blank, ended.moment);
             self.keep_place(&accepted);
@@ -133,7 +133,7 @@ impl Account {
         let (message, answer) = (&ended.message, &ended.answer);
         let mut body = json!({
             "status": answer.status,
-            "header": canonical(&answer.headers),
+            "header": answer.headers,
             "body": STANDARD.encode(&answer.body),
             "maxRetries": message.options.retries,
             "sourceMessageId": message.id,
@@ -157,10 +157,6 @@ impl Account {
         put("scheduleId", message.origin.schedule.clone().map(Value::from));
         body
     }
-}
-
-fn canonical(headers: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, &Vec<String>> {
-    headers.iter().map(|(name, values)| (crate::options::canonical(name), values)).collect()
 }
 
 /// The callback as a message of its own: retries and time-out that it does not say are the message's. Its body has all of the message in it, so it is not shown where

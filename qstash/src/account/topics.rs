@@ -7,15 +7,13 @@ use super::{Account, Refused};
 use crate::options::Given;
 
 /// A topic.
-#[derive(Debug, Clone, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Topic {
     pub(crate) name: String,
-    created_at: Millis,
-    updated_at: Millis,
+    pub(crate) created_at: Millis,
+    pub(crate) updated_at: Millis,
     pub(crate) endpoints: Vec<Endpoint>,
     /// Headers of every publish call that does not say otherwise.
-    #[serde(skip)]
     pub(super) defaults: Given,
 }
 
@@ -35,17 +33,10 @@ impl Endpoint {
     }
 }
 
-impl Topic {
-    /// When it was made and changed, for who shows it.
-    pub(crate) fn times(&self) -> (Millis, Millis) {
-        (self.created_at, self.updated_at)
-    }
-}
-
 impl Account {
     /// Adds endpoints or replaces those of the same name or URL; makes the topic if it is new.
     pub(crate) fn put_endpoints(&mut self, name: &str, given: Vec<Endpoint>, now: Millis) -> Result<(), Refused> {
-        let (topics, endpoints) = self.plan.topics;
+        let (topics, endpoints) = self.common.plan.topics;
         let known = self.topics.get(name);
         if known.is_none() && self.topics.len() >= topics {
             return Err(Refused::quota("maxTopics", topics));

@@ -204,12 +204,17 @@ fn messages(account: &Account, count: usize, clock: &Clock) -> Vec<Value> {
 
 /// Dead letters, the newest first.
 fn dead(account: &Account, count: usize, clock: &Clock) -> Vec<Value> {
-    account.dead_after(None).rev().take(count).map(|(id, dead)| views::dead_row(*id, dead, clock)).collect()
+    account
+        .dead_after(None)
+        .rev()
+        .take(count)
+        .map(|(id, dead)| views::summary(&Entry::of_dead(*id, dead), clock))
+        .collect()
 }
 
 fn detail(account: &Account, id: &str, clock: &Clock) -> Result<Reply, Reply> {
     let entries: Vec<&Entry> = account.log.of(id).collect();
-    views::detail(&entries, clock).map(Reply::ok).ok_or_else(|| Reply::not_found("message"))
+    Reply::one(views::detail(&entries, clock), "message")
 }
 
 fn state(server: &Server, index: usize) -> Value {
@@ -221,7 +226,7 @@ fn state(server: &Server, index: usize) -> Value {
     server.read(index, |account, _| {
         json!({
             "clock": clock,
-            "plan": account.plan.name,
+            "plan": account.common.plan.name,
             "seed": server.settings.seed.to_string(),
             "choices": *server.choices,
             "user": index + 1,

@@ -70,9 +70,7 @@ impl Filter {
 
     /// Adds ids from a body: the older form of bulk calls.
     pub(super) fn with_ids(mut self, name: &str, ids: Vec<String>) -> Result<Self, String> {
-        if ids.len() > MOST_VALUES {
-            return Err(format!("{name} can't have more than {MOST_VALUES} values"));
-        }
+        within_values(name, &ids)?;
         self.wanted.insert(name.to_owned(), ids);
         Ok(self)
     }
@@ -90,10 +88,7 @@ impl Filter {
         } else {
             values.extend(value.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()));
         }
-        if values.len() > MOST_VALUES {
-            return Err(format!("{name} can't have more than {MOST_VALUES} values"));
-        }
-        Ok(())
+        within_values(name, values)
     }
 
     /// How many different ids are asked for, if any are.
@@ -110,6 +105,11 @@ impl Filter {
     pub(super) fn wants(&self, message: &Message, seen: Seen) -> bool {
         self.wanted.iter().all(|(name, values)| is_one_of(name, values, message, seen))
     }
+}
+
+fn within_values(name: &str, values: &[String]) -> Result<(), String> {
+    let text = || format!("{name} can't have more than {MOST_VALUES} values");
+    if values.len() > MOST_VALUES { Err(text()) } else { Ok(()) }
 }
 
 /// Whether what a filter looks at is one of its values. It is taken from the message once, however many values there are.

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
+use surehook::Millis;
 
 use super::{Call, Reply, parameter, views, wrong_method};
-use crate::options::{period, positive};
+use crate::{
+    account::Flow,
+    options::{period, positive},
+};
 
 /// A key as it stands in a path: any text, percent-encoded.
 fn decoded(key: &str) -> Result<String, Reply> {
@@ -36,24 +40,16 @@ impl Call<'_> {
     fn show_flow(&self, key: &str) -> Result<Reply, Reply> {
         let clock = &self.server.clock;
         let found = self.read(|account| account.flows.get(key).map(|flow| views::flow(account, key, flow, clock)));
-        found.map(Reply::ok).ok_or_else(|| Reply::not_found("flow control key"))
+        Reply::one(found, "flow control key")
     }
 
     fn act_on_flow(&self, key: &str, action: &str) -> Result<Reply, Reply> {
         match action {
-            "pause" | "resume" => {
-                self.change(|account, moment| {
-                    account.change_flow(key, moment.now, |flow| flow.paused = action == "pause");
-                });
-            }
+            "pause" | "resume" => self.change_flow(key, |flow, _| flow.paused = action == "pause"),
             "pin" => self.pin(key)?,
             "unpin" => self.unpin(key),
             // The changelog has the second name.
-            "resetRate" | "reset" => {
-                self.change(|account, moment| {
-                    account.change_flow(key, moment.now, |flow| flow.reset_rate(moment.now));
-                });
-            }
+            "resetRate" | "reset" => self.change_flow(key, Flow::reset_rate),
             _ => return Err(Reply::not_found("endpoint")),
         }
         Ok(Reply::nothing())
@@ -68,12 +64,10 @@ impl Call<'_> {
         if parallelism.is_none() && rate.is_none() {
             return Err(Reply::bad_request("parallelism or rate is needed"));
         }
-        self.change(|account, moment| {
-            account.change_flow(key, moment.now, |flow| {
-                flow.pinned_parallelism = parallelism.or(flow.pinned_parallelism);
-                let pinned = rate.map(|rate| (rate, span.unwrap_or(Duration::from_secs(1))));
-                flow.pinned_rate = pinned.or(flow.pinned_rate);
-            });
+        self.change_flow(key, |flow, _| {
+            flow.pinned_parallelism = parallelism.or(flow.pinned_parallelism);
+            let pinned = rate.map(|rate| (rate, span.unwrap_or(Duration::from_secs(1))));
+            flow.pinned_rate = pinned.or(flow.pinned_rate);
         });
         Ok(())
     }
@@ -81,11 +75,13 @@ impl Call<'_> {
     fn unpin(&self, key: &str) {
         let is_true = |name: &str| parameter(self.query, name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let (parallelism, rate) = (is_true("parallelism"), is_true("rate"));
-        self.change(|account, moment| {
-            account.change_flow(key, moment.now, |flow| {
-                flow.pinned_parallelism = flow.pinned_parallelism.filter(|_| !parallelism);
-                flow.pinned_rate = flow.pinned_rate.filter(|_| !rate);
-            });
+        self.change_flow(key, |flow, _| {
+            flow.pinned_parallelism = flow.pinned_parallelism.filter(|_| !parallelism);
+            flow.pinned_rate = flow.pinned_rate.filter(|_| !rate);
         });
+    }
+
+    fn change_flow(&self, key: &str, change: impl FnOnce(&mut Flow, Millis)) {
+        self.change(|account, moment| account.change_flow(key, moment.now, |flow| change(flow, moment.now)));
     }
 }

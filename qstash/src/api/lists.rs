@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{
     Call, Reply,
     filter::{Filter, Seen},
-    views, wrong_method,
+    views::{self, View},
+    wrong_method,
 };
 use crate::{
     account::{Account, DlqId},
@@ -36,7 +37,7 @@ impl Call<'_> {
             (&Method::GET, [id]) => {
                 let clock = &self.server.clock;
                 let found = self.read(|account| account.pending_of(id).map(|one| views::message(&one.message, clock)));
-                found.map(Reply::ok).ok_or_else(|| Reply::not_found("message"))
+                Reply::one(found, "message")
             }
             (&Method::DELETE, [id]) => match self.change(|account, moment| account.cancel(id, moment)) {
                 true => Ok(Reply::ok(json!({ "cancelled": 1 }))),
@@ -66,14 +67,12 @@ impl Call<'_> {
             return Ok(filter);
         }
         let ids: Ids = self.json()?;
-        match (ids.message_ids, ids.dlq_ids) {
-            (None, None) => Err(Reply::bad_request("the body has neither messageIds nor dlqIds")),
-            (messages, dead) => {
-                let named = messages.map(|ids| ("messageIds", ids)).into_iter().chain(dead.map(|ids| ("dlqIds", ids)));
-                let mut named = named;
-                named.try_fold(filter, |filter, (name, ids)| filter.with_ids(name, ids)).map_err(Reply::bad_request)
-            }
+        let named = [("messageIds", ids.message_ids), ("dlqIds", ids.dlq_ids)];
+        if named.iter().all(|(_, ids)| ids.is_none()) {
+            return Err(Reply::bad_request("the body has neither messageIds nor dlqIds"));
         }
+        let mut given = named.into_iter().filter_map(|(name, ids)| Some((name, ids?)));
+        given.try_fold(filter, |filter, (name, ids)| filter.with_ids(name, ids)).map_err(Reply::bad_request)
     }
 
     pub(super) fn dlq(self, rest: &[&str]) -> Result<Reply, Reply> {
@@ -86,7 +85,7 @@ impl Call<'_> {
                     let (id, dead) = account.dlq.get_key_value(&id.parse().ok()?)?;
                     Some(views::dead(id, dead, clock))
                 });
-                found.map(Reply::ok).ok_or_else(|| Reply::not_found("dlq message"))
+                Reply::one(found, "dlq message")
             }
             (&Method::DELETE, []) => self.delete_dead(),
             (&Method::POST, ["retry"]) => self.retry_dead(),
@@ -107,11 +106,7 @@ impl Call<'_> {
             let shown = |id: &DlqId| account.dlq.get(id).map(|dead| views::dead(id, dead, clock));
             Ok((ids.iter().filter_map(shown).collect(), cursor))
         })?;
-        let mut reply = json!({ "messages": messages });
-        if let Some(cursor) = cursor {
-            reply["cursor"] = cursor.into();
-        }
-        Ok(Reply::ok(reply))
+        Ok(Reply::ok(View::default().put("messages", messages).some("cursor", cursor).done()))
     }
 
     fn delete_dead(self) -> Result<Reply, Reply> {
@@ -121,11 +116,7 @@ impl Call<'_> {
             let (ids, cursor) = page(account, &filter, clock)?;
             Ok((ids.iter().filter(|id| account.dlq.remove(id).is_some()).count(), cursor))
         })?;
-        let mut reply = json!({ "deleted": deleted });
-        if let Some(cursor) = cursor {
-            reply["cursor"] = cursor.into();
-        }
-        Ok(Reply::ok(reply))
+        Ok(Reply::ok(View::default().put("deleted", deleted).some("cursor", cursor).done()))
     }
 
     fn retry_one(self, id: &str) -> Result<Reply, Reply> {
@@ -175,20 +166,21 @@ impl Call<'_> {
             let wanted = |entry: &&crate::account::Entry| {
                 entry.sequence < before && filter.wants(&entry.message, seen(entry, clock))
             };
-            let mut found = account.log.newest_first().filter(wanted).peekable();
-            let (mut page, mut last) = (Vec::new(), None);
-            while let Some(entry) = found.next_if(|_| page.len() < count) {
-                last = Some(entry.sequence);
-                page.push(views::logged(entry, cancelled, clock));
-            }
-            (page, last.filter(|_| found.peek().is_some()))
+            let (page, last) = cut(account.log.newest_first().filter(wanted), count);
+            let shown = page.iter().map(|entry| views::logged(entry, cancelled, clock)).collect();
+            (shown, last.map(|entry| entry.sequence.to_string()))
         });
-        let mut reply = json!({ "logs": entries, "events": entries });
-        if let Some(cursor) = cursor {
-            reply["cursor"] = cursor.to_string().into();
-        }
-        Ok(Reply::ok(reply))
+        let mut reply = View::default();
+        reply.put("logs", entries.clone()).put("events", entries).some("cursor", cursor);
+        Ok(Reply::ok(reply.done()))
     }
+}
+
+/// The first so many, and the last of them where there are more: what the next page begins after.
+fn cut<T: Copy>(mut found: impl Iterator<Item = T>, count: usize) -> (Vec<T>, Option<T>) {
+    let page: Vec<T> = found.by_ref().take(count).collect();
+    let last = found.next().and(page.last().copied());
+    (page, last)
 }
 
 /// What filters see of an entry of the log.
@@ -206,10 +198,8 @@ fn page(account: &Account, filter: &Filter, clock: &Clock) -> Result<(Vec<DlqId>
         let seen = Seen { at: clock.shown(id.at), dlq_id: Some(**id), status: Some(dead.answer.status), state: None };
         filter.wants(&dead.message, seen)
     };
-    let mut found = account.dead_after(after).filter(wanted).map(|(id, _)| *id);
-    let page: Vec<DlqId> = found.by_ref().take(count).collect();
-    let cursor = found.next().and(page.last()).map(ToString::to_string);
-    Ok((page, cursor))
+    let (page, last) = cut(account.dead_after(after).filter(wanted).map(|(id, _)| *id), count);
+    Ok((page, last.map(|id| id.to_string())))
 }
 
 fn retry_all(

@@ -170,7 +170,7 @@ impl Call<'_> {
     }
 
     fn global_parallelism(self) -> Result<Reply, Reply> {
-        let (most, running) = self.read(|account| (account.plan.parallelism, account.running));
+        let (most, running) = self.read(|account| (account.common.plan.parallelism, account.running));
         Ok(Reply::ok(json!({ "parallelismMax": most, "parallelismCount": running })))
     }
 
@@ -210,6 +210,6 @@ fn parameter(query: &str, name: &str) -> Option<String> {
 fn named(name: &str) -> Result<&str, Reply> {
     match surehook::qstash::client::is_name(name) {
         true => Ok(name),
-        false => Err(Reply::bad_request(format!("\"{name}\" is not a name: use letters, digits, '-', '_' and '.'"))),
+        false => Err(Reply::bad_request(Refused::Name(name.to_owned()).to_string())),
     }
 }

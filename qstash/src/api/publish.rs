@@ -54,10 +54,7 @@ impl Call<'_> {
 
     /// What this call asks to be delivered.
     fn order(&self, destination: &str, queue: Option<String>) -> Result<Order, Refused> {
-        let given = Given::of_call(&self.parts.headers, self.query);
-        if given.get("upstash-cron").is_some() {
-            return Err(Refused::CronHere);
-        }
+        let given = without_cron(Given::of_call(&self.parts.headers, self.query))?;
         self.order_with(destination, given, queue)
     }
 
@@ -94,13 +91,15 @@ impl Call<'_> {
         let headers = item.headers.unwrap_or_default();
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let pairs: Vec<(String, String)> = headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-        let given = Given::of_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        if given.get("upstash-cron").is_some() {
-            return Err(Refused::CronHere);
-        }
+        let given = without_cron(Given::of_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))?;
         let body = item.body.map(Bytes::from).unwrap_or_default();
         Ok(Order { destination, given, body, origin: self.origin(item.queue.filter(|queue| !queue.is_empty())) })
     }
+}
+
+/// What a call gave, if it does not mean a schedule.
+fn without_cron(given: Given) -> Result<Given, Refused> {
+    if given.get("upstash-cron").is_some() { Err(Refused::CronHere) } else { Ok(given) }
 }
 
 /// A topic is answered with an array, even of one; a copy names the message that is known.

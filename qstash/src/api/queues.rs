@@ -57,7 +57,7 @@ impl Call<'_> {
             let lag = account.lags().get(name).copied().unwrap_or_default();
             account.queues.get(name).map(|queue| views::queue(queue, lag, clock))
         });
-        found.map(Reply::ok).ok_or_else(|| Reply::not_found("queue"))
+        Reply::one(found, "queue")
     }
 
     fn list_queues(&self) -> Value {

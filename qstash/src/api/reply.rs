@@ -41,6 +41,11 @@ impl Reply {
         Self::error(StatusCode::NOT_FOUND, format!("{what} not found"))
     }
 
+    /// What was asked for, or 404 where there is no such thing.
+    pub(super) fn one(found: Option<Value>, what: &str) -> Result<Self, Self> {
+        found.map(Self::ok).ok_or_else(|| Self::not_found(what))
+    }
+
     /// 200, or 404 where that did not exist.
     pub(super) fn found(is_found: bool, what: &str) -> Self {
         if is_found { Self::nothing() } else { Self::not_found(what) }

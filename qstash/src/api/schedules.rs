@@ -38,7 +38,7 @@ impl Call<'_> {
     fn show_schedule(&self, id: &str) -> Result<Reply, Reply> {
         let (clock, wait) = (&self.server.clock, self.server.settings.plan.response_wait);
         let found = self.read(|account| account.schedules.get(id).map(|one| views::schedule(one, wait, clock)));
-        found.map(Reply::ok).ok_or_else(|| Reply::not_found("schedule"))
+        Reply::one(found, "schedule")
     }
 
     pub(super) fn list_schedules(self) -> Result<Reply, Reply> {

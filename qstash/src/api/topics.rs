@@ -50,7 +50,7 @@ impl Call<'_> {
     fn show_topic(&self, name: &str) -> Result<Reply, Reply> {
         let clock = &self.server.clock;
         let found = self.read(|account| account.topics.get(name).map(|topic| views::topic(topic, clock)));
-        found.map(Reply::ok).ok_or_else(|| Reply::not_found("topic"))
+        Reply::one(found, "topic")
     }
 
     fn put_endpoints(&self, name: &str) -> Result<Reply, Reply> {

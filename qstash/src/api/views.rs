@@ -1,5 +1,7 @@
 //! Messages, entries and the rest as QStash shows them. Fields are absent when they are empty; times are the callers'.
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 use surehook::Millis;
@@ -8,7 +10,7 @@ use crate::{
     account::{Account, DlqId, Entry, Flow, Queue, Schedule, Topic},
     clock::Clock,
     message::{Answer, Dead, Message},
-    options::{Callback, Options, canonical, digest_of},
+    options::{Callback, Options, digest_of},
 };
 
 /// Characters of a text in a row of the page.
@@ -53,10 +55,6 @@ fn headers(options: &Options) -> Value {
     json!(options.headers.shown(|name, value| options.redacted.header(name, value)))
 }
 
-fn answer_headers(answer: &Answer) -> Value {
-    answer.headers.iter().map(|(name, values)| (canonical(name), json!(values))).collect::<Map<_, _>>().into()
-}
-
 /// What options say, under the names that all views share.
 fn put_options(view: &mut View, options: &Options) {
     let flow = options.flow.as_ref();
@@ -95,15 +93,24 @@ fn put_message(view: &mut View, message: &Message, clock: &Clock) {
     put_origin(view, message);
     view.put("maxRetries", options.retries)
         .put("notBefore", clock.shown(message.not_before))
-        .put("createdAt", clock.shown(message.created_at))
-        // Python's SDK reads the one spelling, JavaScript's the other.
-        .put("callerIP", message.origin.caller_ip.clone())
-        .put("callerIp", message.origin.caller_ip.clone())
+        .put("createdAt", clock.shown(message.created_at));
+    put_caller(view, options, &message.origin.caller_ip);
+    put_body(view, options, &message.body);
+}
+
+/// Who published it, and what callbacks are sent with.
+fn put_caller(view: &mut View, options: &Options, caller_ip: &str) {
+    // Python's SDK reads the one spelling, JavaScript's the other.
+    view.put("callerIP", caller_ip)
+        .put("callerIp", caller_ip)
         .some("callbackHeader", callback_headers(options, options.callback.as_deref()))
         .some("failureCallbackHeader", callback_headers(options, options.failure_callback.as_deref()));
+}
+
+fn put_body(view: &mut View, options: &Options, body: &[u8]) {
     match options.redacted.body {
-        true => view.put("body", digest_of(&message.body)),
-        false => view.body("body", &message.body),
+        true => view.put("body", digest_of(body)),
+        false => view.body("body", body),
     };
 }
 
@@ -122,7 +129,7 @@ pub(super) fn dead(id: &DlqId, dead: &Dead, clock: &Clock) -> Value {
         .put("responseStatus", dead.answer.status)
         .some("error", dead.answer.error.clone());
     if !dead.answer.headers.is_empty() {
-        view.put("responseHeader", answer_headers(&dead.answer));
+        view.put("responseHeader", json!(dead.answer.headers));
     }
     view.body("responseBody", &dead.answer.body).done()
 }
@@ -162,18 +169,17 @@ fn put_answer(view: &mut View, answer: &Answer) {
         return;
     }
     view.put("responseStatus", answer.status)
-        .put("responseHeader", answer_headers(answer))
-        .put("responseHeaders", answer_headers(answer))
+        .put("responseHeader", json!(answer.headers))
+        .put("responseHeaders", json!(answer.headers))
         .some("responseBody", (!answer.body.is_empty()).then(|| STANDARD.encode(&answer.body)));
 }
 
 /// A topic.
 pub(super) fn topic(topic: &Topic, clock: &Clock) -> Value {
-    let (created, updated) = topic.times();
     let mut view = View::default();
     view.put("name", topic.name.clone())
-        .put("createdAt", clock.shown(created))
-        .put("updatedAt", clock.shown(updated))
+        .put("createdAt", clock.shown(topic.created_at))
+        .put("updatedAt", clock.shown(topic.updated_at))
         .put("endpoints", json!(topic.endpoints));
     view.done()
 }
@@ -197,22 +203,25 @@ pub(super) fn queue(queue: &Queue, lag: usize, clock: &Clock) -> Value {
     })
 }
 
-/// What the page shows of a schedule: without its body, which may be large.
-pub(super) fn schedule_row(one: &Schedule, plan_wait: std::time::Duration, clock: &Clock) -> Value {
-    let mut row = schedule(&Schedule { order: one.order.without_body(), ..one.clone() }, plan_wait, clock);
-    row["destination"] = short(one.order.destination.text()).into();
-    // What stands for a redacted body would be that of none.
-    row["body"].take();
-    row
-}
-
 /// The beginning of a text that may be long: rows are sent often.
 fn short(text: &str) -> String {
     text.chars().take(MOST_OF_A_ROW).collect()
 }
 
 /// A schedule.
-pub(super) fn schedule(schedule: &Schedule, plan_wait: std::time::Duration, clock: &Clock) -> Value {
+pub(super) fn schedule(schedule: &Schedule, plan_wait: Duration, clock: &Clock) -> Value {
+    let mut view = schedule_without_body(schedule, plan_wait, clock);
+    put_body(&mut view, &schedule.options, &schedule.order.body);
+    view.done()
+}
+
+/// What the page shows of a schedule: without its body, which may be large.
+pub(super) fn schedule_row(schedule: &Schedule, plan_wait: Duration, clock: &Clock) -> Value {
+    let mut view = schedule_without_body(schedule, plan_wait, clock);
+    view.put("destination", short(schedule.order.destination.text())).done()
+}
+
+fn schedule_without_body(schedule: &Schedule, plan_wait: Duration, clock: &Clock) -> View {
     let (order, options) = (&schedule.order, &schedule.options);
     let mut view = View::default();
     view.put("scheduleId", schedule.id.clone())
@@ -220,24 +229,17 @@ pub(super) fn schedule(schedule: &Schedule, plan_wait: std::time::Duration, cloc
         .put("destination", order.destination.text())
         .put("createdAt", clock.shown(schedule.created_at))
         .put("retries", options.retries)
-        .put("callerIP", order.origin.caller_ip.clone())
-        .put("callerIp", order.origin.caller_ip.clone())
         .put("isPaused", schedule.is_paused);
     put_options(&mut view, options);
+    put_caller(&mut view, options, &order.origin.caller_ip);
     view.some("queueName", order.origin.queue.clone())
         .some("delay", (!options.delay.is_zero()).then(|| options.delay.as_secs()))
         .some("timeout", (options.timeout != plan_wait).then(|| options.timeout.as_secs()))
-        .some("callbackHeader", callback_headers(options, options.callback.as_deref()))
-        .some("failureCallbackHeader", callback_headers(options, options.failure_callback.as_deref()))
         .some("lastScheduleTime", schedule.last.map(|at| clock.shown(at)))
         .some("nextScheduleTime", schedule.next.map(|at| clock.shown(at)))
         .some("lastScheduleStates", (!schedule.states.is_empty()).then(|| json!(schedule.states)))
         .some("error", schedule.error.clone());
-    match options.redacted.body {
-        true => view.put("body", digest_of(&order.body)),
-        false => view.body("body", &order.body),
-    };
-    view.done()
+    view
 }
 
 /// A flow-control key.
@@ -284,11 +286,6 @@ pub(super) fn summary(entry: &Entry, clock: &Clock) -> Value {
     view.done()
 }
 
-/// What the page shows of a dead message in a row.
-pub(super) fn dead_row(id: DlqId, dead: &Dead, clock: &Clock) -> Value {
-    summary(&Entry::of_dead(id, dead), clock)
-}
-
 /// All that the page shows of a message.
 pub(super) fn detail(entries: &[&Entry], clock: &Clock) -> Option<Value> {
     let last = entries.last()?;
@@ -310,7 +307,7 @@ fn step(entry: &Entry, clock: &Clock) -> Value {
     if let Some(answer) = &entry.answer {
         view.some("error", answer.error.clone())
             .put("responseStatus", answer.status)
-            .put("responseHeader", answer_headers(answer))
+            .put("responseHeader", json!(answer.headers))
             .body("responseBody", &answer.body);
     }
     view.done()

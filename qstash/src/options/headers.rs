@@ -23,6 +23,11 @@ impl Headers {
         self.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value)
     }
 
+    /// Bytes of all names and values.
+    pub(crate) fn size(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -124,9 +124,7 @@ fn within_retries(retries: u32, plan: &Plan) -> Result<(), Invalid> {
 const MOST_HEADERS: (usize, usize) = (80, 64 * 1_024);
 
 fn within_headers(headers: Headers, name: &str) -> Result<Headers, Invalid> {
-    let (count, size) =
-        headers.iter().fold((0, 0), |(count, size), (name, value)| (count + 1, size + name.len() + value.len()));
-    if count > MOST_HEADERS.0 || size > MOST_HEADERS.1 {
+    if headers.iter().count() > MOST_HEADERS.0 || headers.size() > MOST_HEADERS.1 {
         return Err(invalid(name, format!("more than {} headers or {} bytes of them", MOST_HEADERS.0, MOST_HEADERS.1)));
     }
     Ok(headers)
