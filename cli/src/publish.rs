@@ -6,8 +6,7 @@ use clap::Args;
 use serde_json::json;
 use surehook::{
     Millis,
-    config::Reader,
-    outside,
+    config::{Reader, Variables},
     qstash::{
         Client,
         client::Destination,
@@ -91,7 +90,7 @@ pub(crate) struct PublishArguments {
 
 pub(crate) async fn run(arguments: PublishArguments) -> Result<ExitCode, Failure> {
     let body = input::read(&arguments.body)?;
-    let client = client()?;
+    let client = client().await?;
     let to = match (&arguments.topic, &arguments.url) {
         (Some(topic), _) => Destination::Topic(topic.clone()),
         (None, url) => Destination::Url(url.clone().unwrap_or_default()),
@@ -102,8 +101,9 @@ pub(crate) async fn run(arguments: PublishArguments) -> Result<ExitCode, Failure
 }
 
 /// A client of the account that the environment names.
-pub(crate) fn client() -> Result<Client, Failure> {
-    let mut reader = Reader::new(&outside::variable);
+pub(crate) async fn client() -> Result<Client, Failure> {
+    let variables = Variables::of_environment().await;
+    let mut reader = Reader::new(&variables);
     let qstash = reader.qstash();
     reader.finish()?;
     let (url, token) = qstash.ok_or("QSTASH_TOKEN is required")?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 use surehook::{
-    config::Reader,
+    config::{Reader, Variables},
     outside,
     qstash::{
         Client,
@@ -61,7 +61,7 @@ struct Own {
 }
 
 pub(crate) async fn run(command: TopicsCommand) -> Result<ExitCode, Failure> {
-    let (client, own) = (client()?, own()?);
+    let (client, own) = (client().await?, own()?);
     match command {
         TopicsCommand::Connect { topic, source, others } => {
             let consumer = own.consumer.below(&format!("/{source}"), "");
@@ -82,7 +82,8 @@ pub(crate) async fn run(command: TopicsCommand) -> Result<ExitCode, Failure> {
 }
 
 fn own() -> Result<Own, Failure> {
-    let mut reader = Reader::new(&outside::variable);
+    let variables = Variables::plain(outside::variable);
+    let mut reader = Reader::new(&variables);
     let (consumers, requeuer) = (reader.consumer_urls(true), reader.requeuer_url(true));
     reader.finish()?;
     let consumer = consumers.into_iter().next().ok_or("CONSUMER_URL is required")?;

@@ -15,12 +15,14 @@
 //! | [`sources`] | senders: how their events are told apart, and how they prove who they are |
 //! | [`signing`] | signatures and secrets for what we send |
 //! | [`web`] | requests in, answers out: the only place that names an HTTP status for our callers |
-//! | [`config`] | environment variables, all problems at once |
+//! | [`config`] | environment variables and the secrets that they name, all problems at once |
+//! | [`aws`] | how our calls to AWS behave |
 //! | [`outside`] | the clock, the environment, ids and chance: the only place that touches them |
 //! | [`telemetry`] | one line per invocation, and the metrics |
 //!
 //! This crate imports no function, and nothing in it but [`outside`] reads the clock or the environment.
 
+pub mod aws;
 pub mod breaker;
 pub mod config;
 pub mod digest;

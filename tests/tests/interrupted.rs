@@ -9,7 +9,7 @@ use serde_json::json;
 use surehook::{
     ledger::{DeadLetter, Status},
     outside,
-    qstash::SigningKeys,
+    qstash::{KeyRing, SigningKeys},
     secret::Secret,
     store::outbox::OutboxRow,
     telemetry::Telemetry,
@@ -41,7 +41,9 @@ fn moment() -> Moment {
 async fn requeue(stack: &Stack, fuse: &Fuse) {
     let base = stack.function_url("requeuer");
     let requeuer = Requeuer {
-        keys: SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(),
+        keys: std::sync::Arc::new(KeyRing::fixed(
+            SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(),
+        )),
         base: Some(url(&base)),
         path: fuse.failure_path(stack).into(),
         telemetry: Telemetry::new("test", "requeuer", false),

@@ -7,6 +7,7 @@
 //! | [`committed_together`] | `complete_with`: a handler's own writes stand exactly if the event is done |
 //! | [`once`] | handled once: copies, crashes, capacity, bytes |
 //! | [`contract`] | the table answers what the pure rules answer, on each DynamoDB that there is |
+//! | [`deployed`] | the template and its permissions, what is logged, secrets and their rotation |
 //! | [`destinations`] | delivering to destinations: routing, signatures, safety, back-pressure, connections |
 //! | [`failure_path`] | what fails is delivered again or kept, replayed or purged |
 //! | [`requeuer`] | every callback that QStash may send |
@@ -29,6 +30,7 @@
 mod answers;
 mod committed_together;
 mod contract;
+mod deployed;
 mod destinations;
 mod failure_path;
 mod fast_day;

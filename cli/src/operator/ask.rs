@@ -3,7 +3,7 @@
 use aws_config::{BehaviorVersion, stalled_stream_protection::StalledStreamProtectionConfig};
 use aws_sdk_lambda::primitives::Blob;
 use serde::Deserialize;
-use surehook::{outside, web::Moment};
+use surehook::{config::Variables, outside, web::Moment};
 use surehook_dlq_processor::{Command, Processor, Reply, connect};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ struct FunctionError {
 impl Asker {
     pub(crate) async fn new(arguments: &OperatorArguments) -> Result<Self, Failure> {
         let Some(name) = arguments.function.clone() else {
-            let here = connect(&outside::variable).await.map_err(|error| {
+            let here = connect(&Variables::of_environment().await).await.map_err(|error| {
                 let error = crate::text::with_causes(error.as_ref());
                 format!("{error}\nSet what `surehook` needs (README, \"Deploy\", step 3), read it with --env-file FILE, or name the function: --function NAME")
             })?;

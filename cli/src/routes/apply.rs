@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use surehook::{
-    config::Reader,
+    config::{Reader, Variables},
     outside,
     routes::{DEFAULT_TIMEOUT, Route, Routes, diff},
     store::{LedgerError, Store},
@@ -93,7 +93,8 @@ fn tell(routes: &Routes, how: &str) {
 }
 
 fn may_be_private() -> Result<bool, Failure> {
-    let mut reader = Reader::new(&outside::variable);
+    let variables = Variables::plain(outside::variable);
+    let mut reader = Reader::new(&variables);
     let may = reader.allow_private_destinations();
     reader.finish()?;
     Ok(may)

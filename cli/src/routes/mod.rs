@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use surehook::{
-    config::Reader,
+    config::{Reader, Variables},
     outside,
     routes::{Routes, diff},
     store::{Store, routes::Applied},
@@ -139,7 +139,8 @@ async fn version(store: &Store, version: u64) -> Result<Applied, Failure> {
 
 /// The table, from the environment.
 pub(crate) fn store() -> Result<impl Future<Output = Store>, Failure> {
-    let mut reader = Reader::new(&outside::variable);
+    let variables = Variables::plain(outside::variable);
+    let mut reader = Reader::new(&variables);
     let table = reader.table();
     reader.finish()?;
     Ok(Store::connect(table))

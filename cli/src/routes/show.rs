@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use surehook::{
     breaker::{Breaker, Passage},
-    config::{ConfigError, Reader},
+    config::{ConfigError, Reader, Variables},
     outside,
     routes::{Route, Routes},
     signing::BadSecret,
@@ -79,7 +79,8 @@ async fn versions(store: &Store) -> Result<(), Failure> {
 }
 
 pub(super) async fn secret(name: &str) -> Result<(), Failure> {
-    let mut reader = Reader::new(&outside::variable);
+    let variables = Variables::of_environment().await;
+    let mut reader = Reader::new(&variables);
     let secrets = reader.signing_secrets();
     reader.finish()?;
     let secrets = secrets.ok_or_else(|| ConfigError::of("SIGNING_SECRETS", BadSecret::Missing))?;

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use serde::Serialize;
 use surehook::{
     Millis,
-    config::Reader,
+    config::{Reader, Variables},
     identity::{Delivered, Endpoint, Identified},
     outside,
     routes::Routes,
@@ -47,7 +47,7 @@ struct Report {
 pub(super) async fn run(arguments: &TestArguments) -> Result<ExitCode, Failure> {
     let capture = capture::parse(&input::read(&arguments.capture)?)?;
     let (source, routes) = source(arguments).await?;
-    let report = report(&source, &routes, &secrets(&source)?, &capture, arguments.at)?;
+    let report = report(&source, &routes, &secrets(&source).await?, &capture, arguments.at)?;
     if arguments.json {
         println!("{}", harmless_json(&serde_json::to_string_pretty(&report)?));
     } else {
@@ -81,8 +81,9 @@ fn of_recipe(name: &str) -> Result<Source, Failure> {
 }
 
 /// The secrets of a source; the producer's token where it has none of its own.
-fn secrets(source: &Source) -> Result<Vec<Secret>, Failure> {
-    let mut reader = Reader::new(&outside::variable);
+async fn secrets(source: &Source) -> Result<Vec<Secret>, Failure> {
+    let variables = Variables::of_environment().await;
+    let mut reader = Reader::new(&variables);
     let named = source.secret.as_ref().map(|name| (name, reader.source_secrets().named(name).to_vec()));
     let tokens = if named.is_none() { reader.producer_tokens() } else { Vec::new() };
     reader.finish()?;

@@ -12,7 +12,7 @@ use surehook::{
     ledger::{Failure, Record, Refused, Status, rules::Attempted},
     retry::millis,
     store::{CommitError, StoreError},
-    telemetry::Metric,
+    telemetry::{Metric, Tally},
     web::{Answer, Moment, Outcome},
 };
 use tokio::time::{Instant, sleep, timeout_at};
@@ -29,6 +29,7 @@ pub(crate) struct Ending<'a> {
     pub(crate) record: &'a Record,
     pub(crate) attempt: &'a Attempt,
     pub(crate) moment: Moment,
+    pub(crate) tally: &'a Tally,
 }
 
 /// How a write that is repeated until the deadline ended.
@@ -57,16 +58,16 @@ impl<H: Handler> Consumer<H> {
     }
 
     async fn complete(&self, ending: Ending<'_>, effects: Effects) -> Outcome {
-        let Ending { key, record, moment, .. } = ending;
+        let Ending { key, record, moment, tally, .. } = ending;
         let (now, expires_at) = self.ends_at(moment);
         let write = async || Ok(self.store.complete(key, record, &effects.delivered, now, expires_at).await?);
         match until_known(self.commit_deadline(moment), write).await {
-            Written::Stands(done) => self.completed(&effects, &done, now),
-            Written::Refused(refused) => self.lease_lost(key, &refused, now),
+            Written::Stands(done) => completed(&effects, &done, tally),
+            Written::Refused(refused) => lease_lost(key, &refused, tally),
             Written::Never(_) | Written::Unknown => {
                 // The effect happened. Any other answer than success would make QStash repeat it.
                 tracing::error!(event = %key, "the event was handled, but done could not be written");
-                self.telemetry.count(Metric::Unconfirmed, 1, now);
+                tally.add(Metric::Unconfirmed, 1);
                 handled(&effects)
             }
         }
@@ -75,13 +76,13 @@ impl<H: Handler> Consumer<H> {
     /// The effect is in the same transaction as `done`. So an unknown outcome is never a success here: the next delivery
     /// finds `done`, or does it all.
     async fn complete_with(&self, ending: Ending<'_>, effects: Effects, trace: &mut Trace) -> Outcome {
-        let Ending { key, record, attempt, moment } = ending;
+        let Ending { key, record, attempt, moment, tally } = ending;
         let (now, expires_at) = self.ends_at(moment);
         let write = || self.store.complete_with(key, record, &effects.delivered, &effects.writes, now, expires_at);
         match until_known(self.commit_deadline(moment), write).await {
-            Written::Stands(done) => self.completed(&effects, &done, now),
-            Written::Refused(refused) => self.lease_lost(key, &refused, now),
-            Written::Unknown => self.unconfirmed(ending, &effects.delivered, now),
+            Written::Stands(done) => completed(&effects, &done, tally),
+            Written::Refused(refused) => lease_lost(key, &refused, tally),
+            Written::Unknown => unconfirmed(ending, &effects.delivered),
             Written::Never(error) => {
                 let error = self.not_written(error, attempt).having_reached(&effects);
                 self.fail(ending, error, trace).await
@@ -103,34 +104,18 @@ impl<H: Handler> Consumer<H> {
         }
     }
 
-    fn completed(&self, effects: &Effects, done: &Record, now: Millis) -> Outcome {
-        let latency = u64::try_from(done.updated_at - done.first_seen).unwrap_or_default();
-        self.telemetry.count(Metric::DeliveryLatency, latency, now);
-        handled(effects)
-    }
-
     async fn fail(&self, ending: Ending<'_>, error: HandlerError, trace: &mut Trace) -> Outcome {
-        let Ending { key, record, moment, .. } = ending;
+        let Ending { key, record, moment, tally, .. } = ending;
         let (failure, attempted, outcome) = verdict(error, record);
         failure.class.clone_into(&mut trace.reason);
         let now = moment.at_present();
         let write = async || Ok(self.store.fail(key, record, &attempted, &failure, now).await?);
         match until_known(self.commit_deadline(moment), write).await {
             Written::Stands(_) => outcome,
-            Written::Refused(refused) => self.lease_lost(key, &refused, now),
+            Written::Refused(refused) => lease_lost(key, &refused, tally),
             // The lease runs out by itself, and then the event is claimed again.
-            Written::Never(_) | Written::Unknown => self.unconfirmed(ending, &attempted.delivered, now),
+            Written::Never(_) | Written::Unknown => unconfirmed(ending, &attempted.delivered),
         }
-    }
-
-    /// The attempt could not be ended. Destinations that accepted the event, but are not known to have done so, will get it
-    /// again.
-    fn unconfirmed(&self, ending: Ending<'_>, delivered: &[String], now: Millis) -> Outcome {
-        if delivered.iter().any(|id| !ending.record.delivered.contains(id)) {
-            tracing::error!(event = %ending.key, "destinations accepted the event, but that could not be written");
-            self.telemetry.count(Metric::Unconfirmed, 1, now);
-        }
-        Outcome::StoreAway
     }
 
     /// The present, and when DynamoDB may forget a record that is done now, in seconds.
@@ -143,17 +128,33 @@ impl<H: Handler> Consumer<H> {
     fn commit_deadline(&self, moment: Moment) -> Instant {
         moment.give_up_at(self.handler_timeout + LEASE_MARGIN)
     }
+}
 
-    /// Somebody else has the event now; what the record says is the answer.
-    fn lease_lost(&self, key: &EventKey, refused: &Refused, now: Millis) -> Outcome {
-        tracing::warn!(event = %key, record = ?refused, "the lease was lost");
-        self.telemetry.count(Metric::LeaseLost, 1, now);
-        match refused {
-            Refused::Changed(Some(Status::Done)) | Refused::Done => Outcome::Duplicate,
-            Refused::Changed(Some(Status::Dead | Status::Purged)) | Refused::Dead => Outcome::Dead,
-            Refused::Changed(Some(Status::Running)) | Refused::InProgress(_) => Outcome::InProgress(Duration::ZERO),
-            _ => Outcome::LeaseLost,
-        }
+fn completed(effects: &Effects, done: &Record, tally: &Tally) -> Outcome {
+    tally.add(Metric::DeliveryLatency, u64::try_from(done.updated_at - done.first_seen).unwrap_or_default());
+    tally.add(Metric::Attempts, done.attempts);
+    handled(effects)
+}
+
+/// The attempt could not be ended. Destinations that accepted the event, but are not known to have done so, will get it
+/// again.
+fn unconfirmed(ending: Ending<'_>, delivered: &[String]) -> Outcome {
+    if delivered.iter().any(|id| !ending.record.delivered.contains(id)) {
+        tracing::error!(event = %ending.key, "destinations accepted the event, but that could not be written");
+        ending.tally.add(Metric::Unconfirmed, 1);
+    }
+    Outcome::StoreAway
+}
+
+/// Somebody else has the event now; what the record says is the answer.
+fn lease_lost(key: &EventKey, refused: &Refused, tally: &Tally) -> Outcome {
+    tracing::warn!(event = %key, record = ?refused, "the lease was lost");
+    tally.add(Metric::LeaseLost, 1);
+    match refused {
+        Refused::Changed(Some(Status::Done)) | Refused::Done => Outcome::Duplicate,
+        Refused::Changed(Some(Status::Dead | Status::Purged)) | Refused::Dead => Outcome::Dead,
+        Refused::Changed(Some(Status::Running)) | Refused::InProgress(_) => Outcome::InProgress(Duration::ZERO),
+        _ => Outcome::LeaseLost,
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use surehook::{
     breaker::BreakerPolicy,
-    config::{ConfigError, Lifetimes, Reader},
+    config::{ConfigError, Lifetimes, Reader, Variables},
     qstash::SigningKeys,
     signing::{BadSecret, SigningSecrets},
     sources::SourceSecrets,
@@ -40,8 +40,8 @@ pub struct Config {
 
 impl Config {
     /// Reads everything, or says everything that is wrong.
-    pub fn load(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut reader = Reader::new(look_up);
+    pub fn load(variables: &Variables) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(variables);
         let config = Self {
             table: reader.table(),
             stack: reader.stack(),

@@ -22,12 +22,12 @@ use surehook::{
     config::LEASE_MARGIN,
     identity::{Delivered, Endpoint, EventKey, cut},
     ledger::{Claim, Record, Refused},
-    qstash::{SigningKeys, Verified, client::EVENT_HEADER},
+    qstash::{KeyRing, Verified, client::EVENT_HEADER},
     retry::millis,
     routes::Routes,
     sources::SourceSecrets,
     store::{LedgerError, Store, StoreError},
-    telemetry::{Line, Metric, Telemetry},
+    telemetry::{Line, Metric, Tally, Telemetry, trace_id},
     web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
 };
 use tokio::time::{Instant, timeout_at};
@@ -41,7 +41,7 @@ pub use wire::{run, run_with};
 #[derive(Debug)]
 pub struct Consumer<H> {
     /// The keys that QStash signs with.
-    pub keys: SigningKeys,
+    pub keys: KeyRing,
     /// Our public URLs.
     pub bases: Vec<EndpointUrl>,
     /// The table.
@@ -85,6 +85,7 @@ struct Trace {
     source: String,
     event_type: String,
     message_id: String,
+    trace: String,
     attempt: u64,
     reason: String,
 }
@@ -92,16 +93,23 @@ struct Trace {
 impl<H: Handler> Consumer<H> {
     /// Takes one delivery.
     pub async fn call(&self, request: Incoming, moment: Moment) -> Answer {
-        let mut trace = Trace::default();
-        let answer = match self.take(request, moment, &mut trace).await {
+        let mut trace = Trace { trace: trace_id(&request.headers).to_owned(), ..Trace::default() };
+        let tally = Tally::default();
+        let answer = match self.take(request, moment, &mut trace, &tally).await {
             Ok(answer) | Err(answer) => answer,
         };
-        self.tell(&answer, &trace, moment);
+        self.tell(&answer, &trace, &tally, moment);
         answer
     }
 
-    async fn take(&self, request: Incoming, moment: Moment, trace: &mut Trace) -> Result<Answer, Answer> {
-        let verified = self.verify(&request, moment, trace)?;
+    async fn take(
+        &self,
+        request: Incoming,
+        moment: Moment,
+        trace: &mut Trace,
+        tally: &Tally,
+    ) -> Result<Answer, Answer> {
+        let verified = self.verify(&request, moment, trace, tally).await?;
         if verified.body().len() > self.max_body_bytes {
             return Err(Outcome::TooLarge.into());
         }
@@ -112,15 +120,20 @@ impl<H: Handler> Consumer<H> {
         let record = self.claim(&event.key, &claim, moment).await?;
         trace.attempt = record.attempts;
         let attempt = self.attempt_of(&record, retried, moment);
-        let result = self.handle(&event, &attempt, moment).await;
-        let ending = Ending { key: &event.key, record: &record, attempt: &attempt, moment };
+        let result = self.handle(&event, &attempt, moment, tally).await;
+        let ending = Ending { key: &event.key, record: &record, attempt: &attempt, moment, tally };
         Ok(self.commit(ending, result, trace).await)
     }
 
-    fn verify(&self, request: &Incoming, moment: Moment, trace: &mut Trace) -> Result<Verified, Answer> {
-        request.verify(&self.keys, &self.bases, moment.now).map_err(|refusal| {
+    async fn verify(
+        &self,
+        request: &Incoming,
+        moment: Moment,
+        trace: &mut Trace,
+        tally: &Tally,
+    ) -> Result<Verified, Answer> {
+        self.keys.verify(request, &self.bases, moment, tally).await.map_err(|refusal| {
             refusal.word().clone_into(&mut trace.reason);
-            self.telemetry.count(Metric::SignatureRefused, 1, moment.now);
             Outcome::SignatureRefused.into()
         })
     }
@@ -244,7 +257,13 @@ impl<H: Handler> Consumer<H> {
     }
 
     /// Runs the handler until its deadline. A panic is a defect of the handler, not a verdict on the event.
-    async fn handle(&self, event: &Event, attempt: &Attempt, moment: Moment) -> Result<Effects, HandlerError> {
+    async fn handle(
+        &self,
+        event: &Event,
+        attempt: &Attempt,
+        moment: Moment,
+        tally: &Tally,
+    ) -> Result<Effects, HandlerError> {
         let began = moment.at_present();
         let work = AssertUnwindSafe(self.handler.handle(event, attempt)).catch_unwind();
         let result = match timeout_at(attempt.deadline, work).await {
@@ -253,29 +272,32 @@ impl<H: Handler> Consumer<H> {
             Err(_elapsed) => Err(HandlerError::transient("the handler ran out of time", attempt)),
         };
         let took = u64::try_from(moment.at_present() - began).unwrap_or_default();
-        self.telemetry.count(Metric::HandlerDuration, took, moment.now);
+        tally.add(Metric::HandlerDuration, took);
         result
     }
 
-    fn tell(&self, answer: &Answer, trace: &Trace, moment: Moment) {
-        self.telemetry.line(&Line {
+    fn tell(&self, answer: &Answer, trace: &Trace, tally: &Tally, moment: Moment) {
+        let ended = match answer.outcome {
+            Outcome::Processed => Some(Metric::Delivered),
+            Outcome::Duplicate | Outcome::Dead => Some(Metric::Duplicate),
+            Outcome::Ignored => Some(Metric::Ignored),
+            Outcome::SignatureRefused => None,
+            _ => Some(Metric::Failed),
+        };
+        if let Some(metric) = ended {
+            tally.add(metric, 1);
+        }
+        self.telemetry.line(Line {
             event: answer.event.as_ref(),
             source: &trace.source,
             event_type: &trace.event_type,
             message_id: &trace.message_id,
+            trace: &trace.trace,
             attempt: trace.attempt,
-            outcome: answer.outcome.word(),
             reason: &trace.reason,
-            duration: moment.started.elapsed(),
+            counts: tally.counts(),
+            ..Line::of(&answer.outcome, moment)
         });
-        let metric = match answer.outcome {
-            Outcome::Processed => Metric::Delivered,
-            Outcome::Duplicate | Outcome::Dead => Metric::Duplicate,
-            Outcome::Ignored => Metric::Ignored,
-            Outcome::SignatureRefused => return,
-            _ => Metric::Failed,
-        };
-        self.telemetry.count(metric, 1, moment.now);
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use lambda_http::Error;
 use surehook::{
-    outside,
+    config::Variables,
+    qstash::KeyRing,
     store::Store,
     telemetry::{self, Telemetry},
     web::serve::serve,
@@ -36,7 +37,8 @@ pub async fn run_with<H: Handler>(
     handler: impl FnOnce(&Config, &Arc<RoutesCache>) -> Result<H, Error>,
 ) -> Result<(), Error> {
     telemetry::init();
-    let config = Config::load(&outside::variable)?;
+    let variables = Variables::of_environment().await;
+    let config = Config::load(&variables)?;
     let store = Store::connect(&config.table).await;
     let telemetry = Telemetry::new(config.stack.clone(), "consumer", telemetry::on_lambda());
     let breakers = Arc::new(Breakers::new(store.clone(), config.breaker, telemetry.clone()));
@@ -47,7 +49,7 @@ pub async fn run_with<H: Handler>(
     let secrets = config.source_secrets.clone();
     let handler = handler(&config, &routes)?;
     let consumer = Arc::new(Consumer {
-        keys: config.keys.ok_or("signing keys are required")?,
+        keys: KeyRing::new(config.keys.ok_or("signing keys are required")?, variables),
         bases: config.bases,
         store,
         routes,

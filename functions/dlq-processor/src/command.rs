@@ -117,6 +117,25 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Its name, as in the JSON and in logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Sweep => "sweep",
+            Self::List { .. } => "list",
+            Self::Causes { .. } => "causes",
+            Self::Show { .. } => "show",
+            Self::Body { .. } => "body",
+            Self::Replay { .. } => "replay",
+            Self::Outcomes { .. } => "outcomes",
+            Self::Purge { .. } => "purge",
+            Self::Stranded { .. } => "stranded",
+            Self::Dismiss { .. } => "dismiss",
+            Self::Why { .. } => "why",
+        }
+    }
+}
+
 fn fifty() -> usize {
     50
 }

@@ -1,7 +1,7 @@
 //! The processor's configuration, for the function and for the command line.
 
 use surehook::{
-    config::{ConfigError, Lifetimes, Reader},
+    config::{ConfigError, Lifetimes, Reader, Variables},
     secret::Secret,
     web::EndpointUrl,
 };
@@ -26,8 +26,8 @@ pub struct Config {
 
 impl Config {
     /// Reads everything, or says everything that is wrong.
-    pub fn load(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut reader = Reader::new(look_up);
+    pub fn load(variables: &Variables) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(variables);
         let config = Self {
             table: reader.table(),
             stack: reader.stack(),

@@ -22,7 +22,7 @@ use surehook::{
     ledger::Refused,
     qstash::ClientError,
     store::{LedgerError, StoreError},
-    telemetry::Telemetry,
+    telemetry::{Line, Telemetry},
     web::{EndpointUrl, Moment},
 };
 
@@ -144,6 +144,24 @@ impl From<LedgerError> for ProcessorError {
 impl Processor {
     /// Carries a command out. `draw` spreads the waits of a sweep.
     pub async fn call(&self, command: Command, moment: Moment, draw: f64) -> Result<Reply, ProcessorError> {
+        let word = command.word();
+        let result = self.carry_out(command, moment, draw).await;
+        self.tell(word, &result, moment);
+        result
+    }
+
+    /// One line for each invocation; what a command was about is its operator's business.
+    fn tell(&self, command: &'static str, result: &Result<Reply, ProcessorError>, moment: Moment) {
+        let counts = match result {
+            Ok(Reply::Swept(report)) => report.counts(),
+            _ => Vec::new(),
+        };
+        let (outcome, reason) = if result.is_ok() { (command, "") } else { ("failed", command) };
+        let (duration, at) = (moment.started.elapsed(), moment.at_present());
+        self.telemetry.line(Line { outcome, reason, counts, duration, at, ..Line::default() });
+    }
+
+    async fn carry_out(&self, command: Command, moment: Moment, draw: f64) -> Result<Reply, ProcessorError> {
         match command {
             Command::Sweep => Box::pin(self.sweep(moment, draw)).await.map(Reply::Swept),
             Command::List { filter, limit, after } => self.list(&filter, limit, after, moment).await.map(Reply::Listed),

@@ -48,7 +48,7 @@ impl Processor {
     /// Publishes what it can, the oldest first, several at a time. An error on one row or one shard never stops the next. Rows that
     /// QStash has a fault with must not hold up all that came after them: only when it does not take a younger one either is it away.
     pub(crate) async fn publish_outbox(&self, moment: Moment, deadline: Instant, report: &mut Sweep) {
-        let mut queue = Queue::new(&self.path.store);
+        let mut queue = Queue::new(&self.path.store, moment.now);
         while Instant::now() < deadline {
             let rows = queue.oldest(AT_ONCE, report).await;
             if rows.is_empty()
@@ -58,7 +58,7 @@ impl Processor {
                 break;
             }
         }
-        report.outbox_left += queue.len() as u64;
+        queue.leave_rest(report);
     }
 
     /// Whether QStash takes the youngest row that was read.
@@ -76,13 +76,14 @@ impl Processor {
         report: &mut Sweep,
     ) -> bool {
         let now = moment.at_present();
+        let since: Vec<Option<Millis>> = rows.iter().map(at).collect();
         let fates = join_all(rows.into_iter().map(|row| self.settle_row(row, now))).await;
         let is_away = fates.iter().all(|fate| matches!(fate, Fate::Away(_)));
-        for fate in fates {
+        for (fate, since) in fates.into_iter().zip(since) {
             if let Fate::Waits { topic, .. } = &fate {
                 queue.waiting.insert(topic.clone());
             }
-            tell(fate, report);
+            tell(fate, since, now, report);
         }
         is_away
     }
@@ -134,16 +135,16 @@ impl Processor {
     }
 }
 
-fn tell(fate: Fate, report: &mut Sweep) {
+fn tell(fate: Fate, since: Option<Millis>, now: Millis, report: &mut Sweep) {
     match fate {
         Fate::Published => report.published += 1,
         Fate::Buried => report.outbox_buried += 1,
         Fate::Waits { why, .. } | Fate::Away(why) => {
-            report.outbox_left += 1;
+            report.wait(since, now);
             report.leave(why);
         }
         Fate::Failed(why) => {
-            report.outbox_left += 1;
+            report.wait(since, now);
             report.fail(why);
         }
     }
@@ -152,6 +153,7 @@ fn tell(fate: Fate, report: &mut Sweep) {
 /// The rows of all shards, by age. A page of each is in memory.
 struct Queue<'s> {
     store: &'s Store,
+    now: Millis,
     shards: Vec<Shard>,
     /// Topics without endpoints: QStash is not asked for each of their rows.
     waiting: BTreeSet<String>,
@@ -166,13 +168,15 @@ struct Shard {
 }
 
 impl<'s> Queue<'s> {
-    fn new(store: &'s Store) -> Self {
-        Self { store, shards: (0..SHARDS).map(|_| Shard::default()).collect(), waiting: BTreeSet::new() }
+    fn new(store: &'s Store, now: Millis) -> Self {
+        Self { store, now, shards: (0..SHARDS).map(|_| Shard::default()).collect(), waiting: BTreeSet::new() }
     }
 
-    /// Rows that were read and not taken.
-    fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.len()).sum()
+    /// Counts the rows that were read and not taken.
+    fn leave_rest(&self, report: &mut Sweep) {
+        for row in self.shards.iter().flat_map(|shard| &shard.rows) {
+            report.wait(at(row), self.now);
+        }
     }
 
     /// Takes the oldest rows. Of one that can't be read nobody knows how old it is: it comes first.
@@ -182,7 +186,7 @@ impl<'s> Queue<'s> {
             self.fill(report).await;
             let next = self.shards.iter_mut().filter(|shard| !shard.rows.is_empty()).min_by_key(|shard| shard.age());
             match next.and_then(|shard| shard.rows.pop_front()) {
-                Some(Ok(kept)) if self.waiting.contains(&kept.row.topic) => report.outbox_left += 1,
+                Some(Ok(kept)) if self.waiting.contains(&kept.row.topic) => report.wait(Some(kept.row.at), self.now),
                 Some(row) => oldest.push(row),
                 None => break,
             }

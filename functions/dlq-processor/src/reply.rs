@@ -61,6 +61,8 @@ pub struct Sweep {
     pub outbox_buried: u64,
     /// Outbox rows that still wait.
     pub outbox_left: u64,
+    /// How long the oldest of them has waited, in seconds.
+    pub outbox_age: u64,
     /// Events that have waited longer than every retry can take.
     pub stranded: u64,
     /// Whether time ran out; the next sweep goes on.

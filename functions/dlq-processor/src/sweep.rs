@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use surehook::{
+    Millis,
     failure::{Case, Settled},
     qstash::{ClientError, DlqEntry, FailureCallback, entry::DlqPage},
     routes::Routes,
@@ -49,7 +50,6 @@ impl Processor {
         report.check("QStash's dead-letter queue", entries);
         let stranded = self.raise_stranded(moment, moment.give_up_at(LONGEST), &mut report).await;
         report.check("waiting events", stranded);
-        self.tell(&report, moment);
         Ok(report)
     }
 
@@ -226,19 +226,6 @@ impl Processor {
         }
         Ok(())
     }
-
-    fn tell(&self, report: &Sweep, moment: Moment) {
-        tracing::info!(report = ?report, "sweep ended");
-        for (metric, value) in [
-            (Metric::Requeued, report.requeued),
-            (Metric::DeadLettered, report.buried + report.outbox_buried),
-            (Metric::Stranded, report.stranded),
-            (Metric::SweepFailed, report.failed),
-            (Metric::OutboxWaiting, report.outbox_left),
-        ] {
-            self.telemetry.count(metric, value, moment.now);
-        }
-    }
 }
 
 /// The draw of each of a sweep's entries. Hundreds that failed together must not come back together; multiples of the golden
@@ -248,6 +235,25 @@ fn spread(draw: f64, number: u64) -> f64 {
 }
 
 impl Sweep {
+    /// What a sweep counts. Each is written by every sweep: an alarm tells a sweep without failures from none.
+    pub(crate) fn counts(&self) -> Vec<(Metric, u64)> {
+        vec![
+            (Metric::Requeued, self.requeued),
+            (Metric::DeadLettered, self.buried + self.outbox_buried),
+            (Metric::Stranded, self.stranded),
+            (Metric::SweepFailed, self.failed),
+            (Metric::OutboxWaiting, self.outbox_left),
+            (Metric::OutboxAge, self.outbox_age),
+        ]
+    }
+
+    /// Counts an outbox row that waits on, and how long it has waited where that is known.
+    pub(crate) fn wait(&mut self, since: Option<Millis>, now: Millis) {
+        self.outbox_left += 1;
+        let age = since.and_then(|since| u64::try_from(now.saturating_sub(since)).ok()).unwrap_or_default() / 1_000;
+        self.outbox_age = self.outbox_age.max(age);
+    }
+
     /// Counts a step that failed; the others go on.
     fn check(&mut self, what: &str, result: Result<(), ProcessorError>) {
         if let Err(error) = result {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use surehook::{
+    config::Variables,
     failure::FailurePath,
     outside,
     qstash::Client,
@@ -19,8 +20,8 @@ use crate::{Command, Processor, config::Config};
 const QSTASH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Builds a processor from the environment, for the function and for the command line.
-pub async fn connect(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Processor, Error> {
-    let config = Config::load(look_up)?;
+pub async fn connect(variables: &Variables) -> Result<Processor, Error> {
+    let config = Config::load(variables)?;
     let (url, token) = config.qstash.ok_or("QSTASH_TOKEN is required")?;
     let path = FailurePath {
         store: Store::connect(&config.table).await,
@@ -40,7 +41,7 @@ pub async fn connect(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Process
 /// Runs the processor until Lambda ends it.
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
-    let processor = connect(&outside::variable).await?;
+    let processor = connect(&Variables::of_environment().await).await?;
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Command>| {
         let processor = processor.clone();
         async move {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use surehook::{
-    config::{ConfigError, Reader},
+    config::{ConfigError, Reader, Variables},
     secret::Secret,
     sources::SourceSecrets,
 };
@@ -32,8 +32,8 @@ pub struct Config {
 
 impl Config {
     /// Reads everything, or says everything that is wrong.
-    pub fn load(look_up: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut reader = Reader::new(look_up);
+    pub fn load(variables: &Variables) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(variables);
         let config = Self {
             table: reader.table(),
             stack: reader.stack(),

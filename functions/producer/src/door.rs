@@ -109,10 +109,6 @@ impl Door {
         };
         let can_seal = source.signature.is_none() || !self.secrets.named(SEAL_SECRET).is_empty();
         if !source.usable(secrets) || !can_seal {
-            tracing::error!(
-                source = source.name,
-                "SOURCE_SECRETS lacks \"seal\", or a secret of this source that its scheme can use"
-            );
             return Err(Outcome::SecretMissing(source.name.clone()));
         }
         let judged = source.admit(secrets, &request.headers, &request.body);

@@ -20,7 +20,7 @@ use surehook::{
     qstash::client::is_name,
     sources::seal::SEAL_SECRET,
     store::outbox::OutboxRow,
-    telemetry::{Line, Metric, Telemetry},
+    telemetry::{Line, Metric, Tally, Telemetry, trace_id},
     web::{Answer, Incoming, Moment, Outcome, Part},
 };
 
@@ -55,7 +55,7 @@ impl Producer {
         let mut source = String::new();
         let taken = self.take(&request, moment, &fresh_id, &mut source).await;
         let part = taken.unwrap_or_else(Part::from);
-        self.tell(&source, &part.outcome, moment);
+        self.tell(&source, &part.outcome, &request, moment);
         part.into()
     }
 
@@ -119,15 +119,29 @@ impl Producer {
         stream::iter(keeping).buffered(AT_ONCE).collect().await
     }
 
-    fn tell(&self, source: &str, outcome: &Outcome, moment: Moment) {
-        if let Outcome::Unauthorized(_) = outcome {
-            self.telemetry.count(Metric::SignatureRefused, 1, moment.now);
-        }
+    fn tell(&self, source: &str, outcome: &Outcome, request: &Incoming, moment: Moment) {
         let message_id = match outcome {
             Outcome::Accepted { message_ids } => message_ids.first().map(String::as_str).unwrap_or_default(),
             _ => "",
         };
-        let (duration, reason) = (moment.started.elapsed(), outcome.reason());
-        self.telemetry.line(&Line { source, message_id, outcome: outcome.word(), reason, duration, ..Line::default() });
+        let tally = Tally::default();
+        count(outcome, &tally);
+        let line = Line::of(outcome, moment);
+        // Anybody can post to a topic whose sender we have no secret of.
+        let refused = line.refused.or(matches!(outcome, Outcome::SecretMissing(_)).then_some(Metric::Rejected));
+        let (counts, trace) = (tally.counts(), trace_id(&request.headers));
+        self.telemetry.line(Line { source, message_id, trace, refused, counts, ..line });
+    }
+}
+
+fn count(outcome: &Outcome, tally: &Tally) {
+    match outcome {
+        Outcome::Accepted { message_ids } => {
+            tally.add(Metric::Accepted, 1);
+            tally.add(Metric::Outboxed, u64::from(message_ids.is_empty()));
+        }
+        Outcome::Batch(parts) => parts.iter().for_each(|part| count(&part.outcome, tally)),
+        outcome if outcome.refusal().is_some() => {}
+        _ => tally.add(Metric::Failed, 1),
     }
 }

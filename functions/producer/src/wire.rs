@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lambda_http::Error;
 use surehook::{
+    config::Variables,
     outside,
     qstash::Client,
     store::{Store, routes_cache::RoutesCache},
@@ -19,7 +20,7 @@ const FOR_ROUTES: u32 = 5;
 /// Runs the producer until Lambda ends it.
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
-    let producer = producer(Config::load(&outside::variable)?).await?;
+    let producer = producer(Config::load(&Variables::of_environment().await)?).await?;
     serve(move |request, moment| {
         let producer = producer.clone();
         async move { producer.call(request, moment, outside::new_id()).await }

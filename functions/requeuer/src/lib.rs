@@ -10,8 +10,9 @@ use std::{sync::Arc, time::Duration};
 
 use surehook::{
     failure::{Case, FailureError, FailurePath, Settled},
-    qstash::{ClientError, DlqEntry, FailureCallback, SigningKeys, Verified},
-    telemetry::{Line, Metric, Telemetry},
+    identity::EventKey,
+    qstash::{ClientError, DlqEntry, FailureCallback, KeyRing, Verified},
+    telemetry::{Line, Metric, Tally, Telemetry, trace_id},
     web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
 };
 use tokio::time::timeout_at;
@@ -25,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(25);
 #[derive(Debug, Clone)]
 pub struct Requeuer {
     /// The keys that QStash signs with.
-    pub keys: SigningKeys,
+    pub keys: Arc<KeyRing>,
     /// Our public URL; absent, the domain that Lambda names serves.
     pub base: Option<EndpointUrl>,
     /// The failure path.
@@ -34,17 +35,27 @@ pub struct Requeuer {
     pub telemetry: Telemetry,
 }
 
+/// What one invocation learns, for its log line.
+#[derive(Debug, Default)]
+struct Trace {
+    event: Option<EventKey>,
+    message_id: String,
+    trace: String,
+    reason: &'static str,
+}
+
 impl Requeuer {
     /// Takes one failure callback. `draw` spreads the waits.
     pub async fn call(&self, request: Incoming, moment: Moment, draw: f64) -> Answer {
-        let mut message = String::new();
-        let work = self.take(request, moment, draw, &mut message);
+        let (mut trace, tally) = (Trace::default(), Tally::default());
+        trace_id(&request.headers).clone_into(&mut trace.trace);
+        let work = self.take(request, moment, draw, &mut trace, &tally);
         let outcome = match timeout_at(moment.give_up_at(LONGEST), work).await {
             Ok(Ok(outcome) | Err(outcome)) => outcome,
             // Whatever was done may be repeated.
             Err(_elapsed) => Outcome::StoreAway,
         };
-        self.tell(&outcome, &message, moment);
+        self.tell(&outcome, &trace, &tally, moment);
         outcome.into()
     }
 
@@ -53,30 +64,28 @@ impl Requeuer {
         request: Incoming,
         moment: Moment,
         draw: f64,
-        message: &mut String,
+        trace: &mut Trace,
+        tally: &Tally,
     ) -> Result<Outcome, Outcome> {
-        let verified = self.verify(&request, moment)?;
+        let verified = self.keys.verify(&request, self.base.as_slice(), moment, tally).await;
+        let verified = verified.map_err(|refusal| {
+            trace.reason = refusal.word();
+            Outcome::SignatureRefused
+        })?;
         let Ok(callback) = FailureCallback::parse(verified.body()) else {
             tracing::error!("a failure callback can't be read; the sweep will take its entry");
             return Ok(Outcome::UndecodableCallback);
         };
-        callback.source_message_id.clone_into(message);
+        callback.source_message_id.clone_into(&mut trace.message_id);
         let Some(entry) = self.entry_of(&callback).await? else {
             return Ok(Outcome::Settled);
         };
         let routes = self.path.store.routes(true).await.map_err(|error| failed(&error.into()))?;
+        trace.event = Some(self.path.key_of(&entry, &routes));
         let requeuer = self.own_url(&verified);
         let case = Case::new(&entry, verified.url(), &requeuer, &routes, moment.now);
         let settled = self.path.settle(&case, moment.now, draw).await.map_err(|error| failed(&error))?;
-        Ok(self.report(settled, moment))
-    }
-
-    fn verify(&self, request: &Incoming, moment: Moment) -> Result<Verified, Outcome> {
-        request.verify(&self.keys, self.base.as_slice(), moment.now).map_err(|refusal| {
-            tracing::warn!(reason = refusal.word(), "a failure callback was not signed by QStash for this URL");
-            self.telemetry.count(Metric::SignatureRefused, 1, moment.now);
-            Outcome::SignatureRefused
-        })
+        Ok(report(settled, tally))
     }
 
     /// The entry that a callback names; `None` if it was used already, or is not what the callback says.
@@ -101,26 +110,28 @@ impl Requeuer {
         self.base.clone().unwrap_or_else(|| verified.url().clone())
     }
 
-    fn report(&self, settled: Settled, moment: Moment) -> Outcome {
-        match settled {
-            Settled::Requeued(wait) => {
-                tracing::info!(wait_s = wait.as_secs(), "the event is delivered again later");
-                self.telemetry.count(Metric::Requeued, 1, moment.now);
-                Outcome::Requeued
-            }
-            Settled::Buried(letter) => {
-                tracing::error!(letter, "the event was given up: see `surehook dead-letters show`");
-                self.telemetry.count(Metric::DeadLettered, 1, moment.now);
-                Outcome::Buried
-            }
-            Settled::Nothing => Outcome::Settled,
-            Settled::Busy(rest) => Outcome::InProgress(rest),
-        }
+    fn tell(&self, outcome: &Outcome, trace: &Trace, tally: &Tally, moment: Moment) {
+        let Trace { event, message_id, trace, reason } = trace;
+        let counts = tally.counts();
+        let event = event.as_ref();
+        self.telemetry.line(Line { event, message_id, trace, reason, counts, ..Line::of(outcome, moment) });
     }
+}
 
-    fn tell(&self, outcome: &Outcome, message_id: &str, moment: Moment) {
-        let duration = moment.started.elapsed();
-        self.telemetry.line(&Line { message_id, outcome: outcome.word(), duration, ..Line::default() });
+fn report(settled: Settled, tally: &Tally) -> Outcome {
+    match settled {
+        Settled::Requeued(wait) => {
+            tracing::info!(wait_s = wait.as_secs(), "the event is delivered again later");
+            tally.add(Metric::Requeued, 1);
+            Outcome::Requeued
+        }
+        Settled::Buried(letter) => {
+            tracing::error!(letter, "the event was given up: see `surehook dead-letters show`");
+            tally.add(Metric::DeadLettered, 1);
+            Outcome::Buried
+        }
+        Settled::Nothing => Outcome::Settled,
+        Settled::Busy(rest) => Outcome::InProgress(rest),
     }
 }
 

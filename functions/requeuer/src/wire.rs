@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use lambda_http::Error;
 use surehook::{
+    config::Variables,
     failure::FailurePath,
     outside,
-    qstash::Client,
+    qstash::{Client, KeyRing},
     store::Store,
     telemetry::{self, Telemetry},
     web::serve::serve,
@@ -20,7 +21,8 @@ const QSTASH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs the requeuer until Lambda ends it.
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::load(&outside::variable)?;
+    let variables = Variables::of_environment().await;
+    let config = Config::load(&variables)?;
     let (url, token) = config.qstash.ok_or("QSTASH_TOKEN is required")?;
     let path = FailurePath {
         store: Store::connect(&config.table).await,
@@ -29,7 +31,7 @@ pub async fn run() -> Result<(), Error> {
         policy: config.lifetimes.retry,
     };
     let requeuer = Requeuer {
-        keys: config.keys.ok_or("signing keys are required")?,
+        keys: Arc::new(KeyRing::new(config.keys.ok_or("signing keys are required")?, variables)),
         base: config.base,
         path: Arc::new(path),
         telemetry: Telemetry::new(config.stack, "requeuer", telemetry::on_lambda()),

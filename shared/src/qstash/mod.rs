@@ -7,6 +7,7 @@ pub mod callback;
 pub mod client;
 pub mod duration;
 pub mod entry;
+mod key_ring;
 pub mod lenient;
 pub mod log;
 pub mod publish;
@@ -16,6 +17,7 @@ pub mod topic;
 pub use callback::FailureCallback;
 pub use client::{Client, ClientError};
 pub use entry::DlqEntry;
+pub use key_ring::KeyRing;
 pub use log::LogEntry;
 pub use token::{Refusal, SigningKeys, Verified};
 

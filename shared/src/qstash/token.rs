@@ -18,8 +18,8 @@ pub const LIFETIME_SECONDS: i64 = 300;
 /// How far our clock may be behind QStash's, in seconds, before a fresh token reads as not valid yet.
 const NOT_BEFORE_TOLERANCE_SECONDS: i64 = 5;
 
-/// The keys that are accepted: the current one, the next one, and those of a second region.
-#[derive(Debug, Clone)]
+/// The keys that are accepted: the current one, the next one, and those of a second region, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKeys(Vec<Secret>);
 
 impl SigningKeys {
@@ -101,9 +101,15 @@ struct Claims {
 pub struct Verified {
     url: EndpointUrl,
     body: Bytes,
+    key: usize,
 }
 
 impl Verified {
+    /// Whether another key than the current one made the signature, as after a rotation at QStash.
+    pub fn is_by_next_key(&self) -> bool {
+        self.key > 0
+    }
+
     /// The URL that was called, one of those that were allowed.
     pub fn url(&self) -> &EndpointUrl {
         &self.url
@@ -125,13 +131,13 @@ pub fn verify(
 ) -> Result<Verified, Refusal> {
     let token = token.filter(|token| !token.is_empty()).ok_or(Refusal::Missing)?;
     check_header(token)?;
-    let claims = check_mac(keys, token)?;
+    let (key, claims) = check_mac(keys, token)?;
     check_issuer_and_time(&claims, now)?;
     let url = check_subject(&claims, allowed)?;
     if !Sha256::of(&body).matches_base64url(&claims.body) {
         return Err(Refusal::Body);
     }
-    Ok(Verified { url, body })
+    Ok(Verified { url, body, key })
 }
 
 fn check_header(token: &str) -> Result<(), Refusal> {
@@ -152,10 +158,10 @@ fn check_header(token: &str) -> Result<(), Refusal> {
 }
 
 /// Every key is tried before a claim is looked at, so that an expired token reads as expired and not as forged.
-fn check_mac(keys: &SigningKeys, token: &str) -> Result<Claims, Refusal> {
-    for key in &keys.0 {
+fn check_mac(keys: &SigningKeys, token: &str) -> Result<(usize, Claims), Refusal> {
+    for (number, key) in keys.0.iter().enumerate() {
         match decode::<Claims>(token, &DecodingKey::from_secret(key.expose().as_bytes()), &mac_only()) {
-            Ok(data) => return Ok(data.claims),
+            Ok(data) => return Ok((number, data.claims)),
             Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
             Err(error) => return Err(Refusal::Claims(error)),
         }

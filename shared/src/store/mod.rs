@@ -32,9 +32,6 @@ pub mod shelves;
 pub mod stranded;
 mod writes;
 
-use std::time::Duration;
-
-use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::{Client, types::ConsumedCapacity};
 
 /// The SDK that a handler's own writes are built with.
@@ -42,6 +39,8 @@ pub use aws_sdk_dynamodb as dynamodb;
 pub use commit::{CommitError, ConditionFailed};
 pub use error::{LedgerError, StoreError};
 pub use writes::{MOST_BYTES, MOST_WRITES, Writes, WritesError};
+
+use crate::aws;
 
 /// How many partitions each index spreads its keys over.
 pub const SHARDS: u8 = 8;
@@ -64,15 +63,9 @@ pub struct Capacity {
     pub read: f64,
 }
 
-/// The time-outs and retries of all our calls. They are short, because a throttled call must leave time to answer QStash;
-/// callers that have less time left drop the call, retries and all.
+/// The time-outs and retries of all our calls, for a client that is not built from the environment.
 pub fn limited(config: aws_sdk_dynamodb::config::Builder) -> aws_sdk_dynamodb::config::Builder {
-    let time_outs = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(1))
-        .operation_attempt_timeout(Duration::from_secs(2))
-        .operation_timeout(Duration::from_secs(5))
-        .build();
-    config.retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(time_outs)
+    config.retry_config(aws::retries()).timeout_config(aws::time_outs())
 }
 
 impl Store {
@@ -83,8 +76,7 @@ impl Store {
 
     /// A store from the environment's AWS settings (`AWS_ENDPOINT_URL_DYNAMODB` for a local table).
     pub async fn connect(table: impl Into<String>) -> Self {
-        let settings = aws_config::defaults(BehaviorVersion::latest()).load().await;
-        Self::new(Client::from_conf(limited((&settings).into()).build()), table)
+        Self::new(Client::new(&aws::settings().await), table)
     }
 
     /// The same store, counting what DynamoDB says that each call costs.

@@ -9,7 +9,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use lambda_http::{Body, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
 use serde::Serialize;
 
-use crate::{identity::EventKey, qstash::duration::backoff, retry::LONGEST_WISH, sources::SenderRefusal};
+use crate::{
+    identity::EventKey, qstash::duration::backoff, retry::LONGEST_WISH, sources::SenderRefusal, telemetry::Metric,
+};
 
 /// What a destination asked for where that is longer than what QStash is asked for: the requeuer honours it, up to a day.
 pub const WHOLE_WISH: &str = "surehook-retry-after";
@@ -158,6 +160,15 @@ impl Outcome {
         }
     }
 
+    /// What is counted where a request is turned away before anybody is believed. Anybody can cause as many of these as he likes.
+    pub fn refusal(&self) -> Option<Metric> {
+        match self {
+            Self::SignatureRefused | Self::Unauthorized(_) => Some(Metric::SignatureRefused),
+            Self::MethodNotAllowed | Self::PayloadTooLarge(_) => Some(Metric::Rejected),
+            _ => None,
+        }
+    }
+
     /// While the store or QStash is away, QStash's own growing waits are asked for: short ones would use its few retries up
     /// within an outage of minutes. What is asked for on the last attempt is heard by the requeuer alone, which has its own
     /// waits.
@@ -188,7 +199,7 @@ impl Outcome {
             )),
             Self::NoRoutes => Some("no routes are configured: run `surehook routes apply`".to_owned()),
             Self::SecretMissing(source) => Some(format!(
-                "SOURCE_SECRETS of this function has not what source \"{source}\" needs; its log says what"
+                "SOURCE_SECRETS of this function lacks \"seal\", or a secret of source \"{source}\" that its scheme can use"
             )),
             Self::SenderRefused(refusal) | Self::Unauthorized(refusal) => Some(refusal.to_string()),
             Self::NotTaken => {

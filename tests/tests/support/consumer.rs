@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use surehook::{
     breaker::BreakerPolicy,
     outside,
-    qstash::SigningKeys,
+    qstash::{KeyRing, SigningKeys},
     secret::Secret,
     signing::SigningSecrets,
     sources::SourceSecrets,
@@ -72,7 +72,7 @@ pub(crate) fn consumer_with(
         breakers: Arc::clone(routes.beside()),
     };
     Consumer {
-        keys: SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(),
+        keys: KeyRing::fixed(SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap()),
         bases: vec![url(&stack.function_url("consumer"))],
         store,
         routes,

@@ -3,9 +3,13 @@
 //! A function asks a [`Reader`] for what it needs and then, once, whether anything was wrong; so an operator sees all
 //! problems at once, each with its variable's name.
 
-use std::{fmt::Display, str::FromStr, time::Duration};
+mod variables;
+pub mod vault;
+
+use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
 
 use url::Url;
+pub use variables::{SECRETS, Variables};
 
 use crate::{
     breaker::BreakerPolicy,
@@ -47,8 +51,10 @@ fn list(problems: &[String]) -> String {
 
 /// Reads variables and remembers what is wrong with them.
 pub struct Reader<'a> {
-    look_up: &'a dyn Fn(&str) -> Option<String>,
+    variables: &'a Variables,
     problems: Vec<String>,
+    /// Variables that name a secret which can't be had; nothing else is said about them.
+    unresolved: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for Reader<'_> {
@@ -67,9 +73,9 @@ pub struct Lifetimes {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader over a look-up function: the environment in a `main`, a table in a test.
-    pub fn new(look_up: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { look_up, problems: Vec::new() }
+    /// A reader of variables: the environment's in a `main`, a table's in a test.
+    pub fn new(variables: &'a Variables) -> Self {
+        Self { variables, problems: Vec::new(), unresolved: BTreeSet::new() }
     }
 
     /// All problems, if there were any.
@@ -77,8 +83,15 @@ impl<'a> Reader<'a> {
         if self.problems.is_empty() { Ok(()) } else { Err(ConfigError(self.problems)) }
     }
 
-    fn optional(&self, name: &str) -> Option<String> {
-        (self.look_up)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    fn optional(&mut self, name: &str) -> Option<String> {
+        match self.variables.get(name) {
+            Ok(value) => value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()),
+            Err(error) => {
+                self.problem(name, error);
+                self.unresolved.insert(name.to_owned());
+                None
+            }
+        }
     }
 
     fn required(&mut self, name: &str, meaning: &str) -> String {
@@ -89,7 +102,9 @@ impl<'a> Reader<'a> {
     }
 
     fn problem(&mut self, name: &str, text: impl Display) {
-        self.problems.push(format!("{name} {text}"));
+        if !self.unresolved.contains(name) {
+            self.problems.push(format!("{name} {text}"));
+        }
     }
 
     fn parsed<T: FromStr>(&mut self, name: &str, default: T, form: &str) -> T {
@@ -116,11 +131,7 @@ impl<'a> Reader<'a> {
     }
 
     fn secret(&mut self, name: &str, meaning: &str) -> Option<Secret> {
-        let value = self.required(name, meaning);
-        if value.starts_with("ssm:") || value.starts_with("secretsmanager:") {
-            self.problem(name, "is a reference to a secret; this version takes the secret itself");
-        }
-        Secret::new(value)
+        Secret::new(self.required(name, meaning))
     }
 
     /// `TABLE_NAME`: the DynamoDB table.
@@ -160,7 +171,7 @@ impl<'a> Reader<'a> {
         Some(key)
     }
 
-    fn is_lambda(&self) -> bool {
+    fn is_lambda(&mut self) -> bool {
         self.optional("AWS_LAMBDA_INITIALIZATION_TYPE").is_some_and(|kind| kind != "surehook-local")
     }
 

@@ -2,8 +2,11 @@ use super::*;
 use crate::qstash::DEVELOPMENT_KEYS;
 
 fn with<T>(variables: &[(&str, &str)], read: impl Fn(&mut Reader<'_>) -> T) -> (T, String) {
-    let look_up = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-    let mut reader = Reader::new(&look_up);
+    let table: Vec<(String, String)> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let variables =
+        Variables::plain(move |name| table.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()));
+    let mut reader = Reader::new(&variables);
     let value = read(&mut reader);
     (value, reader.finish().err().map(|error| error.to_string()).unwrap_or_default())
 }

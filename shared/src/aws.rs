@@ -1,0 +1,24 @@
+//! How all our calls to AWS behave: short, because a throttled call must leave time to answer QStash.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+
+/// The environment's settings (credentials, region, `AWS_ENDPOINT_URL…`) with our time-outs and retries.
+pub async fn settings() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest()).retry_config(retries()).timeout_config(time_outs()).load().await
+}
+
+/// Callers that have less time left drop the call, retries and all.
+pub fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(3)
+}
+
+/// One second to connect, two for an attempt, five for a call with its retries.
+pub fn time_outs() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .operation_attempt_timeout(Duration::from_secs(2))
+        .operation_timeout(Duration::from_secs(5))
+        .build()
+}

@@ -1,0 +1,1 @@
+//! What the functions write, and what they never write.

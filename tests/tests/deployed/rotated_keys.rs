@@ -1,0 +1,1 @@
+//! Secrets by reference, and keys that are rotated without a deployment.
