@@ -3,6 +3,7 @@
 
 mod demo;
 mod dev;
+mod doctor;
 mod environment;
 mod input;
 mod operator;
@@ -40,6 +41,8 @@ enum Command {
     Dev(dev::DevArguments),
     /// Run a QStash server by itself, for whoever develops with QStash
     Qstash(Box<qstash::QstashArguments>),
+    /// Prove a configuration, before it is deployed or after: what is wrong, what will happen, how to mend it
+    Doctor(doctor::DoctorArguments),
     /// Sources and destinations
     #[command(subcommand)]
     Routes(routes::RoutesCommand),
@@ -98,6 +101,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Qstash(arguments) => qstash::run(*arguments).await,
+        Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Routes(command) => routes::run(command).await,
         Command::Sources(command) => sources::run(command).await,
         Command::Publish(arguments) => publish::run(*arguments).await,

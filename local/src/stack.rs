@@ -181,7 +181,7 @@ fn environment(dynamo: &str, qstash: &QStash, functions: &str, speed: f64) -> Ve
         ("CONSUMER_URL", &format!("{functions}/consumer")),
         ("REQUEUER_URL", &format!("{functions}/requeuer")),
         ("PRODUCER_TOKEN", PRODUCER_TOKEN),
-        ("TOPICS", "strapi.create,orders"),
+        ("TOPICS", "orders"),
         ("SIGNING_SECRETS", SIGNING_SECRET),
         ("BREAKER_WAIT", &breaker_wait),
         ("ALLOW_PRIVATE_DESTINATIONS", "true"),

@@ -9,6 +9,7 @@
 //! | [`contract`] | the table answers what the pure rules answer, on each DynamoDB that there is |
 //! | [`deployed`] | the template and its permissions, what is logged, secrets and their rotation |
 //! | [`destinations`] | delivering to destinations: routing, signatures, safety, back-pressure, connections |
+//! | [`doctor`] | each mistake that is planted is found, with what to do |
 //! | [`failure_path`] | what fails is delivered again or kept, replayed or purged |
 //! | [`requeuer`] | every callback that QStash may send |
 //! | [`sweep`] | what no callback brought, whoever else's entries there are |
@@ -32,6 +33,7 @@ mod committed_together;
 mod contract;
 mod deployed;
 mod destinations;
+mod doctor;
 mod failure_path;
 mod fast_day;
 mod interrupted;

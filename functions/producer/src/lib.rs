@@ -138,9 +138,13 @@ fn count(outcome: &Outcome, tally: &Tally) {
     match outcome {
         Outcome::Accepted { message_ids } => {
             tally.add(Metric::Accepted, 1);
-            tally.add(Metric::Outboxed, u64::from(message_ids.is_empty()));
+            if message_ids.is_empty() {
+                tally.add(Metric::Outboxed, 1);
+            }
         }
         Outcome::Batch(parts) => parts.iter().for_each(|part| count(&part.outcome, tally)),
+        // Counted as often as they came where their line is told.
+        Outcome::SecretMissing(_) => {}
         outcome if outcome.refusal().is_some() => {}
         _ => tally.add(Metric::Failed, 1),
     }

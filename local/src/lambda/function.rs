@@ -95,6 +95,11 @@ impl Function {
         Self { spec, logs, places, idle: Mutex::default(), busy: Mutex::default() }
     }
 
+    /// What the function is.
+    pub fn spec(&self) -> &FunctionSpec {
+        &self.spec
+    }
+
     /// Invokes the function with an event.
     pub async fn invoke(&self, payload: Bytes) -> Result<Bytes, InvokeError> {
         let _place = self.places.acquire().await;

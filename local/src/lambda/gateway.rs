@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use surehook::outside;
 
-use super::{InvokeError, function::Functions};
+use super::{InvokeError, description, function::Functions};
 
 /// The largest request that a function URL takes. Source: AWS, "Lambda quotas".
 const MOST_REQUEST: usize = 6 * 1_024 * 1_024;
@@ -34,12 +34,18 @@ async fn front(State(functions): State<Functions>, request: Request) -> Response
     }
     let direct = path.strip_prefix("/2015-03-31/functions/").and_then(|rest| rest.strip_suffix("/invocations"));
     match direct {
-        Some(name) => invoke_directly(&functions, name, body).await,
+        Some(name) => invoke_directly(&functions, plain(name), body).await,
+        None if parts.method == http::Method::GET => description::describe(&functions, &path, &parts.headers),
         None => message(
             StatusCode::NOT_FOUND,
             "use /lambda-url/<function>/… or /2015-03-31/functions/<function>/invocations",
         ),
     }
+}
+
+/// A function's name without that of its stack, which `surehook --stack local` puts before it, as the template does.
+pub(super) fn plain(name: &str) -> &str {
+    name.strip_prefix("local-").unwrap_or(name)
 }
 
 async fn invoke_directly(functions: &Functions, name: &str, body: Bytes) -> Response {
@@ -150,7 +156,7 @@ fn respond(answer: &Bytes) -> Response {
     response.body(Body::from(body)).unwrap_or_default()
 }
 
-fn message(status: StatusCode, text: &str) -> Response {
+pub(super) fn message(status: StatusCode, text: &str) -> Response {
     let body = json!({ "Message": text }).to_string();
     let response = Response::builder().status(status).header("content-type", "application/json").body(Body::from(body));
     response.unwrap_or_default()

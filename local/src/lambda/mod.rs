@@ -4,6 +4,7 @@
 //! [`gateway`] is the HTTP front: `/lambda-url/<function>/…` and `/2015-03-31/functions/<function>/invocations`, the forms
 //! of `cargo lambda watch`.
 
+mod description;
 pub mod environment;
 pub mod function;
 pub mod gateway;

@@ -45,6 +45,13 @@ impl ConfigError {
     }
 }
 
+impl ConfigError {
+    /// Each problem, beginning with its variable's name.
+    pub fn problems(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
 fn list(problems: &[String]) -> String {
     problems.iter().map(|problem| format!("\n  {problem}")).collect()
 }
@@ -200,7 +207,8 @@ impl<'a> Reader<'a> {
         let mut urls = Vec::new();
         for part in parts {
             match EndpointUrl::parse(part) {
-                Ok(url) if url.query().is_none() => urls.push(url),
+                // As `below` rebuilds the URL of a request for its root: with a slash behind a prefix nothing would be equal to it.
+                Ok(url) if url.query().is_none() => urls.push(url.below("/", "")),
                 Ok(_) => self.problem(name, format!("\"{part}\" must not have a query")),
                 Err(error) => self.problem(name, format!("\"{part}\": {error}")),
             }

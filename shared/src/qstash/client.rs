@@ -13,7 +13,7 @@ use super::{
     publish::Published,
     topic::KnownTopic,
 };
-use crate::{identity::cut, secret::Secret};
+use crate::{Millis, identity::cut, secret::Secret};
 
 /// The header in which our retries forward the id of an event's first message.
 pub const EVENT_HEADER: &str = "Surehook-Event";
@@ -196,6 +196,14 @@ impl Client {
         Ok(entries)
     }
 
+    /// What QStash's log says of the last message of a topic.
+    pub async fn last_of_topic(&self, topic: &str) -> Result<Option<LogEntry>, ClientError> {
+        let mut url = self.url(&["v2", "logs"])?;
+        url.query_pairs_mut().append_pair("topicName", topic).append_pair("count", "10");
+        let logs: Logs = decode(self.send(Method::GET, url, &[], Bytes::new()).await?).await?;
+        Ok(logs.logs.into_iter().chain(logs.events).max_by_key(|entry| entry.time))
+    }
+
     /// Has QStash deliver an entry again, as a new message; answers that message's id, where QStash says it. An entry can be used
     /// once: [`ClientError::NotFound`] after that.
     pub async fn dlq_retry(&self, id: &str, headers: &[(String, String)]) -> Result<Option<String>, ClientError> {
@@ -242,6 +250,20 @@ impl Client {
     pub async fn set_default_headers(&self, topic: &str, headers: &serde_json::Value) -> Result<(), ClientError> {
         let url = self.url(&["v2", "topics", topic])?;
         self.send_json(Method::PATCH, url, &serde_json::json!({ "headers": headers })).await
+    }
+
+    /// All topics of the account.
+    pub async fn topics(&self) -> Result<Vec<KnownTopic>, ClientError> {
+        decode(self.send(Method::GET, self.url(&["v2", "topics"])?, &[], Bytes::new()).await?).await
+    }
+
+    /// The clock of QStash, in milliseconds since the epoch, as the head of an answer tells it: to the second.
+    pub async fn clock(&self) -> Result<Option<Millis>, ClientError> {
+        let answer = self.send(Method::GET, self.url(&["v2", "keys"])?, &[], Bytes::new()).await?;
+        let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        let since = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+        Ok(since.and_then(|since| Millis::try_from(since.as_millis()).ok()))
     }
 
     /// The account's signing keys.

@@ -28,6 +28,11 @@ pub struct LogEntry {
     /// The answer's status.
     #[serde(deserialize_with = "lenient::number")]
     pub response_status: Option<i64>,
+    /// How often QStash tries again.
+    #[serde(deserialize_with = "lenient::number")]
+    pub max_retries: Option<i64>,
+    /// Who hears of a failure.
+    pub failure_callback: Option<String>,
     /// What QStash says went wrong.
     pub error: Option<String>,
 }

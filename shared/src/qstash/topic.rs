@@ -13,6 +13,8 @@ use super::lenient;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct KnownTopic {
+    /// Its name, where QStash lists several.
+    pub name: String,
     endpoints: Vec<KnownEndpoint>,
     /// Its default headers. The documentation does not say that QStash shows them: where it does not, nobody knows what they are.
     #[serde(deserialize_with = "lenient::headers")]
@@ -92,7 +94,13 @@ impl WantedTopic {
 }
 
 impl KnownTopic {
-    fn headers(&self) -> Option<BTreeMap<String, String>> {
+    /// Where it delivers to.
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.iter().map(|endpoint| endpoint.url.as_str())
+    }
+
+    /// Its default headers, in lower case; `None` where QStash does not show them.
+    pub fn headers(&self) -> Option<BTreeMap<String, String>> {
         let first = |(name, values): (&String, &Vec<String>)| Some((name.to_lowercase(), values.first()?.clone()));
         (!self.headers.is_empty()).then(|| self.headers.iter().filter_map(first).collect())
     }

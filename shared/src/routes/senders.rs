@@ -16,7 +16,7 @@ use crate::{
     qstash::client::is_name,
     retry::RETRIES_PER_ROUND,
     sources::{
-        Place, Signature,
+        CANARY, Place, Signature,
         place::header_name,
         recipe::{Recipe, Scheme},
     },
@@ -190,6 +190,9 @@ impl Problems<'_> {
             }
             for (place, sentence) in entry.problems() {
                 self.tell_at(place, format!("source \"{name}\": {sentence}"));
+            }
+            if name == CANARY {
+                self.tell(&entry.name, format!("source \"{name}\" is the name of events that go nowhere"));
             }
             if !names.insert(name) {
                 self.tell(&entry.name, format!("source \"{name}\" is defined twice"));

@@ -40,6 +40,10 @@ use crate::{
 /// [`EVENT_HEADER`]: crate::qstash::client::EVENT_HEADER
 pub const MESSAGE_NAME: &str = "surehook-event";
 
+/// The source of the events that `surehook doctor` sends to see whether they come through. They are claimed and completed as all
+/// others, and go nowhere: no route can name this source.
+pub const CANARY: &str = "surehook-canary";
+
 /// Where events come from: the first segment of the path that they are delivered to, and what is known of their sender.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -77,6 +81,7 @@ impl Source {
         let identity = match name {
             "payload" => Identity::Payload,
             "strapi" => Identity::Strapi,
+            CANARY => Identity::Body,
             _ => return None,
         };
         Some(Self { name: name.to_owned(), identity, event_type: Vec::new(), signature: None, secret: None })

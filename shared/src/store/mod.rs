@@ -12,11 +12,12 @@
 //! | [`replays`] | `pk = replay#<0..7>`: replays under way |
 //! | [`place`] | `pk = config#sweep`: where the last sweep was cut short |
 //! | [`breakers`] | `pk = breaker`: destinations that keep failing |
-//! | [`schema`] | the table itself and its indexes |
+//! | [`schema`], [`inspect`] | the table itself and its indexes: as it should be, and as it is |
 
 pub mod breakers;
 mod commit;
 pub mod error;
+pub mod inspect;
 mod item;
 pub mod ledger;
 mod letter_item;

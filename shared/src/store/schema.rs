@@ -14,6 +14,8 @@ use super::StoreError;
 pub const OPEN_INDEX: &str = "open";
 /// Sparse: heads of dead letters. `dl` (`dl#<day>#<shard>`) + `dl_at`.
 pub const LETTER_INDEX: &str = "dead-letters";
+/// The attribute that says when DynamoDB may remove an item, in seconds since the epoch.
+pub const EXPIRY: &str = "expires_at";
 /// What lists show of a dead letter, and so all that its index holds.
 pub const LETTER_INDEX_ATTRIBUTES: [&str; 9] =
     ["reason", "status_code", "error", "fingerprint", "url", "source", "event_type", "size", "replaying"];
@@ -78,6 +80,6 @@ fn index(name: &str, hash: &str, range: &str, projection: Projection) -> GlobalS
 }
 
 fn ttl() -> TimeToLiveSpecification {
-    let built = TimeToLiveSpecification::builder().enabled(true).attribute_name("expires_at").build();
+    let built = TimeToLiveSpecification::builder().enabled(true).attribute_name(EXPIRY).build();
     built.unwrap_or_else(|error| unreachable!("both fields are set: {error}"))
 }

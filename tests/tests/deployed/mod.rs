@@ -9,12 +9,12 @@
 //! | [`log_lines`] | what the functions write, and what they never write |
 //! | [`rotated_keys`] | secrets by reference, and keys that are rotated without a deployment |
 
-mod account;
+pub(crate) mod account;
 mod described;
 mod log_lines;
 mod permissions;
 mod rotated_keys;
-mod template;
+pub(crate) mod template;
 
 use std::{
     path::PathBuf,

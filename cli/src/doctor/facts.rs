@@ -1,0 +1,137 @@
+//! What is known of a configuration, whoever told it.
+
+use std::time::Duration;
+
+use surehook::{
+    Millis,
+    config::{Reader, Variables},
+    qstash::{LogEntry, client::KeyPair, topic::KnownTopic},
+    routes::Routes,
+    store::inspect::Inspected,
+    web::EndpointUrl,
+};
+
+/// The functions, as the template names them behind the stack's name.
+pub(crate) const FUNCTIONS: [&str; 4] = ["consumer", "requeuer", "producer", "dlq-processor"];
+
+/// What was asked, or why there is no answer.
+pub(crate) type Learned<T> = Result<T, String>;
+
+/// Everything.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// The clock of this machine when QStash was asked for its own.
+    pub(crate) now: Millis,
+    pub(crate) qstash_clock: Learned<Option<Millis>>,
+    /// All four, in the order of [`FUNCTIONS`].
+    pub(crate) functions: Vec<Function>,
+    pub(crate) keys: Learned<KeyPair>,
+    pub(crate) topics: Learned<Vec<Topic>>,
+    pub(crate) table: Learned<Option<Inspected>>,
+    pub(crate) routes: Learned<Routes>,
+    pub(crate) waiting: Learned<Waiting>,
+    /// Calls of functions' URLs; none where they were not asked for.
+    pub(crate) probes: Vec<Probe>,
+    /// The signed event; `None` where it was not asked for.
+    pub(crate) canary: Option<Learned<Canary>>,
+}
+
+/// One function's settings.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) name: &'static str,
+    pub(crate) variables: Variables,
+    /// What Lambda says of it; `None` before it is deployed.
+    pub(crate) deployed: Option<Learned<Deployed>>,
+}
+
+/// A function as Lambda has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Deployed {
+    pub(crate) timeout: Duration,
+    /// Its URL, and whether everybody may call it, which QStash must.
+    pub(crate) url: Option<(EndpointUrl, bool)>,
+    /// Variables whose value is a secret itself.
+    pub(crate) bare_secrets: Vec<&'static str>,
+}
+
+/// A topic, and the last message of it that QStash's log has: QStash need not show a topic's default headers, but what they made
+/// of a message it does.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) known: KnownTopic,
+    pub(crate) last: Option<LogEntry>,
+}
+
+/// What waits for somebody.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Waiting {
+    pub(crate) stranded: usize,
+    pub(crate) letters: u64,
+}
+
+/// A signed call of a function's URL.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    pub(crate) function: &'static str,
+    pub(crate) url: String,
+    pub(crate) answer: Learned<Answer>,
+}
+
+/// What a URL answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Our own word; empty where somebody else answered.
+    pub(crate) word: String,
+}
+
+/// How the canary came through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Canary {
+    /// Until QStash had taken it.
+    pub(crate) published: Duration,
+    /// From then until a worker claimed it.
+    pub(crate) delivered: Duration,
+    /// From then until it was done.
+    pub(crate) handled: Duration,
+}
+
+impl Facts {
+    pub(crate) fn function(&self, name: &str) -> &Function {
+        let found = self.functions.iter().find(|function| function.name == name);
+        found.unwrap_or_else(|| unreachable!("all four functions are gathered"))
+    }
+
+    /// Where topics deliver, as the failure path knows it.
+    pub(crate) fn consumer_urls(&self) -> Vec<EndpointUrl> {
+        self.function("dlq-processor").read(|reader| reader.consumer_urls(true))
+    }
+
+    /// Who hears of failures.
+    pub(crate) fn requeuer_url(&self) -> Option<EndpointUrl> {
+        self.function("dlq-processor").read(|reader| reader.requeuer_url(true))
+    }
+
+    /// Whether this is the development stack, whose keys are published and whose table is not Amazon's.
+    pub(crate) fn is_local(&self) -> bool {
+        let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
+        self.consumer_urls().first().is_some_and(|url| local.iter().any(|host| url.origin().starts_with(host)))
+    }
+}
+
+impl Function {
+    /// Reads a setting. What is wrong with it is told by the rule of settings, and not here again.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+        read(&mut Reader::new(&self.variables))
+    }
+
+    /// A variable's text; empty where there is none.
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.variables.get(name).ok().flatten().unwrap_or_default().trim().to_owned()
+    }
+
+    pub(crate) fn lambda(&self) -> Option<&Deployed> {
+        self.deployed.as_ref().and_then(|deployed| deployed.as_ref().ok())
+    }
+}

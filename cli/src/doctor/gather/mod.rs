@@ -1,0 +1,123 @@
+//! Asking whoever knows. What can't be asked is kept as the reason, not as a failure of the doctor.
+
+mod calls;
+mod canary;
+mod deployed;
+
+use std::time::Duration;
+
+use surehook::{
+    config::{Reader, Variables},
+    outside,
+    qstash::{Client, ClientError},
+    store::{Store, StoreError},
+};
+use surehook_dlq_processor::{Command, Reply, command::Filter};
+
+use super::facts::{FUNCTIONS, Facts, Function, Learned, Topic, Waiting};
+use crate::{
+    Failure,
+    operator::{Asker, OperatorArguments},
+    text::with_causes,
+};
+
+/// How long one call to QStash may take.
+const QSTASH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks everybody. `sends` says whether functions may be called and the canary sent.
+pub(super) async fn facts(stack: Option<String>, sends: bool) -> Result<Facts, Failure> {
+    let functions = match &stack {
+        Some(stack) => deployed::functions(stack).await,
+        None => of_shell().await,
+    };
+    let variables = &functions[FUNCTIONS.len() - 1].variables;
+    let (client, store) = (client(variables), store(variables).await);
+    let (now, qstash_clock) = match &client {
+        Ok(client) => clocks(client).await,
+        Err(why) => (outside::now(), Err(why.clone())),
+    };
+    let mut facts = Facts {
+        now,
+        qstash_clock,
+        keys: ask(&client, async |client| client.keys().await).await,
+        topics: ask(&client, topics).await,
+        table: look(&store, async |store| store.inspect().await).await,
+        routes: look(&store, async |store| store.routes(true).await).await,
+        waiting: waiting(stack.as_deref()).await,
+        functions,
+        probes: Vec::new(),
+        canary: None,
+    };
+    if sends {
+        facts.canary = Some(match (&client, &store) {
+            (Ok(client), Ok(store)) => canary::send(&facts, client, store).await,
+            (Err(why), _) | (_, Err(why)) => Err(why.clone()),
+        });
+        facts.probes = calls::probe(&facts).await;
+    }
+    Ok(facts)
+}
+
+/// Before a deployment all functions are to get what the shell has.
+async fn of_shell() -> Vec<Function> {
+    let variables = Variables::of_environment().await;
+    FUNCTIONS.map(|name| Function { name, variables: variables.clone(), deployed: None }).into()
+}
+
+fn client(variables: &Variables) -> Learned<Client> {
+    let mut reader = Reader::new(variables);
+    let account = reader.qstash();
+    reader.finish().map_err(|error| error.problems().collect::<Vec<_>>().join("; "))?;
+    let (url, token) = account.ok_or("QSTASH_TOKEN is missing")?;
+    Client::new(url, token, QSTASH_TIMEOUT).map_err(|error| with_causes(&error))
+}
+
+async fn store(variables: &Variables) -> Learned<Store> {
+    let mut reader = Reader::new(variables);
+    let table = reader.table();
+    reader.finish().map_err(|error| error.problems().collect::<Vec<_>>().join("; "))?;
+    Ok(Store::connect(table).await)
+}
+
+/// This machine's clock in the middle of a call, and QStash's.
+async fn clocks(client: &Client) -> (surehook::Millis, Learned<Option<surehook::Millis>>) {
+    let before = outside::now();
+    let theirs = client.clock().await.map_err(|error| with_causes(&error));
+    (before + (outside::now() - before) / 2, theirs)
+}
+
+async fn ask<T>(client: &Learned<Client>, call: impl AsyncFnOnce(&Client) -> Result<T, ClientError>) -> Learned<T> {
+    call(client.as_ref().map_err(Clone::clone)?).await.map_err(|error| with_causes(&error))
+}
+
+async fn topics(client: &Client) -> Result<Vec<Topic>, ClientError> {
+    let mut topics = Vec::new();
+    for known in client.topics().await? {
+        let is_shown = known.headers().is_some();
+        let last = if is_shown { None } else { client.last_of_topic(&known.name).await? };
+        topics.push(Topic { known, last });
+    }
+    Ok(topics)
+}
+
+async fn look<T>(store: &Learned<Store>, call: impl AsyncFnOnce(&Store) -> Result<T, StoreError>) -> Learned<T> {
+    call(store.as_ref().map_err(Clone::clone)?).await.map_err(|error| with_causes(&error))
+}
+
+/// Asks the DLQ processor: the deployed one, which thereby proves its role, or this process.
+async fn waiting(stack: Option<&str>) -> Learned<Waiting> {
+    let function = stack.map(|stack| deployed::name(stack, "dlq-processor"));
+    let asked = async {
+        let asker = Asker::new(&OperatorArguments { json: false, function }).await?;
+        let stranded = match asker.ask(Command::Stranded { limit: 1_000, deep: false }).await? {
+            Reply::Stranded(events) => events.len(),
+            _ => 0,
+        };
+        let letters = match asker.ask(Command::Causes { filter: Filter::default(), after: None }).await? {
+            Reply::Caused(causes) => causes.letters,
+            _ => 0,
+        };
+        Ok::<_, Failure>(Waiting { stranded, letters })
+    };
+    asked.await.map_err(|error| with_causes(error.as_ref()).lines().next().unwrap_or_default().to_owned())
+}

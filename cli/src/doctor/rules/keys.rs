@@ -1,0 +1,128 @@
+//! Keys and secrets: there, different, not public, and QStash's own; and the clock that tokens go by.
+
+use surehook::{
+    qstash::is_development_key,
+    signing::DEVELOPMENT_MASTER,
+    sources::{Source, seal::SEAL_SECRET},
+};
+
+use super::unknown;
+use crate::doctor::{Facts, Finding, Report};
+
+/// The difference of two clocks at which tokens begin to be refused, in milliseconds: the verifier bears 5 s, and the head of
+/// an answer tells whole seconds.
+const SKEW: i64 = 4_000;
+
+pub(super) fn judge(facts: &Facts, report: &mut Report) {
+    let before = report.count();
+    signing_keys(facts, report);
+    report.right_since(before, "signing keys: two, and those of the QStash account");
+    let before = report.count();
+    masters(facts, report);
+    senders(facts, report);
+    report.right_since(before, "secrets: of destinations and of senders, as the routes need them");
+    clock(facts, report);
+}
+
+fn signing_keys(facts: &Facts, report: &mut Report) {
+    for name in ["consumer", "requeuer"] {
+        let function = facts.function(name);
+        let [current, next] =
+            ["QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"].map(|variable| function.text(variable));
+        if current.is_empty() || next.is_empty() {
+            // Told by the rule of settings.
+            continue;
+        }
+        if current == next {
+            let finding = Finding::warning("keys-equal", format!("both signing keys of the {name} are the same"))
+                .happens("with the next rotation at QStash every delivery is refused")
+                .mend("copy both keys from the QStash console: the next one differs from the current one");
+            report.add(finding);
+        }
+        if !facts.is_local() && [&current, &next].iter().any(|key| is_development_key(key)) {
+            let finding =
+                Finding::error("keys-public", format!("the {name} has a published key of a development server"))
+                    .happens("everybody can sign deliveries; on Lambda the function refuses to start")
+                    .mend("copy the keys from the QStash console");
+            report.add(finding);
+        }
+        of_account(facts, name, &current, &next, report);
+    }
+}
+
+fn of_account(facts: &Facts, name: &str, current: &str, next: &str, report: &mut Report) {
+    let mend = "put both keys of the QStash console where they are kept; docs/operations.md, \"Secrets\"";
+    match &facts.keys {
+        Err(why) if name == "consumer" => unknown(report, "keys-unknown", "QStash's own signing keys", why),
+        Ok(keys) if keys.current != current && keys.current != next => {
+            let finding =
+                Finding::error("keys-foreign", format!("QStash signs with a key that the {name} does not have"))
+                    .happens("every delivery is refused with 401, and ends in QStash's dead-letter queue")
+                    .mend(mend);
+            report.add(finding);
+        }
+        Ok(keys) if keys.current != current || keys.next != next => {
+            let finding = Finding::warning("keys-rotated", format!("the keys of the {name} are not both QStash's"))
+                .happens("deliveries are accepted, until the keys are rotated once more")
+                .mend(mend);
+            report.add(finding);
+        }
+        _ => {}
+    }
+}
+
+fn masters(facts: &Facts, report: &mut Report) {
+    if !facts.is_local() && facts.function("consumer").text("SIGNING_SECRETS").contains(DEVELOPMENT_MASTER) {
+        let finding =
+            Finding::error("master-public", "SIGNING_SECRETS has the published secret of the development stack")
+                .happens("everybody can sign what your destinations believe; on Lambda the consumer refuses to start")
+                .mend("make your own: echo whsec_$(openssl rand -base64 32)");
+        report.add(finding);
+    }
+}
+
+/// Senders that sign need their secret at the producer, which judges them, and at the consumer, and a seal between the two.
+fn senders(facts: &Facts, report: &mut Report) {
+    let Ok(routes) = &facts.routes else { return };
+    for name in ["producer", "consumer"] {
+        let secrets = facts.function(name).read(|reader| reader.source_secrets());
+        let lacks = |source: &&Source| {
+            let own = source.secret.as_ref();
+            own.is_some_and(|own| !source.usable(secrets.named(own)))
+                || (source.signature.is_some() && secrets.named(SEAL_SECRET).is_empty())
+        };
+        for source in routes.sources.iter().filter(lacks) {
+            let own = source.secret.as_deref().unwrap_or_default();
+            let problem = format!(
+                "SOURCE_SECRETS of the {name} lacks \"{own}\" in a form that source \"{}\" can use, or \"{SEAL_SECRET}\"",
+                source.name
+            );
+            let finding = Finding::error("source-secret", problem)
+                .happens("events of this sender are turned away with 503")
+                .mend(format!("put {{\"{own}\": \"…\", \"{SEAL_SECRET}\": \"…\"}} where the secret is kept, and set SourceSecrets=yes"));
+            report.add(finding);
+        }
+    }
+}
+
+fn clock(facts: &Facts, report: &mut Report) {
+    match &facts.qstash_clock {
+        Ok(Some(theirs)) => {
+            // An answer's head tells whole seconds, the middle of which is the best guess.
+            let skew = facts.now - (theirs + 500);
+            if skew.abs() < SKEW {
+                report.right.push("clock: this machine's agrees with QStash's".to_owned());
+                return;
+            }
+            let way = if skew > 0 { "ahead of" } else { "behind" };
+            let problem = format!("this machine's clock is {} s {way} QStash's", skew.abs() / 1_000);
+            let finding = Finding::warning("clock-skew", problem)
+                .happens("tokens that are checked by such a clock are refused as expired or not valid yet")
+                .mend("set the clock by NTP (Lambda's are); other findings of this run may come from it");
+            report.add(finding);
+        }
+        Ok(None) => unknown(report, "clock-unknown", "QStash's clock", "its answer bears no date"),
+        // The same call failed for the keys, and was told there.
+        Err(_) => {}
+    }
+}

@@ -1,0 +1,155 @@
+//! The path itself: functions' URLs, signed calls of them, the canary, and what waits.
+
+use surehook::web::EndpointUrl;
+
+use super::unknown;
+use crate::{
+    doctor::{
+        Facts, Finding, Report,
+        facts::{Answer, Canary, Probe},
+    },
+    text::counted,
+};
+
+pub(super) fn judge(facts: &Facts, report: &mut Report) {
+    let before = report.count();
+    urls(facts, report);
+    report.right_since(before, "URLs: what each function believes of the others is so");
+    for probe in &facts.probes {
+        judge_probe(probe, report);
+    }
+    match &facts.canary {
+        Some(Ok(canary)) => report.right.push(told(canary)),
+        Some(Err(why)) => report.add(
+            Finding::error("canary", format!("the signed event did not come through: {why}"))
+                .happens("neither do others: they wait in QStash, then in its dead-letter queue")
+                .mend(
+                    "the other findings say why; without any, read the consumer's log for the source surehook-canary",
+                ),
+        ),
+        None => {}
+    }
+    waiting(facts, report);
+}
+
+fn told(canary: &Canary) -> String {
+    let [published, delivered, handled] =
+        [canary.published, canary.delivered, canary.handled].map(|span| span.as_millis());
+    let whole = published + delivered + handled;
+    format!(
+        "canary: published, delivered, verified, claimed and done in {whole} ms (QStash took it in {published}, brought it in {delivered}, the consumer needed {handled})"
+    )
+}
+
+/// Lambda's word against the settings.
+fn urls(facts: &Facts, report: &mut Report) {
+    let own = |name: &str| facts.function(name).lambda().map(|lambda| lambda.url.clone());
+    for name in ["consumer", "requeuer", "producer"] {
+        match own(name) {
+            Some(None) => report.add(
+                Finding::error("no-url", format!("the {name} has no function URL")).happens("nobody can call it").mend(
+                    "deploy the template; with other tools: aws lambda create-function-url-config --auth-type NONE",
+                ),
+            ),
+            Some(Some((url, false))) => report.add(
+                Finding::error("url-auth", format!("{url} asks its callers for AWS credentials"))
+                    .happens("QStash and senders have none: each call is answered 403")
+                    .mend("AuthType NONE; whoever calls is judged by his signature"),
+            ),
+            _ => {}
+        }
+    }
+    let mut compare = |name: &str, variable: &str, urls: &[EndpointUrl]| {
+        let Some(Some((url, _))) = own(name) else { return };
+        let is_known = urls.iter().any(|known| known.below("/", "") == url.below("/", ""));
+        // A domain of one's own stands before the function URL; then only a call shows whether it leads there.
+        if !is_known
+            && urls.iter().all(|known| known.origin().contains(".lambda-url.") || known.origin() == url.origin())
+        {
+            let finding =
+                Finding::error("url-elsewhere", format!("{variable} is not the URL of this stack's {name}: {url}"))
+                    .happens("events are taken for somebody else's: replays and callbacks go to another stack")
+                    .mend(format!("{variable}={url}"));
+            report.add(finding);
+        }
+    };
+    compare("consumer", "CONSUMER_URL", &facts.consumer_urls());
+    compare("requeuer", "REQUEUER_URL", &facts.requeuer_url().into_iter().collect::<Vec<_>>());
+}
+
+fn judge_probe(probe: &Probe, report: &mut Report) {
+    let Probe { function, url, answer } = probe;
+    let about = |code, problem: String| Finding::error(code, format!("{url} (the {function}) {problem}"));
+    let finding = match answer {
+        Err(why) => about("unreachable", format!("can't be reached: {why}"))
+            .happens("QStash can't reach it either")
+            .mend("look at the URL: scheme, host and path as in the stack's outputs"),
+        Ok(answer) => match judge_answer(answer) {
+            None => return report.right.push(format!("call: {url} answers as the {function} should")),
+            Some((code, problem, mend)) => {
+                about(code, problem).happens("so are QStash's deliveries answered").mend(mend)
+            }
+        },
+    };
+    report.add(finding);
+}
+
+/// What is wrong with an answer, and how to mend it.
+fn judge_answer(answer: &Answer) -> Option<(&'static str, String, &'static str)> {
+    let Answer { status, word } = answer;
+    let problem = format!("answers {status} {word}");
+    match (status, word.as_str()) {
+        (200, word) if !word.is_empty() => None,
+        // The producer was called without a token.
+        (401, "unauthorized") => None,
+        (401, "signature-refused") => Some((
+            "signature-refused",
+            problem,
+            "its keys are others than those here, or the URL is not the one by which it knows itself (CONSUMER_URL, REQUEUER_URL); its log says which: reason",
+        )),
+        (403, _) => Some((
+            "forbidden",
+            problem,
+            "the function URL lacks a permission: everybody needs lambda:InvokeFunctionUrl and lambda:InvokeFunction; FunctionUrlConfig of SAM makes both",
+        )),
+        (503, "store-away") => Some((
+            "store-away",
+            problem,
+            "the function can't use its table: compare its role and TABLE_NAME with the template",
+        )),
+        (503, "source-unconfigured") => {
+            Some(("old-version", problem, "it is an older version than this command line: deploy it again"))
+        }
+        (500..=599, "") => Some(("crashes", problem, "the function does not start or crashes: read its log")),
+        _ => Some(("not-ours", problem, "somebody else answers at this URL: compare it with the stack's outputs")),
+    }
+}
+
+fn waiting(facts: &Facts, report: &mut Report) {
+    let waiting = match &facts.waiting {
+        Ok(waiting) => waiting,
+        Err(why) => return unknown(report, "processor", "what the DLQ processor has", why),
+    };
+    if waiting.stranded > 0 {
+        let finding = Finding::warning(
+            "stranded",
+            format!(
+                "{} waiting although nobody brings them again",
+                counted(waiting.stranded, "event is").replace("is s", "s are")
+            ),
+        )
+        .happens("they stay undelivered")
+        .mend("surehook stranded");
+        report.add(finding);
+    }
+    if waiting.letters > 0 {
+        let finding = Finding::note(
+            "dead-letters",
+            format!(
+                "{} wait to be looked at",
+                counted(usize::try_from(waiting.letters).unwrap_or(usize::MAX), "dead letter")
+            ),
+        );
+        report.add(finding.mend("surehook dead-letters"));
+    }
+}

@@ -1,0 +1,187 @@
+//! What no development stack can show: Amazon's own safety, clocks that differ, answers of strangers.
+
+use std::{collections::HashMap, time::Duration};
+
+use surehook::{
+    config::Variables,
+    qstash::client::KeyPair,
+    routes::Routes,
+    store::{
+        inspect::{Index, Inspected},
+        schema::{EXPIRY, LETTER_INDEX, LETTER_INDEX_ATTRIBUTES, OPEN_INDEX},
+    },
+    web::EndpointUrl,
+};
+
+use super::judge;
+use crate::doctor::{
+    Facts,
+    facts::{Answer, Deployed, FUNCTIONS, Function, Probe, Waiting},
+};
+
+const CONSUMER: &str = "https://c.lambda-url.eu-west-1.on.aws/";
+const REQUEUER: &str = "https://r.lambda-url.eu-west-1.on.aws/";
+
+fn variables() -> HashMap<&'static str, &'static str> {
+    HashMap::from([
+        ("TABLE_NAME", "t"),
+        ("QSTASH_TOKEN", "token"),
+        ("QSTASH_CURRENT_SIGNING_KEY", "sig_current"),
+        ("QSTASH_NEXT_SIGNING_KEY", "sig_next"),
+        ("CONSUMER_URL", CONSUMER),
+        ("REQUEUER_URL", REQUEUER),
+        ("PRODUCER_TOKEN", "a token of these tests"),
+        ("SIGNING_SECRETS", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
+    ])
+}
+
+fn function(name: &'static str) -> Function {
+    let url = match name {
+        "consumer" => Some(CONSUMER),
+        "requeuer" => Some(REQUEUER),
+        "producer" => Some("https://p.lambda-url.eu-west-1.on.aws/"),
+        _ => None,
+    };
+    let url = url.map(|url| (EndpointUrl::parse(url).unwrap(), true));
+    let timeout = Duration::from_secs(if name == "dlq-processor" { 300 } else { 20 });
+    let table = variables();
+    let variables = Variables::plain(move |name| table.get(name).map(|value| (*value).to_owned()));
+    Function { name, variables, deployed: Some(Ok(Deployed { timeout, url, bare_secrets: Vec::new() })) }
+}
+
+fn index(keys: [&str; 2], attributes: Option<&[&str]>) -> Index {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Index { keys: owned(&keys), attributes: attributes.map(owned) }
+}
+
+fn table() -> Inspected {
+    Inspected {
+        is_active: true,
+        keys: vec!["pk".into(), "sk".into()],
+        indexes: [
+            (OPEN_INDEX.to_owned(), index(["open", "open_since"], None)),
+            (LETTER_INDEX.to_owned(), index(["dl", "dl_at"], Some(&LETTER_INDEX_ATTRIBUTES))),
+        ]
+        .into(),
+        expiry: Some(EXPIRY.to_owned()),
+        is_on_demand: true,
+        is_protected: true,
+        has_backups: Some(true),
+    }
+}
+
+/// A stack on Amazon's cloud about which there is nothing to say, but that it has no topics yet.
+fn facts() -> Facts {
+    Facts {
+        now: 1_700_000_000_500,
+        qstash_clock: Ok(Some(1_700_000_000_000)),
+        functions: FUNCTIONS.map(function).into(),
+        keys: Ok(KeyPair { current: "sig_current".into(), next: "sig_next".into() }),
+        topics: Ok(Vec::new()),
+        table: Ok(Some(table())),
+        routes: Ok(Routes { version: 1, ..Routes::default() }),
+        waiting: Ok(Waiting::default()),
+        probes: Vec::new(),
+        canary: None,
+    }
+}
+
+fn codes(facts: &Facts) -> Vec<&'static str> {
+    judge(facts).findings.iter().map(|finding| finding.code).filter(|code| *code != "no-topics").collect()
+}
+
+/// The codes of facts that are changed.
+fn with(change: impl FnOnce(&mut Facts)) -> Vec<&'static str> {
+    let mut facts = facts();
+    change(&mut facts);
+    codes(&facts)
+}
+
+#[test]
+fn a_deployed_stack_in_order_has_no_findings() {
+    assert_eq!(codes(&facts()), [""; 0]);
+}
+
+#[test]
+fn clocks_that_differ_are_found_and_a_second_is_no_difference() {
+    for (skew, expected) in [(0, 0), (3_000, 0), (-3_000, 0), (40_000, 1), (-40_000, 1)] {
+        let found = with(|facts| facts.now += skew);
+        assert_eq!(found.iter().filter(|code| **code == "clock-skew").count(), expected, "{skew}");
+    }
+}
+
+#[test]
+fn a_table_that_its_owner_can_lose_is_found() {
+    let unsafe_table = Inspected { is_on_demand: false, is_protected: false, has_backups: Some(false), ..table() };
+    let found = with(|facts| facts.table = Ok(Some(unsafe_table)));
+    assert_eq!(found, ["table-unprotected", "table-backups", "table-provisioned"]);
+    // Who may not ask about backups is not told that there are none.
+    assert_eq!(with(|facts| facts.table = Ok(Some(Inspected { has_backups: None, ..table() }))), [""; 0]);
+}
+
+#[test]
+fn an_index_that_lacks_an_attribute_is_found_and_one_that_holds_all_is_not() {
+    let mut narrow = table();
+    narrow.indexes.insert(LETTER_INDEX.to_owned(), index(["dl", "dl_at"], Some(&LETTER_INDEX_ATTRIBUTES[1..])));
+    assert_eq!(with(|facts| facts.table = Ok(Some(narrow))), ["table-index"]);
+    let mut wide = table();
+    wide.indexes.insert(LETTER_INDEX.to_owned(), index(["dl", "dl_at"], None));
+    assert_eq!(with(|facts| facts.table = Ok(Some(wide))), [""; 0]);
+}
+
+#[test]
+fn a_function_url_that_is_missing_or_asks_for_credentials_is_found() {
+    let found = with(|facts| {
+        for function in &mut facts.functions {
+            if let Some(Ok(deployed)) = &mut function.deployed {
+                match function.name {
+                    "consumer" => deployed.url = None,
+                    "requeuer" => deployed.url = deployed.url.clone().map(|(url, _)| (url, false)),
+                    _ => {}
+                }
+            }
+        }
+    });
+    assert_eq!(found, ["no-url", "url-auth"]);
+}
+
+#[test]
+fn a_function_that_outlives_qstashs_patience_is_found() {
+    let found = with(|facts| {
+        if let Some(Ok(consumer)) = &mut facts.functions[0].deployed {
+            consumer.timeout = Duration::from_secs(901);
+        }
+    });
+    assert_eq!(found, ["qstash-timeout"]);
+}
+
+#[test]
+fn each_answer_of_a_url_says_what_to_mend() {
+    for (status, word, expected) in [
+        (200, "ignored", ""),
+        (401, "unauthorized", ""),
+        (401, "signature-refused", "signature-refused"),
+        (403, "", "forbidden"),
+        (503, "store-away", "store-away"),
+        (503, "source-unconfigured", "old-version"),
+        (502, "", "crashes"),
+        (404, "", "not-ours"),
+        (200, "", "not-ours"),
+    ] {
+        let answer = Answer { status, word: word.to_owned() };
+        let probe = Probe { function: "consumer", url: CONSUMER.to_owned(), answer: Ok(answer) };
+        let found = with(|facts| facts.probes.push(probe));
+        assert_eq!(found.concat(), expected, "{status} {word}");
+    }
+}
+
+#[test]
+fn a_secret_that_only_the_doctor_may_not_read_is_no_error() {
+    let report = {
+        let mut facts = facts();
+        let denied = Err("can't be read: AccessDeniedException".to_owned());
+        facts.keys = denied;
+        judge(&facts)
+    };
+    assert_eq!(report.exit_code(), 1, "{report:?}");
+}

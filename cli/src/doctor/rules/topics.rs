@@ -1,0 +1,178 @@
+//! Topics at QStash: that they are there, deliver to this stack, and tell it of failures; and those of others.
+
+use std::collections::BTreeMap;
+
+use surehook::{identity::Endpoint, routes::Routes, web::EndpointUrl};
+
+use super::unknown;
+use crate::{
+    doctor::{Facts, Finding, Report, facts::Topic},
+    text::counted,
+};
+
+const RETRIES: &str = "upstash-retries";
+const CALLBACK: &str = "upstash-failure-callback";
+const CALLBACK_RETRIES: &str = "upstash-failure-callback-retries";
+
+/// A topic, and what judges it.
+struct Judged<'a> {
+    name: &'a str,
+    topic: &'a Topic,
+    bases: &'a [EndpointUrl],
+    routes: &'a Routes,
+    requeuer: Option<&'a EndpointUrl>,
+}
+
+pub(super) fn judge(facts: &Facts, report: &mut Report) {
+    let before = report.count();
+    let routes = match &facts.routes {
+        Ok(routes) => routes,
+        Err(why) => return unknown(report, "routes-unknown", "the routes document", why),
+    };
+    if routes.version == 0 {
+        let finding = Finding::error("no-routes", "no routes document was ever applied")
+            .happens("every event is answered 503 and waits")
+            .mend("surehook routes apply routes.toml");
+        report.add(finding);
+    }
+    let known = match &facts.topics {
+        Ok(known) => known,
+        Err(why) => return unknown(report, "topics-unknown", "the topics at QStash", why),
+    };
+    let (bases, requeuer) = (facts.consumer_urls(), facts.requeuer_url());
+    let wanted = wanted(facts, routes);
+    for (name, source) in &wanted {
+        expected(name, source, known, &bases, report);
+    }
+    let mut ours = 0;
+    for topic in known {
+        let judged = Judged { name: &topic.known.name, topic, bases: &bases, routes, requeuer: requeuer.as_ref() };
+        if judged.is_ours() {
+            ours += 1;
+            judged.judge(report);
+        } else {
+            judged.judge_foreign(report);
+        }
+    }
+    if ours == 0 && wanted.is_empty() {
+        let finding = Finding::warning("no-topics", "no topic at QStash delivers to this stack")
+            .happens("nothing that is published to a topic comes here")
+            .mend("surehook topics connect strapi.create --source strapi");
+        report.add(finding);
+    }
+    report.right_since(
+        before,
+        format!("topics: {} of this stack, each with its failure callback", counted(ours, "topic")),
+    );
+}
+
+/// The topics that the document and `TOPICS` name, with the source of each.
+fn wanted(facts: &Facts, routes: &Routes) -> BTreeMap<String, String> {
+    let listed =
+        facts.function("producer").read(|reader| reader.topics()).into_iter().map(|name| (name, "payload".to_owned()));
+    listed.chain(routes.topics.iter().map(|topic| (topic.name.clone(), topic.source.clone()))).collect()
+}
+
+fn expected(name: &str, source: &str, known: &[Topic], bases: &[EndpointUrl], report: &mut Report) {
+    let mend = format!("surehook topics connect {name} --source {source} (or `surehook topics sync routes.toml`)");
+    let Some(topic) = known.iter().find(|topic| topic.known.name == name) else {
+        let finding = Finding::error("topic-missing", format!("there is no topic {name} at QStash"))
+            .happens("who publishes to it is refused; the producer answers 400, or its outbox waits")
+            .mend(mend);
+        return report.add(finding);
+    };
+    if !topic.known.endpoints().any(|url| source_of(url, bases).as_deref() == Some(source)) {
+        let finding =
+            Finding::error("topic-elsewhere", format!("topic {name} does not deliver to /{source} of this stack"))
+                .happens("its events go elsewhere, and never come here")
+                .mend(mend);
+        report.add(finding);
+    }
+}
+
+/// The source of an endpoint that lies below one of our consumer's URLs.
+fn source_of(url: &str, bases: &[EndpointUrl]) -> Option<String> {
+    let url = EndpointUrl::parse(url).ok()?;
+    Endpoint::of(&url, bases).source().map(str::to_owned)
+}
+
+impl Judged<'_> {
+    fn is_ours(&self) -> bool {
+        self.topic.known.endpoints().any(|url| source_of(url, self.bases).is_some())
+    }
+
+    fn judge(&self, report: &mut Report) {
+        let name = self.name;
+        for source in self.topic.known.endpoints().filter_map(|url| source_of(url, self.bases)) {
+            if self.routes.known(&source).is_none() {
+                let finding = Finding::error(
+                    "source-unconfigured",
+                    format!("topic {name} delivers to /{source}, which is no source"),
+                )
+                .happens("its events are answered 503 until they are dead letters")
+                .mend(format!("add a [[source]] \"{source}\" to the routes document, or connect the topic to another"));
+                report.add(finding);
+            }
+        }
+        match self.headers() {
+            None => {
+                let finding = Finding::note(
+                    "topic-unseen",
+                    format!("QStash shows neither default headers nor a message of topic {name}"),
+                )
+                .happens("nobody can see whether failures are told to this stack")
+                .mend("publish one event to it and run the doctor again");
+                report.add(finding);
+            }
+            Some(headers) => self.judge_headers(&headers, report),
+        }
+    }
+
+    /// The default headers that QStash shows, or those that its last message was given.
+    fn headers(&self) -> Option<BTreeMap<String, String>> {
+        if let Some(shown) = self.topic.known.headers() {
+            return Some(shown);
+        }
+        let last = self.topic.last.as_ref()?;
+        let callback = last.failure_callback.clone().map(|url| (CALLBACK.to_owned(), url));
+        let retries = last.max_retries.map(|retries| (RETRIES.to_owned(), retries.to_string()));
+        Some(callback.into_iter().chain(retries).collect())
+    }
+
+    fn judge_headers(&self, headers: &BTreeMap<String, String>, report: &mut Report) {
+        let (name, mend) = (self.name, format!("surehook topics connect {} --source …", self.name));
+        let callback = headers.get(CALLBACK).and_then(|url| EndpointUrl::parse(url).ok());
+        let problem = match (&callback, self.requeuer) {
+            (None, _) => Some(("no-failure-callback", format!("topic {name} has no failure callback"))),
+            (Some(callback), Some(requeuer)) if callback != requeuer => Some((
+                "callback-elsewhere",
+                format!("the failure callback of topic {name} is {callback}, not {requeuer}"),
+            )),
+            _ => None,
+        };
+        let happens = "what QStash gives up is taken up again by the sweep alone, minutes later, or by nobody";
+        if let Some((code, problem)) = problem {
+            report.add(Finding::error(code, problem).happens(happens).mend(&mend));
+        }
+        // Of the callback's retries a message says nothing; without any it has those of its message.
+        for (header, what) in [(RETRIES, "no retries"), (CALLBACK_RETRIES, "a failure callback without retries")] {
+            if headers.get(header).is_some_and(|retries| retries.trim().parse::<u32>().unwrap_or_default() == 0) {
+                let problem = format!("topic {name} has {what} ({header})");
+                let happens =
+                    "one hiccup, and the event or the notice of its failure is left to the slower path behind it";
+                report.add(Finding::warning("topic-retries", problem).happens(happens).mend(&mend));
+            }
+        }
+    }
+
+    /// Other stacks share the account. One that was deleted leaves topics behind that deliver to nobody.
+    fn judge_foreign(&self, report: &mut Report) {
+        for url in self.topic.known.endpoints().filter(|url| url.contains(".lambda-url.")) {
+            let finding =
+                Finding::note("foreign-topic", format!("topic {} delivers to another stack: {url}", self.name))
+                    .happens("if that stack is gone, its events fail, and fill the dead-letter queue of the account")
+                    .mend("if it is yours and gone: remove the endpoint in the QStash console");
+            report.add(finding);
+        }
+    }
+}

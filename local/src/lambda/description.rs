@@ -1,0 +1,51 @@
+//! What Lambda tells about its functions: as much as `surehook doctor` asks.
+
+use axum::{body::Body, response::Response};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::{
+    FunctionSpec,
+    function::Functions,
+    gateway::{message, plain},
+};
+
+/// Answers `GetFunctionConfiguration` and `GetFunctionUrlConfig`.
+pub(super) fn describe(functions: &Functions, path: &str, headers: &HeaderMap) -> Response {
+    let mut parts = path.split('/').skip(2);
+    let asked = (parts.next(), parts.next().map(plain), parts.next());
+    let (Some("functions"), Some(name), Some(what)) = asked else {
+        return message(StatusCode::NOT_FOUND, "there is nothing here");
+    };
+    let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let described = functions.get(name).and_then(|function| match what {
+        "configuration" => Some(configuration(function.spec())),
+        "url" if name != "dlq-processor" => Some(url(host, name)),
+        _ => None,
+    });
+    match described {
+        Some(json) => Response::new(Body::from(json.to_string())),
+        None => not_found(),
+    }
+}
+
+fn configuration(spec: &FunctionSpec) -> Value {
+    let variables: Map<String, Value> =
+        spec.environment.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    json!({
+        "FunctionName": spec.name,
+        "Timeout": spec.time_limit.as_secs(),
+        "MemorySize": 256,
+        "Environment": { "Variables": variables },
+    })
+}
+
+fn url(host: &str, name: &str) -> Value {
+    json!({ "FunctionUrl": format!("http://{host}/lambda-url/{name}"), "AuthType": "NONE" })
+}
+
+fn not_found() -> Response {
+    let error =
+        Response::builder().status(StatusCode::NOT_FOUND).header("x-amzn-errortype", "ResourceNotFoundException");
+    error.body(Body::from(json!({ "Message": "there is no such function" }).to_string())).unwrap_or_default()
+}

@@ -1,0 +1,96 @@
+//! The table as it is, for whoever checks it.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{
+    BillingMode, GlobalSecondaryIndexDescription, KeySchemaElement, PointInTimeRecoveryStatus, TableDescription,
+    TableStatus, TimeToLiveStatus,
+};
+
+use super::{Store, StoreError};
+
+/// What DynamoDB says about the table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inspected {
+    /// Whether it takes calls.
+    pub is_active: bool,
+    /// Its key attributes, the partition's first.
+    pub keys: Vec<String>,
+    /// Its indexes by name.
+    pub indexes: BTreeMap<String, Index>,
+    /// The attribute by which items expire, where that is switched on.
+    pub expiry: Option<String>,
+    /// Whether it is paid by the request, so that nothing is throttled for want of provisioned units.
+    pub is_on_demand: bool,
+    /// Whether it can't be deleted by mistake.
+    pub is_protected: bool,
+    /// Whether it can be restored to any moment of the last days; `None` where DynamoDB does not say.
+    pub has_backups: Option<bool>,
+}
+
+/// One index.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    /// Its key attributes, the partition's first.
+    pub keys: Vec<String>,
+    /// The attributes that it holds besides keys; `None` for all.
+    pub attributes: Option<Vec<String>>,
+}
+
+impl Store {
+    /// Looks at the table; `None` where there is none of this name.
+    pub async fn inspect(&self) -> Result<Option<Inspected>, StoreError> {
+        let described = self.client.describe_table().table_name(&self.table).send().await;
+        let table = match described {
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {
+                return Ok(None);
+            }
+            other => other?.table.unwrap_or_else(|| TableDescription::builder().build()),
+        };
+        let expiry = self.expiry().await?;
+        Ok(Some(Inspected { expiry, has_backups: self.has_backups().await, ..inspected(&table) }))
+    }
+
+    async fn expiry(&self) -> Result<Option<String>, StoreError> {
+        let answer = self.client.describe_time_to_live().table_name(&self.table).send().await?;
+        let on = [TimeToLiveStatus::Enabled, TimeToLiveStatus::Enabling];
+        let described = answer.time_to_live_description;
+        let described = described.filter(|ttl| ttl.time_to_live_status().is_some_and(|status| on.contains(status)));
+        Ok(described.and_then(|ttl| ttl.attribute_name))
+    }
+
+    /// Who may not ask is not told off for it.
+    async fn has_backups(&self) -> Option<bool> {
+        let answer = self.client.describe_continuous_backups().table_name(&self.table).send().await.ok()?;
+        let recovery = answer.continuous_backups_description?.point_in_time_recovery_description?;
+        Some(recovery.point_in_time_recovery_status? == PointInTimeRecoveryStatus::Enabled)
+    }
+}
+
+fn inspected(table: &TableDescription) -> Inspected {
+    let usable = [TableStatus::Active, TableStatus::Updating];
+    Inspected {
+        is_active: table.table_status().is_some_and(|status| usable.contains(status)),
+        keys: names(table.key_schema()),
+        indexes: table.global_secondary_indexes().iter().map(index).collect(),
+        is_on_demand: table
+            .billing_mode_summary()
+            .is_some_and(|billing| billing.billing_mode() == Some(&BillingMode::PayPerRequest)),
+        is_protected: table.deletion_protection_enabled().unwrap_or_default(),
+        ..Inspected::default()
+    }
+}
+
+fn index(described: &GlobalSecondaryIndexDescription) -> (String, Index) {
+    let is_whole = |kind: &str| kind == "ALL";
+    let projection = described.projection();
+    let attributes = match projection.and_then(|projection| projection.projection_type()) {
+        Some(kind) if is_whole(kind.as_str()) => None,
+        _ => Some(projection.map(|projection| projection.non_key_attributes().to_vec()).unwrap_or_default()),
+    };
+    (described.index_name().unwrap_or_default().to_owned(), Index { keys: names(described.key_schema()), attributes })
+}
+
+fn names(keys: &[KeySchemaElement]) -> Vec<String> {
+    keys.iter().map(|key| key.attribute_name().to_owned()).collect()
+}

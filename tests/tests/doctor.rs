@@ -1,0 +1,238 @@
+//! `surehook doctor`, as a process: each mistake that is planted is found, with what will happen and how to mend it.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+use serde_json::{Value, json};
+use surehook_local::Stack;
+
+use crate::{
+    deployed::{Deployed, account::Account, template::Template},
+    support::{apply, connect, event, key, ledger, options, publish, qstash, stack, surehook},
+};
+
+/// What the doctor says of a stack, with some variables otherwise.
+async fn examined(stack: &Stack, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, Value) {
+    let mut command = surehook(stack, &[&["doctor", "--json"], arguments].concat());
+    let output = command.envs(variables.iter().copied()).output().await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (output.status.code(), report)
+}
+
+/// The codes of what was found. Everything that is found says what happens or what to do.
+async fn found(stack: &Stack, arguments: &[&str], variables: &[(&str, &str)]) -> BTreeSet<String> {
+    let (code, report) = examined(stack, arguments, variables).await;
+    let findings = report["findings"].as_array().unwrap();
+    for finding in findings {
+        assert!(!finding["mend"].as_str().unwrap().is_empty(), "{finding}");
+    }
+    let has = |severity: &str| findings.iter().any(|finding| finding["severity"] == severity);
+    let expected = if has("error") { 2 } else { i32::from(has("warning")) };
+    assert_eq!(code, Some(expected), "{report}");
+    findings.iter().map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Asserts that a mistake in the variables is found.
+async fn finds(stack: &Stack, code: &str, variables: &[(&str, &str)]) {
+    let found = found(stack, &["--no-canary"], variables).await;
+    assert!(found.contains(code), "{code} for {variables:?} in {found:?}");
+}
+
+/// A stack about which there is nothing to say.
+async fn healthy() -> Stack {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    publish(&stack, "t", &event("first")).await;
+    qstash(&stack).add_endpoints("orders", &[stack.function_url("consumer/payload")]).await.unwrap();
+    stack.qstash.idle().await;
+    stack
+}
+
+#[tokio::test]
+async fn a_healthy_stack_is_proved_through_the_whole_path() {
+    let stack = healthy().await;
+    // Nothing was published to this one yet, and QStash shows no default headers.
+    let unseen: BTreeSet<String> = ["topic-unseen".to_owned()].into();
+    for arguments in [&[][..], &["--stack", "local"]] {
+        let (code, report) = examined(&stack, arguments, &[]).await;
+        let found: BTreeSet<String> =
+            report["findings"].as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap().to_owned()).collect();
+        assert_eq!((code, found), (Some(0), unseen.clone()), "{report}");
+        let right: Vec<&str> = report["right"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+        for part in ["time: ", "size: ", "signing keys", "table: ", "URLs", "call: ", "canary: ", "clock"] {
+            assert!(right.iter().any(|text| text.starts_with(part)), "{part} in {right:?}");
+        }
+    }
+    let letters = crate::support::letters(&stack).await;
+    assert!(letters.is_empty() && stack.qstash.dlq_len() == 0, "the doctor leaves nothing behind");
+}
+
+#[tokio::test]
+async fn mistakes_in_the_variables_are_found() {
+    let stack = healthy().await;
+    let (current, next) = stack.qstash.keys();
+    let elsewhere = stack.function_url("consumer").replace("127.0.0.1", "hooks.example");
+    for (code, variables) in [
+        ("setting", &[("QSTASH_NEXT_SIGNING_KEY", "")][..]),
+        ("setting", &[("PRODUCER_TOKEN", "short")]),
+        ("retention", &[("RETENTION_DAYS", "1")]),
+        ("keys-equal", &[("QSTASH_NEXT_SIGNING_KEY", &current)]),
+        ("keys-foreign", &[("QSTASH_CURRENT_SIGNING_KEY", "sig_a"), ("QSTASH_NEXT_SIGNING_KEY", "sig_b")]),
+        ("keys-rotated", &[("QSTASH_CURRENT_SIGNING_KEY", "sig_old"), ("QSTASH_NEXT_SIGNING_KEY", &current)]),
+        ("keys-public", &[("CONSUMER_URL", &elsewhere)]),
+        ("master-public", &[("CONSUMER_URL", &elsewhere)]),
+        ("function-timeout", &[("HANDLER_TIMEOUT", "17s")]),
+        ("lease-long", &[("HANDLER_TIMEOUT", "9s")]),
+        ("destination-timeout", &[("HANDLER_TIMEOUT", "2s")]),
+        ("producer-timeout", &[("ANSWER_WITHIN", "10s")]),
+        ("body-limit", &[("MAX_BODY_BYTES", "6000000")]),
+        ("table-missing", &[("TABLE_NAME", "other")]),
+        ("topics-unknown", &[("QSTASH_TOKEN", "wrong")]),
+        ("topic-missing", &[("TOPICS", "nowhere")]),
+        ("topic-elsewhere", &[("TOPICS", "t")]),
+        ("callback-elsewhere", &[("REQUEUER_URL", "http://127.0.0.1:9/requeuer")]),
+        ("no-topics", &[("TOPICS", ""), ("CONSUMER_URL", "http://127.0.0.1:9/consumer")]),
+    ] {
+        finds(&stack, code, variables).await;
+    }
+    assert_ne!(next, current);
+}
+
+#[tokio::test]
+async fn mistakes_at_qstash_are_found() {
+    let stack = healthy().await;
+    let client = qstash(&stack);
+    let consumer = stack.function_url("consumer/strapi");
+    let retries = json!({"Upstash-Failure-Callback": stack.function_url("requeuer"), "Upstash-Retries": "0"});
+    for (topic, endpoint, headers) in [
+        ("bare", consumer.clone(), json!({})),
+        ("once", consumer.clone(), retries),
+        ("typo", stack.function_url("consumer/strappi"), json!({})),
+        ("left", "https://abc.lambda-url.eu-west-1.on.aws/strapi".to_owned(), json!({})),
+    ] {
+        client.add_endpoints(topic, &[endpoint]).await.unwrap();
+        client.set_default_headers(topic, &headers).await.unwrap();
+    }
+    for topic in ["bare", "once"] {
+        publish(&stack, topic, &event(topic)).await;
+    }
+    stack.qstash.idle().await;
+    let found = found(&stack, &["--no-canary"], &[]).await;
+    for code in ["no-failure-callback", "topic-retries", "source-unconfigured", "foreign-topic"] {
+        assert!(found.contains(code), "{code} in {found:?}");
+    }
+    client.remove_endpoints("orders", &[stack.function_url("consumer/payload")]).await.unwrap();
+    finds(&stack, "topic-missing", &[]).await;
+}
+
+/// Makes a table that lacks what ours has.
+async fn bad_table(stack: &Stack, name: &str, sort: &str) {
+    let attribute = |name: &str| {
+        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().unwrap()
+    };
+    let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
+    let make = stack.dynamo.client().create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
+    let make = make.attribute_definitions(attribute("pk")).attribute_definitions(attribute(sort));
+    make.key_schema(key("pk", KeyType::Hash)).key_schema(key(sort, KeyType::Range)).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn mistakes_of_the_table_are_found() {
+    let stack = healthy().await;
+    bad_table(&stack, "bare", "sk").await;
+    bad_table(&stack, "other", "range").await;
+    for (code, table) in [("table-index", "bare"), ("table-expiry", "bare"), ("table-keys", "other")] {
+        finds(&stack, code, &[("TABLE_NAME", table)]).await;
+    }
+    let account = Account::start(&Template::load(), &stack.dynamo.url);
+    finds(&stack, "table-unknown", &[("AWS_ENDPOINT_URL_DYNAMODB", &account.url)]).await;
+    let waits = event("waits");
+    let store = stack.store();
+    let held = store.claim(&key(&stack, &waits), &ledger::claim("w", 1_000)).await.unwrap();
+    store.fail(&key(&stack, &waits), &held, &ledger::nothing(), &ledger::failure(), 2_000).await.unwrap();
+    finds(&stack, "stranded", &[]).await;
+    let none = Stack::start(options()).await.unwrap();
+    finds(&none, "no-routes", &[]).await;
+}
+
+#[tokio::test]
+async fn senders_without_their_secrets_are_found() {
+    let stack = healthy().await;
+    let source = "[[source]]\nname = \"github\"\nrecipe = \"github\"\nsecret = \"gh\"\n";
+    apply(&stack, source).await;
+    finds(&stack, "source-secret", &[]).await;
+    finds(&stack, "source-secret", &[("SOURCE_SECRETS", r#"{"gh": "a secret without a seal"}"#)]).await;
+    let whole = [("SOURCE_SECRETS", r#"{"gh": "a secret", "seal": "a seal of these tests, and of nothing else"}"#)];
+    assert!(!found(&stack, &["--no-canary"], &whole).await.contains("source-secret"));
+}
+
+#[tokio::test]
+async fn a_path_that_is_broken_is_found_and_leaves_no_dead_letter() {
+    let stack = healthy().await;
+    // The consumer knows itself by another name, as behind a domain that it was not told of.
+    let alias = stack.function_url("consumer").replace("127.0.0.1", "localhost");
+    let broken = found(&stack, &[], &[("CONSUMER_URL", &alias), ("REQUEUER_URL", "http://127.0.0.1:9/")]).await;
+    for code in ["signature-refused", "canary", "unreachable"] {
+        assert!(broken.contains(code), "{code} in {broken:?}");
+    }
+    assert_eq!(stack.qstash.dlq_len(), 0, "it would become a dead letter, and ring the alarm");
+}
+
+#[tokio::test]
+async fn functions_that_do_not_belong_together_are_found() {
+    let other = [("consumer", "TABLE_NAME"), ("requeuer", "QSTASH_TOKEN"), ("producer", "STACK")];
+    let deployed = Deployed::start(&["consumer", "requeuer", "producer", "dlq-processor"], |_| {
+        move |name| {
+            let is_other = other.iter().find(|(function, _)| *function == name);
+            is_other.map(|(_, variable)| ((*variable).to_owned(), "another".to_owned())).into_iter().collect()
+        }
+    })
+    .await;
+    let (_, report) = examined(&deployed.stack, &["--stack", "local", "--no-canary"], &[]).await;
+    let differing: Vec<&str> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["code"] == "functions-differ")
+        .map(|finding| finding["problem"].as_str().unwrap())
+        .collect();
+    assert_eq!(differing.len(), 3, "{report}");
+    for (function, variable) in other {
+        assert!(differing.iter().any(|text| text.contains(function) && text.starts_with(variable)), "{differing:?}");
+    }
+    let found = found(&deployed.stack, &["--stack", "nobody", "--no-canary"], &[]).await;
+    assert!(found.contains("not-deployed"), "{found:?}");
+}
+
+#[tokio::test]
+async fn urls_and_limits_of_deployed_functions_are_compared_with_the_settings() {
+    let environment = vec![("MAX_BODY_BYTES".to_owned(), "1000".to_owned())];
+    let deployed = Deployed::start(&["consumer", "requeuer", "producer", "dlq-processor"], |stack| {
+        let here = stack.functions_url.clone();
+        move |name| match name {
+            "consumer" => environment.clone(),
+            "dlq-processor" => vec![
+                ("CONSUMER_URL".to_owned(), format!("{here}/elsewhere")),
+                ("REQUEUER_URL".to_owned(), "https://x.lambda-url.eu-west-1.on.aws/".to_owned()),
+            ],
+            _ => Vec::new(),
+        }
+    })
+    .await;
+    let found = found(&deployed.stack, &["--stack", "local", "--no-canary"], &[]).await;
+    for code in ["url-elsewhere", "body-limits"] {
+        assert!(found.contains(code), "{code} in {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_person_reads_what_happens_and_what_to_do() {
+    let stack = healthy().await;
+    let output = surehook(&stack, &["doctor", "--no-canary"]).env("HANDLER_TIMEOUT", "9s").output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("WARNING  the lease lasts 12s") && text.contains("do: HANDLER_TIMEOUT of 8s or less"),
+        "{text}"
+    );
+    assert!(text.contains("0 errors, 1 warning"), "{text}");
+}
