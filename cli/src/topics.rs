@@ -13,6 +13,7 @@ use surehook::{
     },
     retry::RETRIES_PER_ROUND,
     routes::{Routes, Topic},
+    sources::CANARY,
     web::EndpointUrl,
 };
 
@@ -63,6 +64,9 @@ struct Own {
 pub(crate) async fn run(command: TopicsCommand) -> Result<ExitCode, Failure> {
     let (client, own) = (client().await?, own()?);
     match command {
+        TopicsCommand::Connect { source, .. } if source == CANARY => {
+            return Err(format!("events of {CANARY} go nowhere: choose another source").into());
+        }
         TopicsCommand::Connect { topic, source, others } => {
             let consumer = own.consumer.below(&format!("/{source}"), "");
             connect(&client, &topic, &consumer, &others, &own.requeuer).await?;
@@ -84,10 +88,10 @@ pub(crate) async fn run(command: TopicsCommand) -> Result<ExitCode, Failure> {
 fn own() -> Result<Own, Failure> {
     let variables = Variables::plain(outside::variable);
     let mut reader = Reader::new(&variables);
-    let (consumers, requeuer) = (reader.consumer_urls(true), reader.requeuer_url(true));
+    let (consumers, requeuer) = (reader.consumer_urls(true), reader.requeuer_urls(true));
     reader.finish()?;
     let consumer = consumers.into_iter().next().ok_or("CONSUMER_URL is required")?;
-    Ok(Own { consumer, requeuer: requeuer.ok_or("REQUEUER_URL is required")? })
+    Ok(Own { consumer, requeuer: requeuer.into_iter().next().ok_or("REQUEUER_URL is required")? })
 }
 
 /// Sets endpoints and default headers.

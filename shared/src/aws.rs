@@ -22,3 +22,13 @@ pub fn time_outs() -> TimeoutConfig {
         .operation_timeout(Duration::from_secs(5))
         .build()
 }
+
+/// Retries of what a function can't start without: many that start at once are throttled, and Lambda gives each 10 s.
+pub fn patient_retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(8).with_max_backoff(Duration::from_secs(2))
+}
+
+/// The same attempts, within 9 s.
+pub fn patient_time_outs() -> TimeoutConfig {
+    time_outs().to_builder().operation_timeout(Duration::from_secs(9)).build()
+}

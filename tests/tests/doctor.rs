@@ -109,6 +109,7 @@ async fn mistakes_at_qstash_are_found() {
         ("once", consumer.clone(), retries),
         ("typo", stack.function_url("consumer/strappi"), json!({})),
         ("left", "https://abc.lambda-url.eu-west-1.on.aws/strapi".to_owned(), json!({})),
+        ("slip", stack.function_url("consumer/surehook-canary"), json!({})),
     ] {
         client.add_endpoints(topic, &[endpoint]).await.unwrap();
         client.set_default_headers(topic, &headers).await.unwrap();
@@ -118,7 +119,7 @@ async fn mistakes_at_qstash_are_found() {
     }
     stack.qstash.idle().await;
     let found = found(&stack, &["--no-canary"], &[]).await;
-    for code in ["no-failure-callback", "topic-retries", "source-unconfigured", "foreign-topic"] {
+    for code in ["no-failure-callback", "topic-retries", "source-unconfigured", "foreign-topic", "topic-canary"] {
         assert!(found.contains(code), "{code} in {found:?}");
     }
     client.remove_endpoints("orders", &[stack.function_url("consumer/payload")]).await.unwrap();

@@ -44,7 +44,7 @@ async fn requeue(stack: &Stack, fuse: &Fuse) {
         keys: std::sync::Arc::new(KeyRing::fixed(
             SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(),
         )),
-        base: Some(url(&base)),
+        bases: vec![url(&base)],
         path: fuse.failure_path(stack).into(),
         telemetry: Telemetry::new("test", "requeuer", false),
     };

@@ -39,3 +39,20 @@ async fn a_waiting_record_that_can_not_be_read_is_shown_and_hides_no_other() {
     let broken = shown.iter().find(|shown| shown["event"] == damaged.as_str()).unwrap();
     assert!(broken["error"].as_str().unwrap().contains("content_sha256"), "{broken}");
 }
+
+/// What an older version does not know it would drop with its next write.
+#[tokio::test]
+async fn a_record_that_a_newer_version_wrote_is_left_as_it_is() {
+    let stack = stack().await;
+    let body = event("newer");
+    let key = key(&stack, &body);
+    stack.store().claim(&key, &claim("dead", 1_000)).await.unwrap();
+    let request = stack.dynamo.client().update_item().table_name(TABLE).update_expression("SET v = :v");
+    let request =
+        request.key("pk", AttributeValue::S(format!("e#{key}"))).key("sk", AttributeValue::S("ledger".into()));
+    request.expression_attribute_values(":v", AttributeValue::N("2".into())).send().await.unwrap();
+    assert_eq!(deliver(&stack, "/strapi", body.as_bytes()).await.word(), "store-away", "QStash comes again");
+    let error = stack.store().record(&key).await.unwrap_err().to_string();
+    assert!(error.contains("newer version (v 2)"), "{error}");
+    assert!(crate::support::received(&stack, &body).is_empty());
+}

@@ -50,7 +50,7 @@ pub(crate) struct Function {
 pub(crate) struct Deployed {
     pub(crate) timeout: Duration,
     /// Its URL, and whether everybody may call it, which QStash must.
-    pub(crate) url: Option<(EndpointUrl, bool)>,
+    pub(crate) url: Learned<Option<(EndpointUrl, bool)>>,
     /// Variables whose value is a secret itself.
     pub(crate) bare_secrets: Vec<&'static str>,
 }
@@ -109,8 +109,8 @@ impl Facts {
     }
 
     /// Who hears of failures.
-    pub(crate) fn requeuer_url(&self) -> Option<EndpointUrl> {
-        self.function("dlq-processor").read(|reader| reader.requeuer_url(true))
+    pub(crate) fn requeuer_urls(&self) -> Vec<EndpointUrl> {
+        self.function("dlq-processor").read(|reader| reader.requeuer_urls(true))
     }
 
     /// Whether this is the development stack, whose keys are published and whose table is not Amazon's.
@@ -129,6 +129,17 @@ impl Function {
     /// A variable's text; empty where there is none.
     pub(crate) fn text(&self, name: &str) -> String {
         self.variables.get(name).ok().flatten().unwrap_or_default().trim().to_owned()
+    }
+
+    /// Why a variable's secret can't be had here; the function itself may well have it.
+    pub(crate) fn unread(&self, name: &str) -> Option<String> {
+        self.variables.get(name).err()
+    }
+
+    /// Its function URL, as far as Lambda says so.
+    pub(crate) fn url(&self) -> Option<&EndpointUrl> {
+        let (url, _) = self.lambda()?.url.as_ref().ok()?.as_ref()?;
+        Some(url)
     }
 
     pub(crate) fn lambda(&self) -> Option<&Deployed> {

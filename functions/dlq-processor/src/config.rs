@@ -19,7 +19,7 @@ pub struct Config {
     /// `CONSUMER_URL`.
     pub consumers: Vec<EndpointUrl>,
     /// `REQUEUER_URL`.
-    pub requeuer: Option<EndpointUrl>,
+    pub requeuers: Vec<EndpointUrl>,
     /// `RETRY_*` and the retentions.
     pub lifetimes: Lifetimes,
 }
@@ -33,7 +33,7 @@ impl Config {
             stack: reader.stack(),
             qstash: reader.qstash(),
             consumers: reader.consumer_urls(true),
-            requeuer: reader.requeuer_url(true),
+            requeuers: reader.requeuer_urls(true),
             lifetimes: reader.lifetimes(),
         };
         reader.finish().map(|()| config)

@@ -38,6 +38,8 @@ pub struct Processor {
     pub path: FailurePath,
     /// The requeuer's URL, which hears of failures.
     pub requeuer: EndpointUrl,
+    /// All of its URLs: what is under way still names those that were there before a domain of one's own.
+    pub requeuers: Vec<EndpointUrl>,
     /// How long a purged record is kept.
     pub retention: Duration,
     /// Names this deployment in QStash's flow-control keys, which are shared by the whole account.

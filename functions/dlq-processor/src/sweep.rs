@@ -89,7 +89,12 @@ impl Processor {
                         let draw = spread(draw, report.entries);
                         self.sweep_entry(&entry, &routes, moment, draw, report).await;
                     }
-                    Err(error) => report.fail(format!("an entry that can't be read: {error}")),
+                    // What it says itself quotes the entry.
+                    Err(error) => report.fail(format!(
+                        "an entry that can't be read: {:?} error at column {}",
+                        error.classify(),
+                        error.column()
+                    )),
                 }
             }
             place = page.cursor;
@@ -148,7 +153,7 @@ impl Processor {
     }
 
     fn is_requeuer(&self, url: &EndpointUrl) -> bool {
-        url.origin() == self.requeuer.origin() && url.path() == self.requeuer.path()
+        self.requeuers.iter().any(|own| url.origin() == own.origin() && url.path() == own.path())
     }
 
     async fn settle(

@@ -31,7 +31,8 @@ pub async fn connect(variables: &Variables) -> Result<Processor, Error> {
     };
     Ok(Processor {
         path,
-        requeuer: config.requeuer.ok_or("REQUEUER_URL is required")?,
+        requeuer: config.requeuers.first().cloned().ok_or("REQUEUER_URL is required")?,
+        requeuers: config.requeuers,
         retention: config.lifetimes.retention,
         stack: config.stack.clone(),
         telemetry: Telemetry::new(config.stack, "dlq-processor", telemetry::on_lambda()),
@@ -47,7 +48,9 @@ pub async fn run() -> Result<(), Error> {
         async move {
             let moment = Moment::new(outside::now(), Instant::now(), event.context.deadline);
             // Boxed, because the compiler gives up on the layout of futures that are nested so deeply.
-            Ok::<_, Error>(Box::pin(processor.call(event.payload, moment, outside::draw())).await?)
+            let reply = Box::pin(processor.call(event.payload, moment, outside::draw())).await;
+            // Lambda's runtime logs the `Debug` of an error, and that of the SDK has whole answers of the table in it.
+            reply.map_err(|error| Error::from(error.to_string()))
         }
     }))
     .await

@@ -49,13 +49,20 @@ pub struct Producer {
     pub telemetry: Telemetry,
 }
 
+/// What one invocation learns of its sender, for its log line.
+#[derive(Debug, Default)]
+struct Trace {
+    source: String,
+    is_believed: bool,
+}
+
 impl Producer {
     /// Takes what one request brings. `fresh_id` is its id unless the sender or its source gives one.
     pub async fn call(&self, request: Incoming, moment: Moment, fresh_id: String) -> Answer {
-        let mut source = String::new();
-        let taken = self.take(&request, moment, &fresh_id, &mut source).await;
+        let mut trace = Trace::default();
+        let taken = self.take(&request, moment, &fresh_id, &mut trace).await;
         let part = taken.unwrap_or_else(Part::from);
-        self.tell(&source, &part.outcome, &request, moment);
+        self.tell(&trace, &part.outcome, &request, moment);
         part.into()
     }
 
@@ -64,15 +71,16 @@ impl Producer {
         request: &Incoming,
         moment: Moment,
         fresh_id: &str,
-        source: &mut String,
+        trace: &mut Trace,
     ) -> Result<Part, Outcome> {
         let topic = self.topic(request)?;
         // Until its source is known the topic tells an operator whose sender is turned away.
         if is_name(topic) {
-            *source = cut(topic.to_owned(), LONGEST_NAME);
+            trace.source = cut(topic.to_owned(), LONGEST_NAME);
         }
         let admitted = self.door.admit(topic, request, moment).await?;
-        admitted.source.name.clone_into(source);
+        admitted.source.name.clone_into(&mut trace.source);
+        trace.is_believed = true;
         let events = match self.events(topic, &admitted, request, moment, fresh_id) {
             // It may be right for the routes of this moment.
             Err(refused) => {
@@ -119,17 +127,20 @@ impl Producer {
         stream::iter(keeping).buffered(AT_ONCE).collect().await
     }
 
-    fn tell(&self, source: &str, outcome: &Outcome, request: &Incoming, moment: Moment) {
+    fn tell(&self, sender: &Trace, outcome: &Outcome, request: &Incoming, moment: Moment) {
         let message_id = match outcome {
             Outcome::Accepted { message_ids } => message_ids.first().map(String::as_str).unwrap_or_default(),
             _ => "",
         };
-        let tally = Tally::default();
-        count(outcome, &tally);
         let line = Line::of(outcome, moment);
-        // Anybody can post to a topic whose sender we have no secret of.
-        let refused = line.refused.or(matches!(outcome, Outcome::SecretMissing(_)).then_some(Metric::Rejected));
-        let (counts, trace) = (tally.counts(), trace_id(&request.headers));
+        // Anybody can post to a topic whose sender we have no secret of, or while the table is away.
+        let is_anybodys = !sender.is_believed && matches!(outcome, Outcome::SecretMissing(_) | Outcome::StoreAway);
+        let refused = line.refused.or(is_anybodys.then_some(Metric::Rejected));
+        let tally = Tally::default();
+        if refused.is_none() {
+            count(outcome, &tally);
+        }
+        let (source, counts, trace) = (sender.source.as_str(), tally.counts(), trace_id(&request.headers));
         self.telemetry.line(Line { source, message_id, trace, refused, counts, ..line });
     }
 }
@@ -143,9 +154,6 @@ fn count(outcome: &Outcome, tally: &Tally) {
             }
         }
         Outcome::Batch(parts) => parts.iter().for_each(|part| count(&part.outcome, tally)),
-        // Counted as often as they came where their line is told.
-        Outcome::SecretMissing(_) => {}
-        outcome if outcome.refusal().is_some() => {}
         _ => tally.add(Metric::Failed, 1),
     }
 }

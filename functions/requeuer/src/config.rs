@@ -22,7 +22,7 @@ pub struct Config {
     /// `CONSUMER_URL`.
     pub consumers: Vec<EndpointUrl>,
     /// `REQUEUER_URL`; may be absent.
-    pub base: Option<EndpointUrl>,
+    pub bases: Vec<EndpointUrl>,
     /// `RETRY_*`.
     pub lifetimes: Lifetimes,
 }
@@ -37,7 +37,7 @@ impl Config {
             keys: reader.signing_keys(),
             qstash: reader.qstash(),
             consumers: reader.consumer_urls(true),
-            base: reader.requeuer_url(false),
+            bases: reader.requeuer_urls(false),
             lifetimes: reader.lifetimes(),
         };
         reader.finish().map(|()| config)

@@ -27,8 +27,8 @@ const LONGEST: Duration = Duration::from_secs(25);
 pub struct Requeuer {
     /// The keys that QStash signs with.
     pub keys: Arc<KeyRing>,
-    /// Our public URL; absent, the domain that Lambda names serves.
-    pub base: Option<EndpointUrl>,
+    /// Our public URLs; without any, the domain that Lambda names serves.
+    pub bases: Vec<EndpointUrl>,
     /// The failure path.
     pub path: Arc<FailurePath>,
     /// Where the line of each invocation goes.
@@ -67,7 +67,7 @@ impl Requeuer {
         trace: &mut Trace,
         tally: &Tally,
     ) -> Result<Outcome, Outcome> {
-        let verified = self.keys.verify(&request, self.base.as_slice(), moment, tally).await;
+        let verified = self.keys.verify(&request, &self.bases, moment, tally).await;
         let verified = verified.map_err(|refusal| {
             trace.reason = refusal.word();
             Outcome::SignatureRefused
@@ -107,7 +107,7 @@ impl Requeuer {
 
     /// Our own URL, as QStash called it, without the query that carries the round.
     fn own_url(&self, verified: &Verified) -> EndpointUrl {
-        self.base.clone().unwrap_or_else(|| verified.url().clone())
+        self.bases.first().cloned().unwrap_or_else(|| verified.url().clone())
     }
 
     fn tell(&self, outcome: &Outcome, trace: &Trace, tally: &Tally, moment: Moment) {

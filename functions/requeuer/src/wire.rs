@@ -32,7 +32,7 @@ pub async fn run() -> Result<(), Error> {
     };
     let requeuer = Requeuer {
         keys: Arc::new(KeyRing::new(config.keys.ok_or("signing keys are required")?, variables)),
-        base: config.base,
+        bases: config.bases,
         path: Arc::new(path),
         telemetry: Telemetry::new(config.stack, "requeuer", telemetry::on_lambda()),
     };

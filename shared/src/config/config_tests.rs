@@ -118,10 +118,11 @@ fn secrets_by_reference_are_refused_and_not_taken_literally() {
 
 #[test]
 fn named_after_a_defect_a_slash_behind_a_prefix_made_every_callback_a_forgery() {
-    let (url, _) = with(&[("REQUEUER_URL", "https://hooks.example/in/")], |reader| reader.requeuer_url(true).unwrap());
+    let (url, _) =
+        with(&[("REQUEUER_URL", "https://hooks.example/in/")], |reader| reader.requeuer_urls(true).remove(0));
     assert_eq!(url.to_string(), "https://hooks.example/in");
     assert_eq!(url.below("/", ""), url, "the request that comes is for what the topic calls");
-    let (url, _) = with(&[("REQUEUER_URL", "https://hooks.example")], |reader| reader.requeuer_url(true).unwrap());
+    let (url, _) = with(&[("REQUEUER_URL", "https://hooks.example")], |reader| reader.requeuer_urls(true).remove(0));
     assert_eq!(url.to_string(), "https://hooks.example/");
 }
 

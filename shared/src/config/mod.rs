@@ -9,7 +9,7 @@ pub mod vault;
 use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
 
 use url::Url;
-pub use variables::{SECRETS, Variables};
+pub use variables::{SECRETS, SIGNING_KEYS, Variables};
 
 use crate::{
     breaker::BreakerPolicy,
@@ -165,8 +165,7 @@ impl<'a> Reader<'a> {
     /// `QSTASH_CURRENT_SIGNING_KEY` and `QSTASH_NEXT_SIGNING_KEY`. On a real Lambda, which sets
     /// `AWS_LAMBDA_INITIALIZATION_TYPE`, the published keys of QStash's development server are refused.
     pub fn signing_keys(&mut self) -> Option<SigningKeys> {
-        let names = ["QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"];
-        let keys: Vec<_> = names.into_iter().filter_map(|name| self.signing_key(name)).collect();
+        let keys: Vec<_> = SIGNING_KEYS.into_iter().filter_map(|name| self.signing_key(name)).collect();
         SigningKeys::new(keys)
     }
 
@@ -192,14 +191,15 @@ impl<'a> Reader<'a> {
         self.urls("CONSUMER_URL", &text)
     }
 
-    /// `REQUEUER_URL`: the requeuer's public URL. May be absent on the requeuer itself: the domain that Lambda names serves.
-    pub fn requeuer_url(&mut self, required: bool) -> Option<EndpointUrl> {
+    /// `REQUEUER_URL`: the requeuer's public URLs, separated by commas; the first is the one that hears of failures. May be absent on
+    /// the requeuer itself: the domain that Lambda names serves.
+    pub fn requeuer_urls(&mut self, required: bool) -> Vec<EndpointUrl> {
         let text = if required {
             self.required("REQUEUER_URL", "the requeuer's function URL")
         } else {
             self.optional("REQUEUER_URL").unwrap_or_default()
         };
-        self.urls("REQUEUER_URL", &text).pop()
+        self.urls("REQUEUER_URL", &text)
     }
 
     fn urls(&mut self, name: &str, text: &str) -> Vec<EndpointUrl> {

@@ -15,6 +15,9 @@ pub const SECRETS: [&str; 6] = [
     "SOURCE_SECRETS",
 ];
 
+/// The two of them that are replaced without a deployment.
+pub const SIGNING_KEYS: [&str; 2] = ["QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"];
+
 /// Looks a variable up: in the environment, or in a table of a test.
 type LookUp = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -53,13 +56,14 @@ impl Variables {
         if plain.references().is_empty() {
             return plain;
         }
-        Self { vault: Some(vault().await), ..plain }.again().await
+        Self { vault: Some(vault().await), ..plain }.again(&SECRETS).await
     }
 
-    /// The same variables, with the secrets that they name read anew.
-    pub async fn again(&self) -> Self {
+    /// The same variables, with the secrets that some of them name read anew.
+    pub async fn again(&self, names: &[&str]) -> Self {
         let Some(vault) = &self.vault else { return self.clone() };
-        let references = self.references();
+        let mut references = self.references();
+        references.retain(|(name, _)| names.contains(name));
         let asked: Vec<Reference> = references.iter().map(|(_, reference)| reference.clone()).collect();
         let fetched = vault.fetch(&asked).await;
         let secret = |reference: &Reference| match fetched.get(reference) {
@@ -67,8 +71,9 @@ impl Variables {
             Some(Err(error)) => Err(format!("is {reference}, and {error}")),
             None => Err(format!("is {reference}, which was not answered")),
         };
-        let secrets = references.iter().map(|(name, reference)| (*name, secret(reference))).collect();
-        Self { secrets, ..self.clone() }
+        let mut variables = self.clone();
+        variables.secrets.extend(references.iter().map(|(name, reference)| (*name, secret(reference))));
+        variables
     }
 
     /// Whether secrets can be read anew.

@@ -3,9 +3,8 @@
 //! A variable names a secret as `ssm:/name` or `secretsmanager:name`. The secret itself is never in a template, in a function's
 //! environment, or in an error.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, error::Error};
 
-use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use futures::future::join_all;
 
 use crate::aws;
@@ -46,6 +45,9 @@ pub enum VaultError {
     /// There is none of that name.
     #[error("there is no parameter of that name in this region: `aws ssm put-parameter --type SecureString --name …`")]
     NoParameter,
+    /// There is none of that name.
+    #[error("there is no secret of that name in this region: `aws secretsmanager create-secret --name …`")]
+    NoSecret,
     /// There is one, but its value is not text.
     #[error("it has no text value")]
     NotText,
@@ -67,7 +69,12 @@ pub struct Vault {
 impl Vault {
     /// Connects as the environment says.
     pub async fn connect() -> Self {
-        let settings = aws::settings().await;
+        let settings = aws::settings()
+            .await
+            .into_builder()
+            .retry_config(aws::patient_retries())
+            .timeout_config(aws::patient_time_outs())
+            .build();
         Self {
             parameters: aws_sdk_ssm::Client::new(&settings),
             secrets: aws_sdk_secretsmanager::Client::new(&settings),
@@ -92,7 +99,7 @@ impl Vault {
 
     async fn parameters(&self, names: &[String]) -> Fetched {
         let asked = self.parameters.get_parameters().set_names(Some(names.to_vec())).with_decryption(true);
-        let found = asked.send().await.map_err(|error| VaultError::Away(DisplayErrorContext(error).to_string()));
+        let found = asked.send().await.map_err(|error| VaultError::Away(said(&error)));
         let value = |name: &String| {
             let mut parameters = found.as_ref().map_err(VaultError::clone)?.parameters().iter();
             // One that was asked for by its ARN is named in full there.
@@ -106,8 +113,17 @@ impl Vault {
         let answer = self.secrets.get_secret_value().secret_id(name).send().await;
         let value = match answer {
             Ok(secret) => secret.secret_string().map(str::to_owned).ok_or(VaultError::NotText),
-            Err(error) => Err(VaultError::Away(DisplayErrorContext(error).to_string())),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {
+                Err(VaultError::NoSecret)
+            }
+            Err(error) => Err(VaultError::Away(said(&error))),
         };
         (Reference::Secret(name.to_owned()), value)
     }
+}
+
+/// What an error says, and what caused it. Its `Debug` has the whole answer in it, and so the secrets.
+fn said(error: &dyn Error) -> String {
+    let cause = error.source().map(|cause| format!(": {}", said(cause)));
+    format!("{error}{}", cause.unwrap_or_default())
 }

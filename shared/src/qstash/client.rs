@@ -252,6 +252,14 @@ impl Client {
         self.send_json(Method::PATCH, url, &serde_json::json!({ "headers": headers })).await
     }
 
+    /// Takes a message back that waits. One that is gone already counts as taken back.
+    pub async fn cancel(&self, message: &str) -> Result<(), ClientError> {
+        match self.send(Method::DELETE, self.url(&["v2", "messages", message])?, &[], Bytes::new()).await {
+            Ok(_) | Err(ClientError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// All topics of the account.
     pub async fn topics(&self) -> Result<Vec<KnownTopic>, ClientError> {
         decode(self.send(Method::GET, self.url(&["v2", "topics"])?, &[], Bytes::new()).await?).await

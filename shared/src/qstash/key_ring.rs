@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{Refusal, SigningKeys, Verified};
 use crate::{
-    config::{Reader, Variables},
+    config::{Reader, SIGNING_KEYS, Variables},
     telemetry::{Metric, Tally},
     web::{EndpointUrl, Incoming, Moment},
 };
@@ -57,7 +57,9 @@ impl KeyRing {
         let mut verified = request.verify(&known, bases, moment.now);
         if matches!(verified, Err(Refusal::Signature)) && self.learn(&known, moment.started).await {
             verified = request.verify(&self.known(), bases, moment.now);
-            tally.add(Metric::KeysChanged, u64::from(verified.is_ok()));
+            if verified.is_ok() {
+                tally.add(Metric::KeysChanged, 1);
+            }
         }
         if verified.as_ref().is_ok_and(Verified::is_by_next_key) {
             tally.add(Metric::NextKeyUsed, 1);
@@ -97,7 +99,7 @@ impl KeyRing {
     }
 
     async fn read(&self) -> Option<SigningKeys> {
-        let variables = self.variables.again().await;
+        let variables = self.variables.again(&SIGNING_KEYS).await;
         let mut reader = Reader::new(&variables);
         let keys = reader.signing_keys();
         if let Err(error) = reader.finish() {

@@ -36,6 +36,14 @@ pub enum StoreError {
         /// The attribute.
         attribute: &'static str,
     },
+    /// A newer version of this code wrote the item: writing it again as this one knows it would lose what it does not know.
+    #[error("the item {key} was written by a newer version (v {version}): deploy that version everywhere")]
+    Newer {
+        /// Its partition key.
+        key: String,
+        /// Its schema version.
+        version: u32,
+    },
 }
 
 impl StoreError {

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::StoreError;
 use crate::{
     identity::EventKey,
-    ledger::record::{Failure, History, Record, Status},
+    ledger::record::{Failure, History, Record, Status, VERSION},
 };
 
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -166,9 +166,13 @@ fn from_history(history: &[History]) -> AttributeValue {
 
 pub(super) fn to_record(item: &Item) -> Result<Record, StoreError> {
     let reading = Reading(item);
+    let version = reading.number("v")?;
+    if version > VERSION {
+        return Err(StoreError::Newer { key: reading.key(), version });
+    }
     let status = Status::parse(&reading.text("status")?);
     Ok(Record {
-        version: reading.number("v")?,
+        version,
         status: status.ok_or_else(|| StoreError::unreadable(&reading.key(), "status"))?,
         owner: reading.optional_text("owner").unwrap_or_default(),
         fence: reading.number("fence")?,
@@ -243,7 +247,7 @@ mod tests {
         let item = Builder::new("e#1", "ledger").build();
         assert_eq!(
             to_record(&item).unwrap_err().to_string(),
-            "the item e#1 can't be read: status is missing or of another type"
+            "the item e#1 can't be read: v is missing or of another type"
         );
     }
 }

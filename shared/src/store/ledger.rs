@@ -34,8 +34,9 @@ use crate::{
     },
 };
 
-/// See [`rules::claim`]: no record, or the same content and either waiting or abandoned, and never expired.
-const CLAIMABLE: &str = "attribute_not_exists(pk) OR (content_sha256 = :content \
+/// See [`rules::claim`]: no record, or the same content and either waiting or abandoned, and never expired. Nor is one taken that a
+/// newer version wrote.
+const CLAIMABLE: &str = "attribute_not_exists(pk) OR (content_sha256 = :content AND v <= :v \
     AND (attribute_not_exists(expires_at) OR expires_at > :now_s) \
     AND (#status = :retryable OR (#status = :running AND lease_until <= :now)))";
 

@@ -25,13 +25,13 @@ pub enum Metric {
     Unconfirmed,
     /// A destination kept failing, and is left alone for a while.
     CircuitOpened,
-    /// Not signed by QStash for us, or its sender is not who it says.
+    /// Not signed by QStash for us, or posted to the producer by somebody who is not who he says.
     SignatureRefused,
     /// Turned away before anybody asked who sent it, because it can't be taken as it is.
     Rejected,
     /// QStash signed with the next key: the keys were rotated.
     NextKeyUsed,
-    /// The signing keys were read anew, and others than those that were known.
+    /// The signing keys were read anew, and one that was not known made the signature.
     KeysChanged,
     /// The producer made an event durable.
     Accepted,

@@ -34,8 +34,8 @@ pub struct Telemetry {
     function: &'static str,
     /// Whether somebody reads metrics.
     metrics: bool,
-    /// One sampler for each kind of refusal.
-    refusals: Arc<Mutex<HashMap<&'static str, Sampler>>>,
+    /// One sampler for each kind of refusal: outcome and reason, so that a flood of one hides no other.
+    refusals: Arc<Mutex<HashMap<(&'static str, String), Sampler>>>,
 }
 
 /// What is told about one invocation. What is empty is left out.
@@ -81,9 +81,13 @@ impl Line<'_> {
     }
 }
 
-/// Sends log lines to standard output: JSON on Lambda, text elsewhere. `RUST_LOG` chooses the level, `info` by default.
+/// What others' code may say whatever `RUST_LOG` asks for: below that it tells whole requests, tokens included.
+const OTHERS: &str = "lambda=warn,aws=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn,tower=warn";
+
+/// Sends log lines to standard output: JSON on Lambda, text elsewhere. `RUST_LOG` chooses the level of our own, `info` by default.
 pub fn init() {
-    let filter = outside::variable("RUST_LOG").unwrap_or_else(|| "info,lambda_runtime=warn".to_owned());
+    let own = outside::variable("RUST_LOG").unwrap_or_else(|| "info".to_owned());
+    let filter = format!("{own},{OTHERS}");
     let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_target(false);
     // A second initialisation in one process, as in tests, changes nothing.
     let _already_set = if outside::variable("AWS_LAMBDA_INITIALIZATION_TYPE").is_some() {
@@ -103,7 +107,7 @@ impl Telemetry {
     pub fn line(&self, mut line: Line<'_>) {
         let mut refusals = 0;
         if let Some(metric) = line.refused {
-            let Some(count) = self.sample(line.outcome, line.at) else { return };
+            let Some(count) = self.sample((line.outcome, line.reason.to_owned()), line.at) else { return };
             refusals = count;
             line.counts.push((metric, count));
         }
@@ -117,7 +121,7 @@ impl Telemetry {
         }
     }
 
-    fn sample(&self, kind: &'static str, now: Millis) -> Option<u64> {
+    fn sample(&self, kind: (&'static str, String), now: Millis) -> Option<u64> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default().see(now)
     }
 

@@ -23,6 +23,8 @@ use super::template::{FUNCTIONS, Template, each};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Grant {
     pub(crate) function: &'static str,
+    /// Which statement: what one call does must be allowed by one of them.
+    pub(crate) sid: String,
     pub(crate) action: String,
     pub(crate) resource: String,
     pub(crate) keys: Option<String>,
@@ -92,7 +94,8 @@ fn grants(template: &Template, function: &'static str, id: &str) -> Vec<Grant> {
             for resource in each(&statement["Resource"]).iter().map(resource_of) {
                 for keys in keys_of(&statement) {
                     let (action, resource) = (action.clone(), resource.clone());
-                    grants.push(Grant { function, action, resource, keys });
+                    let sid = statement["Sid"].as_str().unwrap().to_owned();
+                    grants.push(Grant { function, sid, action, resource, keys });
                 }
             }
         }
@@ -119,10 +122,11 @@ async fn answer(State(guard): State<Guard>, headers: HeaderMap, body: Bytes) -> 
     let operation = text(&headers, "x-amz-target").rsplit('.').next().unwrap_or_default();
     // The access key's id is the function's name: each function has credentials of its own, as on Lambda.
     let caller = text(&headers, "authorization").split(['=', '/']).nth(1).unwrap_or_default();
-    for act in acts(operation, &request) {
-        if !guard.allows(caller, &act) {
-            let message = format!("{caller} is not authorized to perform dynamodb:{} on {act:?}", act.action);
-            eprintln!("{message}");
+    let acts = acts(operation, &request);
+    for action in acts.iter().map(|act| act.action.as_str()).collect::<BTreeSet<_>>() {
+        let alike: Vec<&Act> = acts.iter().filter(|act| act.action == action).collect();
+        if !guard.allows(caller, &alike) {
+            let message = format!("{caller} is not authorized to perform dynamodb:{action} on {alike:?}");
             guard.book.lock().unwrap().denied.push(message.clone());
             return refused(&message);
         }
@@ -131,20 +135,24 @@ async fn answer(State(guard): State<Guard>, headers: HeaderMap, body: Bytes) -> 
 }
 
 impl Guard {
-    fn allows(&self, caller: &str, act: &Act) -> bool {
-        let allowing = self.grants.iter().find(|grant| {
-            grant.function == caller
+    /// Whether one statement allows all that a call does by one action. AWS does not say whether it judges a transaction item by
+    /// item or by all of its keys at once; what is allowed here is allowed either way.
+    fn allows(&self, caller: &str, acts: &[&Act]) -> bool {
+        let sids: BTreeSet<&str> = self.grants.iter().map(|grant| grant.sid.as_str()).collect();
+        let by = |sid: &str| acts.iter().map(|act| self.grant(caller, sid, act)).collect::<Option<Vec<_>>>();
+        let used = sids.into_iter().find_map(by);
+        self.book.lock().unwrap().used.extend(used.iter().flatten().map(|grant| (*grant).clone()));
+        used.is_some()
+    }
+
+    fn grant(&self, caller: &str, sid: &str, act: &Act) -> Option<&Grant> {
+        let matches = |keys: &String| act.key.as_ref().is_some_and(|key| WildMatch::new(keys).matches(key));
+        self.grants.iter().find(|grant| {
+            (grant.function, grant.sid.as_str()) == (caller, sid)
                 && grant.action == act.action
                 && grant.resource == act.resource
-                && grant
-                    .keys
-                    .as_ref()
-                    .is_none_or(|keys| act.key.as_ref().is_some_and(|key| WildMatch::new(keys).matches(key)))
-        });
-        if let Some(grant) = allowing {
-            self.book.lock().unwrap().used.insert(grant.clone());
-        }
-        allowing.is_some()
+                && grant.keys.as_ref().is_none_or(matches)
+        })
     }
 }
 

@@ -4,6 +4,10 @@
 //! |---|---|
 //! | [`template`] | (reads `template.yaml`) |
 //! | [`account`] | (a table that lets each function do only what its role allows) |
+//! | [`on_lambda`] | (functions that log as on Lambda, with secrets of the tests' own) |
+//! | [`lines`] | (what the functions wrote) |
+//! | [`keeper`] | (Parameter Store and Secrets Manager) |
+//! | [`every_path`] | (everything that functions can be asked) |
 //! | [`described`] | the template says what the code needs: variables, limits, table, metrics, secrets |
 //! | [`permissions`] | every permission that is used is granted, and none more |
 //! | [`log_lines`] | what the functions write, and what they never write |
@@ -11,7 +15,11 @@
 
 pub(crate) mod account;
 mod described;
+mod every_path;
+mod keeper;
+mod lines;
 mod log_lines;
+mod on_lambda;
 mod permissions;
 mod rotated_keys;
 pub(crate) mod template;
@@ -31,6 +39,8 @@ use surehook_local::{
 };
 use tokio::net::TcpListener;
 
+use lines::Log;
+
 use crate::support::{
     options,
     proxy::{Proxy, Verdict},
@@ -40,6 +50,8 @@ use crate::support::{
 #[derive(Debug)]
 pub(crate) struct Deployed {
     pub(crate) stack: Stack,
+    /// What the functions wrote, from their start.
+    pub(crate) log: Log,
     /// Cuts the functions off from QStash.
     pub(crate) qstash_away: Arc<AtomicBool>,
     _qstash: Proxy,
@@ -68,9 +80,10 @@ impl Deployed {
             spec(name, environment)
         });
         let host = Host::start(listener, specs.collect());
+        let log = Log::follow(host.logs());
         host.warm().await.unwrap();
         stack.host = Some(host);
-        Self { stack, qstash_away, _qstash: qstash }
+        Self { stack, log, qstash_away, _qstash: qstash }
     }
 }
 

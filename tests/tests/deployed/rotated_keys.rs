@@ -1,1 +1,253 @@
 //! Secrets by reference, and keys that are rotated without a deployment.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use surehook::{
+    config::{SECRETS, SIGNING_KEYS},
+    outside,
+    qstash::token,
+    secret::Secret,
+};
+use surehook_local::{Stack, StackOptions, qstash::TOKEN, stack::PRODUCER_TOKEN};
+
+use super::{
+    Deployed,
+    keeper::{Asked, Keeper, Mood},
+    on_lambda::{CURRENT_KEY, MASTER, NEXT_KEY, SENDERS},
+    pairs,
+    template::FUNCTIONS,
+};
+use crate::support::{Answered, accepted, apply_paths, connect, event, options, post, publish, qstash, until};
+
+/// Keys that nobody had when the functions started.
+const NEWER_KEY: &str = "sig_unspeakable_newer_key";
+const NEWEST_KEY: &str = "sig_unspeakable_newest_key";
+/// Nobody's key.
+const STRANGERS_KEY: &str = "sig_unspeakable_strangers_key";
+
+/// Where a secret is kept.
+fn place(name: &str) -> String {
+    format!("/x/{name}")
+}
+
+/// Every variable that holds a secret, naming it in a store instead.
+fn references(store: &str, keeper: &Keeper) -> Vec<(String, String)> {
+    let named = SECRETS.map(|name| (name.to_owned(), format!("{store}:{}", place(name))));
+    named.into_iter().chain(keeper.variables()).collect()
+}
+
+/// A keeper of secrets that a real Lambda takes.
+fn keeper() -> Keeper {
+    let keeper = Keeper::start(&[]);
+    let values = [
+        ("QSTASH_TOKEN", TOKEN),
+        ("QSTASH_CURRENT_SIGNING_KEY", CURRENT_KEY),
+        ("QSTASH_NEXT_SIGNING_KEY", NEXT_KEY),
+        ("PRODUCER_TOKEN", PRODUCER_TOKEN),
+        ("SIGNING_SECRETS", MASTER),
+        ("SOURCE_SECRETS", SENDERS),
+    ];
+    values.into_iter().for_each(|(name, value)| keeper.put(&place(name), value));
+    keeper
+}
+
+/// Keys are rotated at QStash, and kept from now on.
+fn rotate(keeper: &Keeper, current: &str, next: &str) {
+    keeper.put(&place("QSTASH_CURRENT_SIGNING_KEY"), current);
+    keeper.put(&place("QSTASH_NEXT_SIGNING_KEY"), next);
+}
+
+/// A consumer as on Lambda, whose secrets are the keeper's. All events go to one of its processes, as long as they come one by one.
+async fn consumer(keeper: &Keeper) -> Deployed {
+    let mut variables = references("ssm", keeper);
+    variables.extend(pairs([("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")]));
+    let deployed = Deployed::start(&["consumer"], |_| move |_| variables.clone()).await;
+    apply_paths(&deployed.stack, &["shop"]).await;
+    deployed
+}
+
+/// Delivers an event that was signed with a key.
+async fn deliver(stack: &Stack, key: &str, name: &str) -> Answered {
+    let (url, body) = (stack.function_url("consumer/strapi"), event(name));
+    let now = outside::now() / 1_000;
+    let signed = token::sign(&Secret::new(key).unwrap(), &url, body.as_bytes(), now, &outside::new_id());
+    post(&url, Some(signed), body.as_bytes()).await
+}
+
+/// The line of the last invocation, once so many are told.
+async fn last_line(deployed: &Deployed, number: usize) -> Value {
+    until("its line is there", || async { deployed.log.invocations().len() >= number }).await;
+    deployed.log.invocations().swap_remove(number - 1)
+}
+
+/// Why functions with these variables do not start.
+async fn refusal(mut environment: Vec<(String, String)>) -> String {
+    environment.extend(pairs([("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")]));
+    Stack::start(StackOptions { environment, ..options() }).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn secrets_that_are_only_named_start_all_functions_and_deliver() {
+    for (store, operation, calls) in [("ssm", "GetParameters", 1), ("secretsmanager", "GetSecretValue", SECRETS.len())]
+    {
+        let keeper = keeper();
+        let deployed = Deployed::start(&FUNCTIONS.map(|(name, _)| name), |stack| {
+            // Our QStash signs with its own keys alone.
+            let (current, next) = stack.qstash.keys();
+            rotate(&keeper, &current, &next);
+            let variables = references(store, &keeper);
+            move |_| variables.clone()
+        })
+        .await;
+        let asked = keeper.asked();
+        assert_eq!(asked.len(), FUNCTIONS.len() * calls, "{store}: {asked:?}");
+        assert!(asked.iter().all(|asked| asked.operation == operation && asked.names.len() * calls == SECRETS.len()));
+        arrives(&deployed.stack, store).await;
+    }
+}
+
+/// One event comes from Strapi, and one from a sender with the producer's token.
+async fn arrives(stack: &Stack, store: &str) {
+    apply_paths(stack, &["shop"]).await;
+    connect(stack, "t", &[]).await;
+    let body = event(&format!("named in {store}"));
+    publish(stack, "t", &body).await;
+    qstash(stack).add_endpoints("orders", &[format!("{}/orders", stack.receiver.url)]).await.unwrap();
+    let posted = reqwest::Client::new().post(stack.function_url("producer/orders")).bearer_auth(PRODUCER_TOKEN);
+    let posted = posted.body(r#"{"eventType": "a", "data": {}}"#).send().await.unwrap();
+    assert_eq!(posted.status().as_u16(), 202);
+    stack.qstash.idle().await;
+    let paths: BTreeSet<String> = stack.receiver.received().into_iter().map(|received| received.path).collect();
+    assert_eq!((paths, accepted(stack, &body)), (BTreeSet::from(["/orders", "/shop"].map(str::to_owned)), 1));
+}
+
+#[tokio::test]
+async fn everything_that_is_missing_is_named_at_once_with_what_to_type() {
+    let keeper = keeper();
+    let mut variables = references("ssm", &keeper);
+    variables.extend(pairs([
+        ("QSTASH_NEXT_SIGNING_KEY", "ssm:/x/not-there"),
+        ("SIGNING_SECRETS", "secretsmanager:/x/not-there-either"),
+        ("HANDLER_TIMEOUT", "never"),
+    ]));
+    let error = refusal(variables).await;
+    for part in [
+        "consumer",
+        "QSTASH_NEXT_SIGNING_KEY is ssm:/x/not-there, and there is no parameter of that name",
+        "aws ssm put-parameter --type SecureString --name",
+        "SIGNING_SECRETS is secretsmanager:/x/not-there-either, and ",
+        "HANDLER_TIMEOUT must be",
+    ] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    assert!(!error.contains("unspeakable") && !error.contains("CURRENT"), "{error}");
+}
+
+#[tokio::test]
+async fn a_keeper_that_denies_is_told_as_such() {
+    for (store, variables) in [("ssm", 4), ("secretsmanager", 4)] {
+        let keeper = keeper();
+        keeper.becomes(Mood::Denies);
+        let error = refusal(references(store, &keeper)).await;
+        let told = error.matches("AccessDeniedException").count();
+        assert!(told >= variables && error.contains(&format!("{store}:/x/SIGNING_SECRETS")), "{told} in {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_the_keeper_that_can_not_be_read_is_not_quoted() {
+    for store in ["ssm", "secretsmanager"] {
+        let keeper = keeper();
+        keeper.becomes(Mood::Mumbles);
+        let error = refusal(references(store, &keeper)).await;
+        assert!(error.contains("QSTASH_CURRENT_SIGNING_KEY is"), "{error}");
+        for secret in [CURRENT_KEY, NEXT_KEY, MASTER, "unspeakable"] {
+            assert!(!error.contains(secret), "{secret} in {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_that_were_rotated_twice_are_learnt_without_a_new_process() {
+    let keeper = keeper();
+    let deployed = consumer(&keeper).await;
+    let stack = &deployed.stack;
+    assert_eq!(deliver(stack, CURRENT_KEY, "before").await.word(), "processed");
+    rotate(&keeper, NEWER_KEY, NEWEST_KEY);
+    assert_eq!(deliver(stack, CURRENT_KEY, "nobody asked yet").await.word(), "processed");
+    assert_eq!(keeper.asked().len(), 1, "at start alone");
+    assert_eq!(deliver(stack, NEWER_KEY, "after").await.word(), "processed");
+    let learnt = last_line(&deployed, 3).await;
+    assert_eq!((learnt["KeysChanged"].as_u64(), learnt["Delivered"].as_u64()), (Some(1), Some(1)), "{learnt}");
+    assert_eq!(deliver(stack, NEWEST_KEY, "the next one too").await.word(), "processed");
+    let next = last_line(&deployed, 4).await;
+    assert_eq!((next["NextKeyUsed"].as_u64(), next.get("KeysChanged")), (Some(1), None), "{next}");
+    assert_eq!(deliver(stack, CURRENT_KEY, "too late").await.word(), "signature-refused");
+    // Another process would have asked for all once more.
+    let names = |asked: &Asked| asked.names.iter().cloned().collect::<BTreeSet<_>>();
+    let all = SECRETS.map(place).into_iter().collect::<BTreeSet<_>>();
+    let keys = SIGNING_KEYS.map(place).into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(keeper.asked().iter().map(names).collect::<Vec<_>>(), [all, keys]);
+    assert_eq!(deployed.log.breaches(&BTreeSet::from([MASTER.to_owned()])), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_key_is_refused_until_its_keeper_has_it() {
+    let keeper = keeper();
+    let deployed = consumer(&keeper).await;
+    assert_eq!(deliver(&deployed.stack, NEWER_KEY, "too early").await.word(), "signature-refused");
+    rotate(&keeper, NEWER_KEY, NEWEST_KEY);
+    assert_eq!(deliver(&deployed.stack, NEWER_KEY, "too early").await.word(), "signature-refused", "for a minute");
+    assert_eq!(deliver(&deployed.stack, CURRENT_KEY, "as before").await.word(), "processed");
+    assert_eq!(keeper.asked().len(), 2, "at start, and for the first of them");
+    let deployed = consumer(&keeper).await;
+    assert_eq!(deliver(&deployed.stack, NEWER_KEY, "too early").await.word(), "processed", "nothing of it was kept");
+}
+
+#[tokio::test]
+async fn the_next_key_is_believed_and_counted() {
+    let keeper = keeper();
+    let deployed = consumer(&keeper).await;
+    assert_eq!(deliver(&deployed.stack, CURRENT_KEY, "current").await.word(), "processed");
+    assert_eq!(deliver(&deployed.stack, NEXT_KEY, "next").await.word(), "processed");
+    assert_eq!(last_line(&deployed, 1).await.get("NextKeyUsed"), None);
+    assert_eq!(last_line(&deployed, 2).await["NextKeyUsed"], 1);
+    assert_eq!(keeper.asked().len(), 1, "at start alone");
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_signatures_asks_the_keeper_once() {
+    let keeper = keeper();
+    let deployed = consumer(&keeper).await;
+    for number in 0..200 {
+        let forged = deliver(&deployed.stack, STRANGERS_KEY, &format!("forged {number}")).await;
+        assert_eq!((forged.status, forged.word()), (401, "signature-refused"));
+    }
+    assert_eq!(keeper.asked().len(), 2, "at start, and once more");
+    assert!(deployed.stack.receiver.received().is_empty());
+}
+
+#[tokio::test]
+async fn while_the_keeper_is_away_known_keys_are_believed_and_others_refused() {
+    for mood in [Mood::Fails, Mood::Hangs, Mood::Denies, Mood::Mumbles] {
+        let keeper = keeper();
+        let deployed = consumer(&keeper).await;
+        keeper.becomes(mood);
+        for (number, (key, word)) in [
+            (CURRENT_KEY, "processed"),
+            (STRANGERS_KEY, "signature-refused"),
+            (NEWER_KEY, "signature-refused"),
+            (CURRENT_KEY, "processed"),
+            (NEXT_KEY, "processed"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert_eq!(deliver(&deployed.stack, key, &format!("{mood:?} {number}")).await.word(), word, "{mood:?}");
+        }
+        until("somebody is told", || async { deployed.log.lines().iter().any(|line| line.line.contains("read anew")) })
+            .await;
+        assert_eq!(deployed.log.breaches(&BTreeSet::from([MASTER.to_owned()])), [""; 0], "{mood:?}");
+    }
+}

@@ -296,6 +296,7 @@ pub(crate) fn processor(stack: &Stack, fuse: &fuse::Fuse) -> Processor {
     Processor {
         path: fuse.failure_path(stack),
         requeuer: url(&stack.function_url("requeuer")),
+        requeuers: vec![url(&stack.function_url("requeuer"))],
         retention: Duration::from_secs(14 * 86_400),
         stack: "test".into(),
         telemetry: Telemetry::new("test", "dlq-processor", false),

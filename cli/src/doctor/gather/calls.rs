@@ -10,28 +10,42 @@ use crate::{
     text::with_causes,
 };
 
+/// What the calls are signed with.
+const CURRENT: &str = "QSTASH_CURRENT_SIGNING_KEY";
 /// A cold start, and a busy function.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Calls each URL once. The consumer's first is the canary's, if that came through.
 pub(super) async fn probe(facts: &Facts) -> Vec<Probe> {
     let is_proved = matches!(facts.canary, Some(Ok(_)));
+    // Without a key nothing can be signed, and a refusal would say nothing about the function.
+    let can_sign = |function: &str| facts.function(function).unread(CURRENT).is_none();
     let consumers = facts.consumer_urls();
-    let consumers = consumers.iter().skip(usize::from(is_proved)).map(|base| base.below(&format!("/{CANARY}"), ""));
+    let consumers = consumers
+        .iter()
+        .filter(|_| can_sign("consumer"))
+        .skip(usize::from(is_proved))
+        .map(|base| base.below(&format!("/{CANARY}"), ""));
     let calls = consumers
         .map(|url| call("consumer", url, key(facts, "consumer"), canary()))
-        .chain(facts.requeuer_url().map(|url| call("requeuer", url, key(facts, "requeuer"), notice())))
+        .chain(
+            facts
+                .requeuer_urls()
+                .into_iter()
+                .filter(|_| can_sign("requeuer"))
+                .map(|url| call("requeuer", url, key(facts, "requeuer"), notice())),
+        )
         .chain(producer(facts).map(|url| call("producer", url, None, String::new())));
     join_all(calls).await
 }
 
 fn key(facts: &Facts, function: &str) -> Option<Secret> {
-    Secret::new(facts.function(function).text("QSTASH_CURRENT_SIGNING_KEY"))
+    Secret::new(facts.function(function).text(CURRENT))
 }
 
 /// Without a token: its refusal proves that it is there, and leaves nothing behind.
 fn producer(facts: &Facts) -> Option<EndpointUrl> {
-    let (url, _) = facts.function("producer").lambda()?.url.clone()?;
+    let url = facts.function("producer").url()?;
     Some(url.below(&format!("/{CANARY}"), ""))
 }
 
@@ -42,7 +56,8 @@ fn canary() -> String {
 /// A failure callback about a message that nobody sent: its entry is not there, so nothing is left to do.
 fn notice() -> String {
     let id = format!("{CANARY}-{}", outside::new_id());
-    serde_json::json!({ "sourceMessageId": id, "dlqId": id, "url": "https://canary.invalid/", "status": 503 })
+    // In the form of QStash's own ids, of a time when there was no QStash.
+    serde_json::json!({ "sourceMessageId": id, "dlqId": "1-0", "url": "https://canary.invalid/", "status": 503 })
         .to_string()
 }
 

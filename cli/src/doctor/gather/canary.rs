@@ -77,8 +77,9 @@ async fn given_up(client: &Client, message: &str) -> Option<String> {
     Some(format!("QStash called {} and {said}", last.url))
 }
 
-/// A canary that failed must not become a dead letter of the stack: it would ring the alarm.
+/// A canary that failed, or comes late, must not become a dead letter of the stack: it would ring the alarm.
 async fn clean_up(client: &Client, message: &str) {
+    let _gone_already = client.cancel(message).await;
     if let Ok(Some(entry)) = client.dlq_find(message).await {
         let _left_to_the_sweep = client.dlq_delete(&entry.dlq_id).await;
     }

@@ -32,13 +32,12 @@ async fn read(client: &Client, stack: &str, function: &'static str) -> Function 
     let name = name(stack, function);
     match configuration(client, &name).await {
         Ok((told, variables)) => {
-            let url = url(client, &name).await;
             let bare_secrets = SECRETS.into_iter().filter(|secret| is_bare(&variables, secret)).collect();
             let timeout = Duration::from_secs(u64::try_from(told).unwrap_or_default());
-            let deployed = url.map(|url| Deployed { timeout, url, bare_secrets });
+            let deployed = Deployed { timeout, url: url(client, &name).await, bare_secrets };
             let look_up = move |name: &str| variables.get(name).filter(|value| !value.is_empty()).cloned();
             let variables = Variables::resolved(look_up, Vault::connect).await;
-            Function { name: function, variables, deployed: Some(deployed) }
+            Function { name: function, variables, deployed: Some(Ok(deployed)) }
         }
         Err(why) => Function { name: function, variables: Variables::plain(|_| None), deployed: Some(Err(why)) },
     }

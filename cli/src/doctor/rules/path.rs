@@ -46,12 +46,13 @@ fn urls(facts: &Facts, report: &mut Report) {
     let own = |name: &str| facts.function(name).lambda().map(|lambda| lambda.url.clone());
     for name in ["consumer", "requeuer", "producer"] {
         match own(name) {
-            Some(None) => report.add(
+            Some(Err(why)) => unknown(report, "url-unknown", &format!("the URL of the {name}"), &why),
+            Some(Ok(None)) => report.add(
                 Finding::error("no-url", format!("the {name} has no function URL")).happens("nobody can call it").mend(
                     "deploy the template; with other tools: aws lambda create-function-url-config --auth-type NONE",
                 ),
             ),
-            Some(Some((url, false))) => report.add(
+            Some(Ok(Some((url, false)))) => report.add(
                 Finding::error("url-auth", format!("{url} asks its callers for AWS credentials"))
                     .happens("QStash and senders have none: each call is answered 403")
                     .mend("AuthType NONE; whoever calls is judged by his signature"),
@@ -60,7 +61,7 @@ fn urls(facts: &Facts, report: &mut Report) {
         }
     }
     let mut compare = |name: &str, variable: &str, urls: &[EndpointUrl]| {
-        let Some(Some((url, _))) = own(name) else { return };
+        let Some(Ok(Some((url, _)))) = own(name) else { return };
         let is_known = urls.iter().any(|known| known.below("/", "") == url.below("/", ""));
         // A domain of one's own stands before the function URL; then only a call shows whether it leads there.
         if !is_known
@@ -74,7 +75,7 @@ fn urls(facts: &Facts, report: &mut Report) {
         }
     };
     compare("consumer", "CONSUMER_URL", &facts.consumer_urls());
-    compare("requeuer", "REQUEUER_URL", &facts.requeuer_url().into_iter().collect::<Vec<_>>());
+    compare("requeuer", "REQUEUER_URL", &facts.requeuer_urls());
 }
 
 fn judge_probe(probe: &Probe, report: &mut Report) {
@@ -116,6 +117,11 @@ fn judge_answer(answer: &Answer) -> Option<(&'static str, String, &'static str)>
             "store-away",
             problem,
             "the function can't use its table: compare its role and TABLE_NAME with the template",
+        )),
+        (503, "qstash-away") => Some((
+            "qstash-away",
+            problem,
+            "the function can't use QStash: compare its token and QSTASH_URL with the console, and try again",
         )),
         (503, "source-unconfigured") => {
             Some(("old-version", problem, "it is an older version than this command line: deploy it again"))

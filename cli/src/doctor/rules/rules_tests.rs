@@ -46,7 +46,7 @@ fn function(name: &'static str) -> Function {
     let timeout = Duration::from_secs(if name == "dlq-processor" { 300 } else { 20 });
     let table = variables();
     let variables = Variables::plain(move |name| table.get(name).map(|value| (*value).to_owned()));
-    Function { name, variables, deployed: Some(Ok(Deployed { timeout, url, bare_secrets: Vec::new() })) }
+    Function { name, variables, deployed: Some(Ok(Deployed { timeout, url: Ok(url), bare_secrets: Vec::new() })) }
 }
 
 fn index(keys: [&str; 2], attributes: Option<&[&str]>) -> Index {
@@ -135,8 +135,8 @@ fn a_function_url_that_is_missing_or_asks_for_credentials_is_found() {
         for function in &mut facts.functions {
             if let Some(Ok(deployed)) = &mut function.deployed {
                 match function.name {
-                    "consumer" => deployed.url = None,
-                    "requeuer" => deployed.url = deployed.url.clone().map(|(url, _)| (url, false)),
+                    "consumer" => deployed.url = Ok(None),
+                    "requeuer" => deployed.url = deployed.url.clone().map(|url| url.map(|(url, _)| (url, false))),
                     _ => {}
                 }
             }
@@ -164,6 +164,7 @@ fn each_answer_of_a_url_says_what_to_mend() {
         (403, "", "forbidden"),
         (503, "store-away", "store-away"),
         (503, "source-unconfigured", "old-version"),
+        (503, "qstash-away", "qstash-away"),
         (502, "", "crashes"),
         (404, "", "not-ours"),
         (200, "", "not-ours"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use surehook::{identity::Endpoint, routes::Routes, web::EndpointUrl};
+use surehook::{identity::Endpoint, routes::Routes, sources::CANARY, web::EndpointUrl};
 
 use super::unknown;
 use crate::{
@@ -20,7 +20,7 @@ struct Judged<'a> {
     topic: &'a Topic,
     bases: &'a [EndpointUrl],
     routes: &'a Routes,
-    requeuer: Option<&'a EndpointUrl>,
+    requeuers: &'a [EndpointUrl],
 }
 
 pub(super) fn judge(facts: &Facts, report: &mut Report) {
@@ -39,14 +39,17 @@ pub(super) fn judge(facts: &Facts, report: &mut Report) {
         Ok(known) => known,
         Err(why) => return unknown(report, "topics-unknown", "the topics at QStash", why),
     };
-    let (bases, requeuer) = (facts.consumer_urls(), facts.requeuer_url());
+    let bases = facts.consumer_urls();
+    // The function answers at its own URL whatever domain stands before it.
+    let own = facts.function("requeuer").url().cloned();
+    let requeuers: Vec<EndpointUrl> = facts.requeuer_urls().into_iter().chain(own).collect();
     let wanted = wanted(facts, routes);
     for (name, source) in &wanted {
         expected(name, source, known, &bases, report);
     }
     let mut ours = 0;
     for topic in known {
-        let judged = Judged { name: &topic.known.name, topic, bases: &bases, routes, requeuer: requeuer.as_ref() };
+        let judged = Judged { name: &topic.known.name, topic, bases: &bases, routes, requeuers: &requeuers };
         if judged.is_ours() {
             ours += 1;
             judged.judge(report);
@@ -104,6 +107,17 @@ impl Judged<'_> {
     fn judge(&self, report: &mut Report) {
         let name = self.name;
         for source in self.topic.known.endpoints().filter_map(|url| source_of(url, self.bases)) {
+            if source == CANARY {
+                let finding = Finding::error(
+                    "topic-canary",
+                    format!("topic {name} delivers to /{CANARY}, the doctor's own path"),
+                )
+                .happens("its events are answered 200 and go nowhere")
+                .mend(format!(
+                    "surehook topics connect {name} --source …, and remove this endpoint in the QStash console"
+                ));
+                report.add(finding);
+            }
             if self.routes.known(&source).is_none() {
                 let finding = Finding::error(
                     "source-unconfigured",
@@ -142,17 +156,25 @@ impl Judged<'_> {
     fn judge_headers(&self, headers: &BTreeMap<String, String>, report: &mut Report) {
         let (name, mend) = (self.name, format!("surehook topics connect {} --source …", self.name));
         let callback = headers.get(CALLBACK).and_then(|url| EndpointUrl::parse(url).ok());
-        let problem = match (&callback, self.requeuer) {
-            (None, _) => Some(("no-failure-callback", format!("topic {name} has no failure callback"))),
-            (Some(callback), Some(requeuer)) if callback != requeuer => Some((
+        // Later rounds of an event have a query behind it.
+        let is_ours =
+            |callback: &EndpointUrl| self.requeuers.iter().any(|own| own.below("/", "") == callback.below("/", ""));
+        let problem = match &callback {
+            None => Some(("no-failure-callback", format!("topic {name} has no failure callback"))),
+            Some(callback) if !self.requeuers.is_empty() && !is_ours(callback) => Some((
                 "callback-elsewhere",
-                format!("the failure callback of topic {name} is {callback}, not {requeuer}"),
+                format!("the failure callback of topic {name} is {callback}, not this stack's"),
             )),
             _ => None,
         };
         let happens = "what QStash gives up is taken up again by the sweep alone, minutes later, or by nobody";
         if let Some((code, problem)) = problem {
-            report.add(Finding::error(code, problem).happens(happens).mend(&mend));
+            // A message may be older than what was mended since.
+            let finding = match self.topic.known.headers() {
+                Some(_) => Finding::error(code, problem),
+                None => Finding::warning(code, format!("{problem}, as its last message in QStash's log shows")),
+            };
+            report.add(finding.happens(happens).mend(&mend));
         }
         // Of the callback's retries a message says nothing; without any it has those of its message.
         for (header, what) in [(RETRIES, "no retries"), (CALLBACK_RETRIES, "a failure callback without retries")] {
