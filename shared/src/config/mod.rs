@@ -183,23 +183,21 @@ impl<'a> Reader<'a> {
 
     /// `CONSUMER_URL`: a list of the consumer's public URLs (scheme, host, optional prefix), separated by commas.
     pub fn consumer_urls(&mut self, required: bool) -> Vec<EndpointUrl> {
-        let text = if required {
-            self.required("CONSUMER_URL", "the consumer's function URL")
-        } else {
-            self.optional("CONSUMER_URL").unwrap_or_default()
-        };
-        self.urls("CONSUMER_URL", &text)
+        self.own_urls("CONSUMER_URL", required.then_some("the consumer's function URL"))
     }
 
     /// `REQUEUER_URL`: the requeuer's public URLs, separated by commas; the first is the one that hears of failures. May be absent on
     /// the requeuer itself: the domain that Lambda names serves.
     pub fn requeuer_urls(&mut self, required: bool) -> Vec<EndpointUrl> {
-        let text = if required {
-            self.required("REQUEUER_URL", "the requeuer's function URL")
-        } else {
-            self.optional("REQUEUER_URL").unwrap_or_default()
+        self.own_urls("REQUEUER_URL", required.then_some("the requeuer's function URL"))
+    }
+
+    fn own_urls(&mut self, name: &str, required: Option<&str>) -> Vec<EndpointUrl> {
+        let text = match required {
+            Some(meaning) => self.required(name, meaning),
+            None => self.optional(name).unwrap_or_default(),
         };
-        self.urls("REQUEUER_URL", &text)
+        self.urls(name, &text)
     }
 
     fn urls(&mut self, name: &str, text: &str) -> Vec<EndpointUrl> {

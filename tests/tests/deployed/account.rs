@@ -18,6 +18,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use wildmatch::WildMatch;
 
 use super::template::{FUNCTIONS, Template, each};
+use crate::support::proxy::relay;
 
 /// One thing that a role allows: an action on the table or one of its indexes, on keys of a pattern where it has keys.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +132,7 @@ async fn answer(State(guard): State<Guard>, headers: HeaderMap, body: Bytes) -> 
             return refused(&message);
         }
     }
-    forward(&guard, headers, body).await
+    relay(guard.http.post(&guard.upstream), headers, body).await
 }
 
 impl Guard {
@@ -190,16 +191,6 @@ fn refused(message: &str) -> Response {
     let response =
         Response::builder().status(StatusCode::BAD_REQUEST).header("content-type", "application/x-amz-json-1.0");
     response.body(Body::from(body)).unwrap()
-}
-
-async fn forward(guard: &Guard, mut headers: HeaderMap, body: Bytes) -> Response {
-    headers.remove("host");
-    let sent = guard.http.post(&guard.upstream).headers(headers).body(body).send().await.unwrap();
-    let mut response = Response::builder().status(sent.status());
-    for (name, value) in sent.headers() {
-        response = response.header(name, value);
-    }
-    response.body(Body::from(sent.bytes().await.unwrap())).unwrap()
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Request, State},
     response::Response,
 };
 use futures::stream;
+use http::HeaderMap;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
 /// What becomes of a request.
@@ -115,10 +116,13 @@ async fn answer(State(way): State<Way>, request: Request) -> Response {
 async fn forward(way: &Way, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let target = format!("{}{}", way.upstream, parts.uri);
-    let mut headers = parts.headers;
+    relay(way.http.request(parts.method, format!("{}{}", way.upstream, parts.uri)), parts.headers, body).await
+}
+
+/// Sends a request on with its headers and body, and answers what is answered.
+pub(crate) async fn relay(request: reqwest::RequestBuilder, mut headers: HeaderMap, body: Bytes) -> Response {
     headers.remove("host");
-    let sent = way.http.request(parts.method, target).headers(headers).body(body).send().await.unwrap();
+    let sent = request.headers(headers).body(body).send().await.unwrap();
     let mut response = Response::builder().status(sent.status());
     for (name, value) in sent.headers() {
         response = response.header(name, value);

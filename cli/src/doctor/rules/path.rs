@@ -43,39 +43,46 @@ fn told(canary: &Canary) -> String {
 
 /// Lambda's word against the settings.
 fn urls(facts: &Facts, report: &mut Report) {
-    let own = |name: &str| facts.function(name).lambda().map(|lambda| lambda.url.clone());
     for name in ["consumer", "requeuer", "producer"] {
-        match own(name) {
-            Some(Err(why)) => unknown(report, "url-unknown", &format!("the URL of the {name}"), &why),
-            Some(Ok(None)) => report.add(
-                Finding::error("no-url", format!("the {name} has no function URL")).happens("nobody can call it").mend(
-                    "deploy the template; with other tools: aws lambda create-function-url-config --auth-type NONE",
-                ),
-            ),
-            Some(Ok(Some((url, false)))) => report.add(
-                Finding::error("url-auth", format!("{url} asks its callers for AWS credentials"))
-                    .happens("QStash and senders have none: each call is answered 403")
-                    .mend("AuthType NONE; whoever calls is judged by his signature"),
-            ),
-            _ => {}
+        match facts.function(name).lambda().map(|lambda| &lambda.url) {
+            Some(Err(why)) => unknown(report, "url-unknown", &format!("the URL of the {name}"), why),
+            Some(Ok(url)) => callable(name, url.as_ref(), report),
+            None => {}
         }
     }
-    let mut compare = |name: &str, variable: &str, urls: &[EndpointUrl]| {
-        let Some(Ok(Some((url, _)))) = own(name) else { return };
-        let is_known = urls.iter().any(|known| known.below("/", "") == url.below("/", ""));
-        // A domain of one's own stands before the function URL; then only a call shows whether it leads there.
-        if !is_known
-            && urls.iter().all(|known| known.origin().contains(".lambda-url.") || known.origin() == url.origin())
-        {
-            let finding =
-                Finding::error("url-elsewhere", format!("{variable} is not the URL of this stack's {name}: {url}"))
-                    .happens("events are taken for somebody else's: replays and callbacks go to another stack")
-                    .mend(format!("{variable}={url}"));
-            report.add(finding);
-        }
-    };
-    compare("consumer", "CONSUMER_URL", &facts.consumer_urls());
-    compare("requeuer", "REQUEUER_URL", &facts.requeuer_urls());
+    compare(facts.function("consumer").url(), "CONSUMER_URL", &facts.consumer_urls(), report);
+    compare(facts.function("requeuer").url(), "REQUEUER_URL", &facts.requeuer_urls(), report);
+}
+
+/// Whether a function has a URL that everybody may call.
+fn callable(name: &str, url: Option<&(EndpointUrl, bool)>, report: &mut Report) {
+    match url {
+        None => report.add(
+            Finding::error("no-url", format!("the {name} has no function URL"))
+                .happens("nobody can call it")
+                .mend("deploy the template; with other tools: aws lambda create-function-url-config --auth-type NONE"),
+        ),
+        Some((url, false)) => report.add(
+            Finding::error("url-auth", format!("{url} asks its callers for AWS credentials"))
+                .happens("QStash and senders have none: each call is answered 403")
+                .mend("AuthType NONE; whoever calls is judged by his signature"),
+        ),
+        Some((_, true)) => {}
+    }
+}
+
+/// Whether the other functions know a function's URL. A domain of one's own stands before it; then only a call shows whether it
+/// leads there.
+fn compare(url: Option<&EndpointUrl>, variable: &str, known: &[EndpointUrl], report: &mut Report) {
+    let Some(url) = url else { return };
+    let is_known = known.iter().any(|known| known.below("/", "") == url.below("/", ""));
+    let is_domain = |known: &EndpointUrl| !known.origin().contains(".lambda-url.") && known.origin() != url.origin();
+    if !is_known && !known.iter().any(is_domain) {
+        let finding = Finding::error("url-elsewhere", format!("{variable} is not the URL of this stack: {url}"))
+            .happens("events are taken for somebody else's: replays and callbacks go to another stack")
+            .mend(format!("{variable}={url}"));
+        report.add(finding);
+    }
 }
 
 fn judge_probe(probe: &Probe, report: &mut Report) {
@@ -137,25 +144,13 @@ fn waiting(facts: &Facts, report: &mut Report) {
         Err(why) => return unknown(report, "processor", "what the DLQ processor has", why),
     };
     if waiting.stranded > 0 {
-        let finding = Finding::warning(
-            "stranded",
-            format!(
-                "{} waiting although nobody brings them again",
-                counted(waiting.stranded, "event is").replace("is s", "s are")
-            ),
-        )
-        .happens("they stay undelivered")
-        .mend("surehook stranded");
+        let finding = Finding::warning("stranded", format!("stranded: {}", counted(waiting.stranded, "event")))
+            .happens("nobody brings them again, and they stay undelivered")
+            .mend("surehook stranded");
         report.add(finding);
     }
     if waiting.letters > 0 {
-        let finding = Finding::note(
-            "dead-letters",
-            format!(
-                "{} wait to be looked at",
-                counted(usize::try_from(waiting.letters).unwrap_or(usize::MAX), "dead letter")
-            ),
-        );
-        report.add(finding.mend("surehook dead-letters"));
+        let letters = counted(usize::try_from(waiting.letters).unwrap_or(usize::MAX), "dead letter");
+        report.add(Finding::note("dead-letters", format!("to be looked at: {letters}")).mend("surehook dead-letters"));
     }
 }

@@ -14,59 +14,63 @@ const RETRIES: &str = "upstash-retries";
 const CALLBACK: &str = "upstash-failure-callback";
 const CALLBACK_RETRIES: &str = "upstash-failure-callback-retries";
 
+/// What topics are compared with.
+struct Stack<'a> {
+    bases: Vec<EndpointUrl>,
+    /// The function answers at its own URL whatever domain stands before it.
+    requeuers: Vec<EndpointUrl>,
+    routes: &'a Routes,
+}
+
 /// A topic, and what judges it.
 struct Judged<'a> {
     name: &'a str,
     topic: &'a Topic,
-    bases: &'a [EndpointUrl],
-    routes: &'a Routes,
-    requeuers: &'a [EndpointUrl],
+    stack: &'a Stack<'a>,
 }
 
 pub(super) fn judge(facts: &Facts, report: &mut Report) {
     let before = report.count();
-    let routes = match &facts.routes {
-        Ok(routes) => routes,
-        Err(why) => return unknown(report, "routes-unknown", "the routes document", why),
+    let (routes, topics) = match (&facts.routes, &facts.topics) {
+        (Ok(routes), Ok(topics)) => (routes, topics),
+        (Err(why), _) => return unknown(report, "routes-unknown", "the routes document", why),
+        (_, Err(why)) => return unknown(report, "topics-unknown", "the topics at QStash", why),
     };
-    if routes.version == 0 {
-        let finding = Finding::error("no-routes", "no routes document was ever applied")
-            .happens("every event is answered 503 and waits")
-            .mend("surehook routes apply routes.toml");
-        report.add(finding);
-    }
-    let known = match &facts.topics {
-        Ok(known) => known,
-        Err(why) => return unknown(report, "topics-unknown", "the topics at QStash", why),
-    };
-    let bases = facts.consumer_urls();
-    // The function answers at its own URL whatever domain stands before it.
+    applied(routes, report);
     let own = facts.function("requeuer").url().cloned();
-    let requeuers: Vec<EndpointUrl> = facts.requeuer_urls().into_iter().chain(own).collect();
+    let requeuers = facts.requeuer_urls().into_iter().chain(own).collect();
+    let stack = Stack { bases: facts.consumer_urls(), requeuers, routes };
     let wanted = wanted(facts, routes);
     for (name, source) in &wanted {
-        expected(name, source, known, &bases, report);
+        expected(name, source, topics, &stack, report);
     }
-    let mut ours = 0;
-    for topic in known {
-        let judged = Judged { name: &topic.known.name, topic, bases: &bases, routes, requeuers: &requeuers };
-        if judged.is_ours() {
-            ours += 1;
-            judged.judge(report);
-        } else {
-            judged.judge_foreign(report);
-        }
-    }
+    let ours = each(topics, &stack, report);
     if ours == 0 && wanted.is_empty() {
         let finding = Finding::warning("no-topics", "no topic at QStash delivers to this stack")
             .happens("nothing that is published to a topic comes here")
             .mend("surehook topics connect strapi.create --source strapi");
         report.add(finding);
     }
-    report.right_since(
-        before,
-        format!("topics: {} of this stack, each with its failure callback", counted(ours, "topic")),
-    );
+    let ours = counted(ours, "topic");
+    report.right_since(before, format!("topics: {ours} of this stack, each with its failure callback"));
+}
+
+fn applied(routes: &Routes, report: &mut Report) {
+    if routes.version == 0 {
+        let finding = Finding::error("no-routes", "no routes document was ever applied")
+            .happens("every event is answered 503 and waits")
+            .mend("surehook routes apply routes.toml");
+        report.add(finding);
+    }
+}
+
+/// Judges each topic of the account; says how many deliver to this stack.
+fn each(topics: &[Topic], stack: &Stack<'_>, report: &mut Report) -> usize {
+    let judged = topics.iter().map(|topic| Judged { name: &topic.known.name, topic, stack });
+    let (ours, foreign): (Vec<_>, Vec<_>) = judged.partition(Judged::is_ours);
+    ours.iter().for_each(|topic| topic.judge(report));
+    foreign.iter().for_each(|topic| topic.judge_foreign(report));
+    ours.len()
 }
 
 /// The topics that the document and `TOPICS` name, with the source of each.
@@ -76,7 +80,7 @@ fn wanted(facts: &Facts, routes: &Routes) -> BTreeMap<String, String> {
     listed.chain(routes.topics.iter().map(|topic| (topic.name.clone(), topic.source.clone()))).collect()
 }
 
-fn expected(name: &str, source: &str, known: &[Topic], bases: &[EndpointUrl], report: &mut Report) {
+fn expected(name: &str, source: &str, known: &[Topic], stack: &Stack<'_>, report: &mut Report) {
     let mend = format!("surehook topics connect {name} --source {source} (or `surehook topics sync routes.toml`)");
     let Some(topic) = known.iter().find(|topic| topic.known.name == name) else {
         let finding = Finding::error("topic-missing", format!("there is no topic {name} at QStash"))
@@ -84,7 +88,7 @@ fn expected(name: &str, source: &str, known: &[Topic], bases: &[EndpointUrl], re
             .mend(mend);
         return report.add(finding);
     };
-    if !topic.known.endpoints().any(|url| source_of(url, bases).as_deref() == Some(source)) {
+    if !topic.known.endpoints().any(|url| source_of(url, &stack.bases).as_deref() == Some(source)) {
         let finding =
             Finding::error("topic-elsewhere", format!("topic {name} does not deliver to /{source} of this stack"))
                 .happens("its events go elsewhere, and never come here")
@@ -101,32 +105,13 @@ fn source_of(url: &str, bases: &[EndpointUrl]) -> Option<String> {
 
 impl Judged<'_> {
     fn is_ours(&self) -> bool {
-        self.topic.known.endpoints().any(|url| source_of(url, self.bases).is_some())
+        self.topic.known.endpoints().any(|url| source_of(url, &self.stack.bases).is_some())
     }
 
     fn judge(&self, report: &mut Report) {
         let name = self.name;
-        for source in self.topic.known.endpoints().filter_map(|url| source_of(url, self.bases)) {
-            if source == CANARY {
-                let finding = Finding::error(
-                    "topic-canary",
-                    format!("topic {name} delivers to /{CANARY}, the doctor's own path"),
-                )
-                .happens("its events are answered 200 and go nowhere")
-                .mend(format!(
-                    "surehook topics connect {name} --source …, and remove this endpoint in the QStash console"
-                ));
-                report.add(finding);
-            }
-            if self.routes.known(&source).is_none() {
-                let finding = Finding::error(
-                    "source-unconfigured",
-                    format!("topic {name} delivers to /{source}, which is no source"),
-                )
-                .happens("its events are answered 503 until they are dead letters")
-                .mend(format!("add a [[source]] \"{source}\" to the routes document, or connect the topic to another"));
-                report.add(finding);
-            }
+        for source in self.topic.known.endpoints().filter_map(|url| source_of(url, &self.stack.bases)) {
+            self.judge_source(&source, report);
         }
         match self.headers() {
             None => {
@@ -139,6 +124,27 @@ impl Judged<'_> {
                 report.add(finding);
             }
             Some(headers) => self.judge_headers(&headers, report),
+        }
+    }
+
+    fn judge_source(&self, source: &str, report: &mut Report) {
+        let name = self.name;
+        if source == CANARY {
+            let finding =
+                Finding::error("topic-canary", format!("topic {name} delivers to /{CANARY}, the doctor's own path"))
+                    .happens("its events are answered 200 and go nowhere")
+                    .mend(format!(
+                        "surehook topics connect {name} --source …, and remove this endpoint in the QStash console"
+                    ));
+            report.add(finding);
+        } else if self.stack.routes.known(source).is_none() {
+            let finding = Finding::error(
+                "source-unconfigured",
+                format!("topic {name} delivers to /{source}, which is no source"),
+            )
+            .happens("its events are answered 503 until they are dead letters")
+            .mend(format!("add a [[source]] \"{source}\" to the routes document, or connect the topic to another"));
+            report.add(finding);
         }
     }
 
@@ -157,11 +163,12 @@ impl Judged<'_> {
         let (name, mend) = (self.name, format!("surehook topics connect {} --source …", self.name));
         let callback = headers.get(CALLBACK).and_then(|url| EndpointUrl::parse(url).ok());
         // Later rounds of an event have a query behind it.
-        let is_ours =
-            |callback: &EndpointUrl| self.requeuers.iter().any(|own| own.below("/", "") == callback.below("/", ""));
+        let is_ours = |callback: &EndpointUrl| {
+            self.stack.requeuers.iter().any(|own| own.below("/", "") == callback.below("/", ""))
+        };
         let problem = match &callback {
             None => Some(("no-failure-callback", format!("topic {name} has no failure callback"))),
-            Some(callback) if !self.requeuers.is_empty() && !is_ours(callback) => Some((
+            Some(callback) if !self.stack.requeuers.is_empty() && !is_ours(callback) => Some((
                 "callback-elsewhere",
                 format!("the failure callback of topic {name} is {callback}, not this stack's"),
             )),
