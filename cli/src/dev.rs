@@ -166,6 +166,9 @@ curl -X POST {producer}/orders -H 'Authorization: Bearer {PRODUCER_TOKEN}' -H 'C
 {me} --env-file {env} routes show
 {me} --env-file {env} routes test YOUR-EVENT.json --source strapi
 
+5. Whether all of it is as it should be, with an event that goes the whole way:
+{me} --env-file {env} doctor
+
 Ctrl-C stops everything.
 ",
         producer = stack.function_url("producer"),
