@@ -3,20 +3,7 @@
 use std::time::Duration;
 
 use surehook::Millis;
-
-/// An error and what caused it, in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = inner.source();
-    }
-    text
-}
+pub(crate) use surehook::causes::with_causes;
 
 /// Text from outside, safe for a terminal: control characters, escapes above all, are shown and not obeyed, and so are the
 /// invisible ones that turn text around or hide it.

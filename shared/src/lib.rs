@@ -17,6 +17,7 @@
 //! | [`web`] | requests in, answers out: the only place that names an HTTP status for our callers |
 //! | [`config`] | environment variables and the secrets that they name, all problems at once |
 //! | [`aws`] | how our calls to AWS behave |
+//! | [`causes`] | an error and what caused it, in one line |
 //! | [`outside`] | the clock, the environment, ids and chance: the only place that touches them |
 //! | [`telemetry`] | one line per invocation, and the metrics |
 //!
@@ -24,6 +25,7 @@
 
 pub mod aws;
 pub mod breaker;
+pub mod causes;
 pub mod config;
 pub mod digest;
 pub mod failure;

@@ -12,7 +12,7 @@ use surehook::{
 };
 
 /// The functions, as the template names them behind the stack's name.
-pub(crate) const FUNCTIONS: [&str; 4] = ["consumer", "requeuer", "producer", "dlq-processor"];
+pub(crate) use surehook_local::stack::FUNCTIONS;
 
 /// What was asked, or why there is no answer.
 pub(crate) type Learned<T> = Result<T, String>;

@@ -43,9 +43,7 @@ impl ConfigError {
     pub fn of(name: &str, problem: impl Display) -> Self {
         Self(vec![format!("{name} {problem}")])
     }
-}
 
-impl ConfigError {
     /// Each problem, beginning with its variable's name.
     pub fn problems(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

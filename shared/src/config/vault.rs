@@ -3,11 +3,11 @@
 //! A variable names a secret as `ssm:/name` or `secretsmanager:name`. The secret itself is never in a template, in a function's
 //! environment, or in an error.
 
-use std::{collections::HashMap, error::Error};
+use std::collections::HashMap;
 
 use futures::future::join_all;
 
-use crate::aws;
+use crate::{aws, causes::with_causes};
 
 /// The most names of one `GetParameters`. Source: AWS, "`GetParameters`".
 const MOST_NAMES: usize = 10;
@@ -99,7 +99,7 @@ impl Vault {
 
     async fn parameters(&self, names: &[String]) -> Fetched {
         let asked = self.parameters.get_parameters().set_names(Some(names.to_vec())).with_decryption(true);
-        let found = asked.send().await.map_err(|error| VaultError::Away(said(&error)));
+        let found = asked.send().await.map_err(|error| VaultError::Away(with_causes(&error)));
         let value = |name: &String| {
             let mut parameters = found.as_ref().map_err(VaultError::clone)?.parameters().iter();
             // One that was asked for by its ARN is named in full there.
@@ -116,14 +116,8 @@ impl Vault {
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {
                 Err(VaultError::NoSecret)
             }
-            Err(error) => Err(VaultError::Away(said(&error))),
+            Err(error) => Err(VaultError::Away(with_causes(&error))),
         };
         (Reference::Secret(name.to_owned()), value)
     }
-}
-
-/// What an error says, and what caused it. Its `Debug` has the whole answer in it, and so the secrets.
-fn said(error: &dyn Error) -> String {
-    let cause = error.source().map(|cause| format!(": {}", said(cause)));
-    format!("{error}{}", cause.unwrap_or_default())
 }

@@ -14,11 +14,10 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
 use wildmatch::WildMatch;
 
 use super::template::{FUNCTIONS, Template, each};
-use crate::support::proxy::relay;
+use crate::support::{proxy::relay, served::Served};
 
 /// One thing that a role allows: an action on the table or one of its indexes, on keys of a pattern where it has keys.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +51,7 @@ pub(crate) struct Account {
     pub(crate) url: String,
     pub(crate) grants: BTreeSet<Grant>,
     pub(crate) book: Arc<Mutex<Book>>,
-    task: JoinHandle<()>,
+    _served: Served,
 }
 
 #[derive(Clone)]
@@ -65,24 +64,12 @@ struct Guard {
 
 impl Account {
     pub(crate) fn start(template: &Template, upstream: &str) -> Self {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let grants: BTreeSet<Grant> = FUNCTIONS.into_iter().flat_map(|(name, id)| grants(template, name, id)).collect();
         let book = Arc::<Mutex<Book>>::default();
         let http = reqwest::Client::new();
         let guard = Guard { upstream: upstream.to_owned(), grants: grants.clone(), book: Arc::clone(&book), http };
-        let app = Router::new().fallback(answer).with_state(guard);
-        let task = tokio::spawn(async move {
-            let _ended = axum::serve(TcpListener::from_std(listener).unwrap(), app).await;
-        });
-        Self { url, grants, book, task }
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        self.task.abort();
+        let served = Served::start(|_| Router::new().fallback(answer).with_state(guard));
+        Self { url: served.url.clone(), grants, book, _served: served }
     }
 }
 

@@ -15,7 +15,8 @@ use axum::{
 };
 use http::HeaderMap;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::support::served::Served;
 
 /// How it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,21 +53,15 @@ struct Kept {
 pub(crate) struct Keeper {
     pub(crate) url: String,
     kept: Arc<Mutex<Kept>>,
-    task: JoinHandle<()>,
+    _served: Served,
 }
 
 impl Keeper {
     /// Starts one that keeps these, by name.
     pub(crate) fn start(values: &[(&str, &str)]) -> Self {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let kept = Arc::<Mutex<Kept>>::default();
-        let app = Router::new().fallback(answer).with_state(Arc::clone(&kept));
-        let task = tokio::spawn(async move {
-            let _ended = axum::serve(TcpListener::from_std(listener).unwrap(), app).await;
-        });
-        let keeper = Self { url, kept, task };
+        let served = Served::start(|_| Router::new().fallback(answer).with_state(Arc::clone(&kept)));
+        let keeper = Self { url: served.url.clone(), kept, _served: served };
         values.iter().for_each(|(name, value)| keeper.put(name, value));
         keeper
     }
@@ -89,12 +84,6 @@ impl Keeper {
     /// The variables with which functions find it.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
         super::pairs([("AWS_ENDPOINT_URL_SSM", &self.url), ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &self.url)])
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

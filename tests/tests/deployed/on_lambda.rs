@@ -24,10 +24,12 @@ use surehook::{
     web::EndpointUrl,
 };
 use surehook_local::{Stack, qstash::TOKEN};
-use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{Deployed, pairs};
-use crate::support::proxy::{Proxy, Verdict};
+use crate::support::{
+    proxy::{Proxy, Verdict},
+    served::Served,
+};
 
 pub(crate) const CURRENT_KEY: &str = "sig_unspeakable_current_key";
 pub(crate) const NEXT_KEY: &str = "sig_unspeakable_next_key";
@@ -131,7 +133,7 @@ pub(crate) struct Book {
 pub(crate) struct Front {
     url: String,
     pub(crate) book: Arc<Mutex<Book>>,
-    task: JoinHandle<()>,
+    _served: Served,
 }
 
 #[derive(Clone)]
@@ -145,29 +147,19 @@ struct Passage {
 
 impl Front {
     fn start(stack: &Stack) -> Self {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let upstream = stack.functions_url.trim_end_matches("/lambda-url").to_owned();
         let qstash_keys = SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap();
         let (book, http) = (Arc::<Mutex<Book>>::default(), reqwest::Client::new());
-        let passage = Passage { url: url.clone(), upstream, qstash_keys, book: Arc::clone(&book), http };
-        let app = Router::new().fallback(pass).with_state(passage);
-        let task = tokio::spawn(async move {
-            let _ended = axum::serve(TcpListener::from_std(listener).unwrap(), app).await;
+        let served = Served::start(|url| {
+            let passage = Passage { url: url.to_owned(), upstream, qstash_keys, book: Arc::clone(&book), http };
+            Router::new().fallback(pass).with_state(passage)
         });
-        Self { url, book, task }
+        Self { url: served.url.clone(), book, _served: served }
     }
 
     /// Takes note of an answer.
     pub(crate) fn note(&self, function: &str, word: &str) {
         self.book.lock().unwrap().answers.push((function.to_owned(), word.to_owned()));
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

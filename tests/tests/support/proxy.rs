@@ -10,7 +10,9 @@ use axum::{
 };
 use futures::stream;
 use http::HeaderMap;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::sync::Semaphore;
+
+use super::served::Served;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub(crate) struct Proxy {
     pub(crate) url: String,
     /// Where it holds requests.
     pub(crate) gate: Arc<Gate>,
-    task: JoinHandle<()>,
+    _served: Served,
 }
 
 #[derive(Clone)]
@@ -76,23 +78,11 @@ struct Way {
 impl Proxy {
     /// Starts a proxy on a port of its own.
     pub(crate) fn start(upstream: &str, judge: impl Fn(&Request) -> Verdict + Send + Sync + 'static) -> Self {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let gate = Arc::new(Gate { held: Semaphore::new(0), opened: Semaphore::new(0) });
         let (judge, http) = (Arc::new(judge), reqwest::Client::new());
         let way = Way { upstream: upstream.to_owned(), judge, gate: Arc::clone(&gate), http };
-        let app = Router::new().fallback(answer).with_state(way);
-        let task = tokio::spawn(async move {
-            let _ended = axum::serve(TcpListener::from_std(listener).unwrap(), app).await;
-        });
-        Self { url, gate, task }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
+        let served = Served::start(|_| Router::new().fallback(answer).with_state(way));
+        Self { url: served.url.clone(), gate, _served: served }
     }
 }
 

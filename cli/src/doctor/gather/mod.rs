@@ -4,13 +4,13 @@ mod calls;
 mod canary;
 mod deployed;
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use surehook::{
     config::{Reader, Variables},
     outside,
     qstash::{Client, ClientError},
-    store::{Store, StoreError},
+    store::Store,
 };
 use surehook_dlq_processor::{Command, Reply, command::Filter};
 
@@ -41,8 +41,8 @@ pub(super) async fn facts(stack: Option<String>, sends: bool) -> Result<Facts, F
         qstash_clock,
         keys: ask(&client, async |client| client.keys().await).await,
         topics: ask(&client, topics).await,
-        table: look(&store, async |store| store.inspect().await).await,
-        routes: look(&store, async |store| store.routes(true).await).await,
+        table: ask(&store, async |store| store.inspect().await).await,
+        routes: ask(&store, async |store| store.routes(true).await).await,
         waiting: waiting(stack.as_deref()).await,
         functions,
         probes: Vec::new(),
@@ -65,18 +65,19 @@ async fn of_shell() -> Vec<Function> {
 }
 
 fn client(variables: &Variables) -> Learned<Client> {
-    let mut reader = Reader::new(variables);
-    let account = reader.qstash();
-    reader.finish().map_err(|error| error.problems().collect::<Vec<_>>().join("; "))?;
-    let (url, token) = account.ok_or("QSTASH_TOKEN is missing")?;
+    let (url, token) = read(variables, |reader| reader.qstash())?.ok_or("QSTASH_TOKEN is missing")?;
     Client::new(url, token, QSTASH_TIMEOUT).map_err(|error| with_causes(&error))
 }
 
 async fn store(variables: &Variables) -> Learned<Store> {
+    Ok(Store::connect(read(variables, |reader| reader.table())?).await)
+}
+
+fn read<T>(variables: &Variables, setting: impl FnOnce(&mut Reader<'_>) -> T) -> Learned<T> {
     let mut reader = Reader::new(variables);
-    let table = reader.table();
+    let value = setting(&mut reader);
     reader.finish().map_err(|error| error.problems().collect::<Vec<_>>().join("; "))?;
-    Ok(Store::connect(table).await)
+    Ok(value)
 }
 
 /// This machine's clock in the middle of a call, and QStash's.
@@ -86,8 +87,9 @@ async fn clocks(client: &Client) -> (surehook::Millis, Learned<Option<surehook::
     (before + (outside::now() - before) / 2, theirs)
 }
 
-async fn ask<T>(client: &Learned<Client>, call: impl AsyncFnOnce(&Client) -> Result<T, ClientError>) -> Learned<T> {
-    call(client.as_ref().map_err(Clone::clone)?).await.map_err(|error| with_causes(&error))
+/// Asks one that is there; else why it is not is the answer.
+async fn ask<C, T, E: Error>(whom: &Learned<C>, call: impl AsyncFnOnce(&C) -> Result<T, E>) -> Learned<T> {
+    call(whom.as_ref().map_err(Clone::clone)?).await.map_err(|error| with_causes(&error))
 }
 
 async fn topics(client: &Client) -> Result<Vec<Topic>, ClientError> {
@@ -98,10 +100,6 @@ async fn topics(client: &Client) -> Result<Vec<Topic>, ClientError> {
         topics.push(Topic { known, last });
     }
     Ok(topics)
-}
-
-async fn look<T>(store: &Learned<Store>, call: impl AsyncFnOnce(&Store) -> Result<T, StoreError>) -> Learned<T> {
-    call(store.as_ref().map_err(Clone::clone)?).await.map_err(|error| with_causes(&error))
 }
 
 /// Asks the DLQ processor: the deployed one, which thereby proves its role, or this process.

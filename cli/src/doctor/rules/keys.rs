@@ -1,6 +1,7 @@
 //! Keys and secrets: there, different, not public, and QStash's own; and the clock that tokens go by.
 
 use surehook::{
+    config::SIGNING_KEYS,
     qstash::is_development_key,
     signing::DEVELOPMENT_MASTER,
     sources::{Source, seal::SEAL_SECRET},
@@ -27,8 +28,7 @@ pub(super) fn judge(facts: &Facts, report: &mut Report) {
 fn signing_keys(facts: &Facts, report: &mut Report) {
     for name in ["consumer", "requeuer"] {
         let function = facts.function(name);
-        let [current, next] =
-            ["QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"].map(|variable| function.text(variable));
+        let [current, next] = SIGNING_KEYS.map(|variable| function.text(variable));
         if current.is_empty() || next.is_empty() {
             // Told by the rule of settings.
             continue;
