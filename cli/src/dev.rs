@@ -4,7 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use surehook::{outside, web::EndpointUrl};
-use surehook_local::{Stack, StackOptions, qstash::TOKEN, receiver::Received, stack::PRODUCER_TOKEN};
+use surehook_local::{
+    Stack, StackOptions,
+    lambda::{Host, LogLine},
+    qstash::TOKEN,
+    receiver::Received,
+    stack::PRODUCER_TOKEN,
+};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{Failure, routes, text::harmless, topics};
@@ -48,11 +54,13 @@ pub(crate) async fn run(arguments: DevArguments) -> Result<ExitCode, Failure> {
         _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(130)),
     };
     prepare(&stack).await?;
+    // Whoever sees the file or reads that the stack runs may publish at once, and is to be shown what happens.
+    let (deliveries, logs) = (stack.receiver.news(), stack.host.as_ref().map(Host::logs));
     write_environment(&stack, &arguments.write_env)?;
     introduce(&stack, &arguments);
     tokio::select! {
-        () = show_deliveries(stack.receiver.news()) => {}
-        () = show_logs(&stack) => {}
+        () = show_deliveries(deliveries) => {}
+        () = show_logs(logs) => {}
         _ = tokio::signal::ctrl_c() => println!("\nStopping."),
     }
     Ok(ExitCode::SUCCESS)
@@ -192,11 +200,8 @@ async fn show_deliveries(mut news: Receiver<Received>) {
     }
 }
 
-async fn show_logs(stack: &Stack) {
-    let Some(host) = &stack.host else {
-        return std::future::pending().await;
-    };
-    let mut logs = host.logs();
+async fn show_logs(logs: Option<Receiver<LogLine>>) {
+    let Some(mut logs) = logs else { return std::future::pending().await };
     loop {
         match logs.recv().await {
             Ok(line) => println!("{:<9} {}", line.function, harmless(&line.line)),

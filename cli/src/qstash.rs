@@ -11,7 +11,10 @@ use surehook::outside;
 use surehook_local::qstash::{
     Callers, Choices, FASTEST, LATEST_START, News, Pace, Plan, QStash, Rule, SLOWEST, Settings, State, USERS,
 };
-use tokio::{net::TcpListener, sync::broadcast::error::RecvError};
+use tokio::{
+    net::TcpListener,
+    sync::broadcast::{Receiver, error::RecvError},
+};
 
 use crate::{
     Failure,
@@ -116,9 +119,11 @@ pub(crate) async fn run(arguments: QstashArguments) -> Result<ExitCode, Failure>
         format!("{address} can't be had: {error}. Stop what uses it, or choose another with --port or --host")
     })?;
     let qstash = QStash::start(listener, settings)?;
+    // Whoever reads the first line may publish at once, and is to be told of it.
+    let news = (!arguments.quiet).then(|| qstash.news());
     introduce(&qstash, &arguments, seed);
     tokio::select! {
-        () = tell(&qstash, arguments.quiet) => {}
+        () = tell(news) => {}
         _ = tokio::signal::ctrl_c() => println!("\nStopping. What was held here is gone."),
     }
     Ok(ExitCode::SUCCESS)
@@ -189,11 +194,8 @@ fn clock(arguments: &QstashArguments) -> String {
 }
 
 /// Prints what happens to messages until the server ends. Who wants nothing printed does not make it compose news either.
-async fn tell(qstash: &QStash, quiet: bool) {
-    if quiet {
-        return std::future::pending().await;
-    }
-    let mut news = qstash.news();
+async fn tell(news: Option<Receiver<News>>) {
+    let Some(mut news) = news else { return std::future::pending().await };
     loop {
         match news.recv().await {
             Ok(news) => println!("{}", line(&news)),

@@ -1,6 +1,6 @@
 //! `surehook qstash`, as a process: what its user types, and what they see.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use surehook_local::{
@@ -11,7 +11,10 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     net::TcpListener,
     process::{Child, ChildStdout, Command},
+    time::timeout,
 };
+
+use crate::support::until;
 
 struct Running {
     url: String,
@@ -50,14 +53,17 @@ impl Running {
         serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap()
     }
 
-    /// The next line that says that.
+    /// The next line that says that; the limit only ends a test that has failed.
     async fn says(&mut self, what: &str) -> String {
-        loop {
-            let line = self.lines.next_line().await.unwrap().expect("the process goes on");
-            if line.contains(what) {
-                return line;
+        let line = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap().expect("the process goes on");
+                if line.contains(what) {
+                    return line;
+                }
             }
-        }
+        };
+        timeout(Duration::from_secs(60), line).await.unwrap_or_else(|_| panic!("no line says {what:?}"))
     }
 }
 
@@ -83,6 +89,20 @@ async fn messages_are_told_as_they_move() {
     running.post(&format!("/v2/publish/{}/hook", receiver.url), "x").await;
     for what in ["created", "being delivered", "answered 503", "again in 0s", "being delivered", "delivered, attempt 2"]
     {
+        assert!(running.says(what).await.contains(&receiver.url), "{what}");
+    }
+}
+
+/// The first line is the word to begin: whoever publishes then, while the others are still being printed, is told of it.
+/// More is printed than a pipe holds, so that the process can't be through with them.
+#[tokio::test]
+async fn what_happens_before_the_last_of_the_first_lines_is_told_too() {
+    let rules = (0..4).map(|_| format!("duplicate,url=http://{}", "x".repeat(30_000))).collect::<Vec<_>>();
+    let arguments: Vec<&str> = rules.iter().flat_map(|rule| ["--chaos", rule]).collect();
+    let (mut running, receiver) = (start(&arguments).await, receiver().await);
+    running.post(&format!("/v2/publish/{}/hook", receiver.url), "x").await;
+    until("the message arrives", || async { !receiver.received().is_empty() }).await;
+    for what in ["created", "being delivered", "delivered, attempt 1"] {
         assert!(running.says(what).await.contains(&receiver.url), "{what}");
     }
 }
