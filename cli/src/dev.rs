@@ -59,8 +59,8 @@ pub(crate) async fn run(arguments: DevArguments) -> Result<ExitCode, Failure> {
     write_environment(&stack, &arguments.write_env)?;
     introduce(&stack, &arguments);
     tokio::select! {
-        () = show_deliveries(deliveries) => {}
-        () = show_logs(logs) => {}
+        () = show(Some(deliveries), delivery) => {}
+        () = show(logs, log_line) => {}
         _ = tokio::signal::ctrl_c() => println!("\nStopping."),
     }
     Ok(ExitCode::SUCCESS)
@@ -184,29 +184,28 @@ Ctrl-C stops everything.
     );
 }
 
-async fn show_deliveries(mut news: Receiver<Received>) {
+/// Prints a line for each thing that comes. Where nobody sends, nothing ever comes.
+async fn show<T: Clone>(news: Option<Receiver<T>>, line: impl Fn(T) -> String) {
+    let Some(mut news) = news else { return std::future::pending().await };
     loop {
         match news.recv().await {
-            Ok(received) => println!(
-                "receiver  {} POST {}  {} bytes  webhook-id {}",
-                received.status,
-                harmless(&received.path),
-                received.body.len(),
-                harmless(received.header("webhook-id").unwrap_or("-")),
-            ),
+            Ok(item) => println!("{}", line(item)),
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
     }
 }
 
-async fn show_logs(logs: Option<Receiver<LogLine>>) {
-    let Some(mut logs) = logs else { return std::future::pending().await };
-    loop {
-        match logs.recv().await {
-            Ok(line) => println!("{:<9} {}", line.function, harmless(&line.line)),
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return,
-        }
-    }
+fn delivery(received: Received) -> String {
+    format!(
+        "receiver  {} POST {}  {} bytes  webhook-id {}",
+        received.status,
+        harmless(&received.path),
+        received.body.len(),
+        harmless(received.header("webhook-id").unwrap_or("-")),
+    )
+}
+
+fn log_line(log: LogLine) -> String {
+    format!("{:<9} {}", log.function, harmless(&log.line))
 }

@@ -13,7 +13,7 @@ use surehook_local::{Stack, StackOptions, receiver::Reaction};
 use crate::support::{
     Answered, apply, apply_paths, deliver, event, key, options, post,
     proxy::{Proxy, Verdict},
-    received, record, signature, signature_at, stack, stack_with,
+    received, record, signature, signature_at, signature_by, stack, stack_with,
 };
 
 #[tokio::test]
@@ -52,8 +52,7 @@ async fn unsigned_forged_expired_and_foreign_deliveries_never_reach_the_handler(
     let bytes = body.as_bytes();
     let url = stack.function_url("consumer/strapi");
     let now = outside::now() / 1_000;
-    let forged =
-        surehook::qstash::token::sign(&surehook::secret::Secret::new("sig_other").unwrap(), &url, bytes, now, "1");
+    let forged = signature_by("sig_other", &url, bytes, now);
     for signature in [
         None,
         Some("nonsense".to_owned()),

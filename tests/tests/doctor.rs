@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use serde_json::{Value, json};
-use surehook_local::Stack;
+use surehook_local::{Stack, stack::FUNCTIONS};
 
 use crate::{
     deployed::{Deployed, account::Account, template::Template},
@@ -29,7 +29,12 @@ async fn found(stack: &Stack, arguments: &[&str], variables: &[(&str, &str)]) ->
     let has = |severity: &str| findings.iter().any(|finding| finding["severity"] == severity);
     let expected = if has("error") { 2 } else { i32::from(has("warning")) };
     assert_eq!(code, Some(expected), "{report}");
-    findings.iter().map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
+    codes(&report)
+}
+
+fn codes(report: &Value) -> BTreeSet<String> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings.map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Asserts that a mistake in the variables is found.
@@ -55,9 +60,7 @@ async fn a_healthy_stack_is_proved_through_the_whole_path() {
     let unseen: BTreeSet<String> = ["topic-unseen".to_owned()].into();
     for arguments in [&[][..], &["--stack", "local"]] {
         let (code, report) = examined(&stack, arguments, &[]).await;
-        let found: BTreeSet<String> =
-            report["findings"].as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap().to_owned()).collect();
-        assert_eq!((code, found), (Some(0), unseen.clone()), "{report}");
+        assert_eq!((code, codes(&report)), (Some(0), unseen.clone()), "{report}");
         let right: Vec<&str> = report["right"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
         for part in ["time: ", "size: ", "signing keys", "table: ", "URLs", "call: ", "canary: ", "clock"] {
             assert!(right.iter().any(|text| text.starts_with(part)), "{part} in {right:?}");
@@ -182,7 +185,7 @@ async fn a_path_that_is_broken_is_found_and_leaves_no_dead_letter() {
 #[tokio::test]
 async fn functions_that_do_not_belong_together_are_found() {
     let other = [("consumer", "TABLE_NAME"), ("requeuer", "QSTASH_TOKEN"), ("producer", "STACK")];
-    let deployed = Deployed::start(&["consumer", "requeuer", "producer", "dlq-processor"], |_| {
+    let deployed = Deployed::start(&FUNCTIONS, |_| {
         move |name| {
             let is_other = other.iter().find(|(function, _)| *function == name);
             is_other.map(|(_, variable)| ((*variable).to_owned(), "another".to_owned())).into_iter().collect()
@@ -208,7 +211,7 @@ async fn functions_that_do_not_belong_together_are_found() {
 #[tokio::test]
 async fn urls_and_limits_of_deployed_functions_are_compared_with_the_settings() {
     let environment = vec![("MAX_BODY_BYTES".to_owned(), "1000".to_owned())];
-    let deployed = Deployed::start(&["consumer", "requeuer", "producer", "dlq-processor"], |stack| {
+    let deployed = Deployed::start(&FUNCTIONS, |stack| {
         let here = stack.functions_url.clone();
         move |name| match name {
             "consumer" => environment.clone(),

@@ -97,6 +97,11 @@ pub(crate) struct Canary {
     pub(crate) handled: Duration,
 }
 
+/// Whether two URLs are of one function: a query, and a slash behind a path, make no difference.
+pub(crate) fn is_same_function(one: &EndpointUrl, other: &EndpointUrl) -> bool {
+    one.below("/", "") == other.below("/", "")
+}
+
 impl Facts {
     pub(crate) fn function(&self, name: &str) -> &Function {
         let found = self.functions.iter().find(|function| function.name == name);

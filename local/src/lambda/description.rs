@@ -1,7 +1,7 @@
 //! What Lambda tells about its functions: as much as `surehook doctor` asks.
 
 use axum::{body::Body, response::Response};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -45,7 +45,7 @@ fn url(host: &str, name: &str) -> Value {
 }
 
 fn not_found() -> Response {
-    let error =
-        Response::builder().status(StatusCode::NOT_FOUND).header("x-amzn-errortype", "ResourceNotFoundException");
-    error.body(Body::from(json!({ "Message": "there is no such function" }).to_string())).unwrap_or_default()
+    let mut error = message(StatusCode::NOT_FOUND, "there is no such function");
+    error.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static("ResourceNotFoundException"));
+    error
 }

@@ -25,6 +25,8 @@ use crate::{
 pub const DEFAULT_QSTASH_URL: &str = "https://qstash.upstash.io";
 /// The safety margin between a handler's deadline and the end of its lease.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(3);
+/// What a function URL carries in base64, in bytes. Source: AWS, "Lambda quotas": 6 MB.
+pub const LARGEST_BODY: usize = 4_500_000;
 /// Characters of a token that opens the producer's door.
 const SHORTEST_TOKEN: usize = 16;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -217,9 +219,9 @@ impl<'a> Reader<'a> {
         self.span("HANDLER_TIMEOUT", Duration::from_secs(8))
     }
 
-    /// `MAX_BODY_BYTES`: the largest body that is taken. By default 4.5 MB, which is what a function URL can carry in base64.
+    /// `MAX_BODY_BYTES`: the largest body that is taken. [`LARGEST_BODY`] by default.
     pub fn max_body_bytes(&mut self) -> usize {
-        self.parsed("MAX_BODY_BYTES", 4_500_000, "a number of bytes")
+        self.parsed("MAX_BODY_BYTES", LARGEST_BODY, "a number of bytes")
     }
 
     /// `ALLOW_PRIVATE_DESTINATIONS`: for development only.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{
-    BillingMode, GlobalSecondaryIndexDescription, KeySchemaElement, PointInTimeRecoveryStatus, TableDescription,
-    TableStatus, TimeToLiveStatus,
+    BillingMode, GlobalSecondaryIndexDescription, KeySchemaElement, PointInTimeRecoveryStatus, ProjectionType,
+    TableDescription, TableStatus, TimeToLiveStatus,
 };
 
 use super::{Store, StoreError};
@@ -82,10 +82,9 @@ fn inspected(table: &TableDescription) -> Inspected {
 }
 
 fn index(described: &GlobalSecondaryIndexDescription) -> (String, Index) {
-    let is_whole = |kind: &str| kind == "ALL";
     let projection = described.projection();
     let attributes = match projection.and_then(|projection| projection.projection_type()) {
-        Some(kind) if is_whole(kind.as_str()) => None,
+        Some(ProjectionType::All) => None,
         _ => Some(projection.map(|projection| projection.non_key_attributes().to_vec()).unwrap_or_default()),
     };
     (described.index_name().unwrap_or_default().to_owned(), Index { keys: names(described.key_schema()), attributes })

@@ -11,8 +11,6 @@ use surehook::{
     identity::EventKey,
     ledger::{Claim, Status, rules::Attempted},
     outside,
-    qstash::token,
-    secret::Secret,
 };
 use surehook_local::{
     Stack,
@@ -20,12 +18,12 @@ use surehook_local::{
     receiver::{Reaction, Received},
 };
 
-use super::on_lambda::{GITHUB_SECRET, MOST_BYTES, OnLambda, PRODUCER_TOKEN};
+use super::on_lambda::{CURRENT_KEY, GITHUB_SECRET, MOST_BYTES, OnLambda, PRODUCER_TOKEN};
 use crate::{
     failure_path::callback,
     support::{
         Answered, answered, apply, bury, connect, event, key, ledger, post, proxy::Proxy, proxy::Verdict, publish_with,
-        qstash, record, signature, until,
+        qstash, record, signature, signature_by, until,
     },
 };
 
@@ -180,10 +178,9 @@ async fn take_over(stack: &Stack, key: &EventKey) {
 /// Unsigned, nonsense, signed by somebody else, and signed long ago.
 async fn forged(stack: &Stack, function: &str) {
     let (url, body) = (stack.function_url(function), event("unspeakable forgery"));
-    let stranger = Secret::new("sig_unspeakable_stranger").unwrap();
-    let signed = token::sign(&stranger, &url, body.as_bytes(), outside::now() / 1_000, "1");
-    let ours = Secret::new(super::on_lambda::CURRENT_KEY).unwrap();
-    let stale = token::sign(&ours, &url, body.as_bytes(), outside::now() / 1_000 - 600, "1");
+    let now = outside::now() / 1_000;
+    let signed = signature_by("sig_unspeakable_stranger", &url, body.as_bytes(), now);
+    let stale = signature_by(CURRENT_KEY, &url, body.as_bytes(), now - 600);
     for shown in [None, Some("unspeakable.nonsense".to_owned()), Some(signed), Some(stale)] {
         assert_eq!(post(&url, shown, body.as_bytes()).await.word(), "signature-refused");
     }

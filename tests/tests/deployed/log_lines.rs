@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 use serde_json::Value;
-use surehook::{outside, qstash::token, secret::Secret};
+use surehook::outside;
+use surehook_local::stack::FUNCTIONS;
 
 use super::{
     every_path::{self, TRACE, traced, traceparent},
     on_lambda::{OnLambda, PRODUCER_TOKEN},
-    template::FUNCTIONS,
 };
 use crate::support::{
     key,
     proxy::{Proxy, Verdict},
-    until,
+    signature_by, until,
 };
 
 /// Every word that there is for how an invocation ended. One that is not brought about proves nothing.
@@ -123,7 +123,7 @@ fn written(lambda: &OnLambda) -> Counts {
 
 #[tokio::test]
 async fn every_path_writes_one_line_and_none_says_what_it_must_not() {
-    let lambda = OnLambda::start(&FUNCTIONS.map(|(name, _)| name)).await;
+    let lambda = OnLambda::start(&FUNCTIONS).await;
     let holder = Proxy::start(&lambda.stack().receiver.url, |_| Verdict::Hold);
     every_path::routes(lambda.stack(), &holder).await;
     every_path::consumer(&lambda, &holder).await;
@@ -207,8 +207,7 @@ async fn a_flood_of_refusals_does_not_flood_the_log() {
     let (host, client) = (lambda.stack().host.as_ref().unwrap().url.clone(), reqwest::Client::new());
     let (consumer, producer) =
         (format!("{host}/lambda-url/consumer/strapi"), format!("{host}/lambda-url/producer/orders"));
-    let stranger = Secret::new("sig_unspeakable_stranger").unwrap();
-    let forged = token::sign(&stranger, &consumer, b"{}", outside::now() / 1_000, "1");
+    let forged = signature_by("sig_unspeakable_stranger", &consumer, b"{}", outside::now() / 1_000);
     let signed = client.post(consumer).header("upstash-signature", &forged).body("{}");
     let shown = client.post(producer).bearer_auth("unspeakable-stranger").body("{}");
     tokio::join!(flood(signed), flood(shown));
@@ -223,7 +222,7 @@ async fn a_flood_of_refusals_does_not_flood_the_log() {
 
 #[tokio::test]
 async fn an_answer_that_can_not_be_read_is_not_quoted() {
-    let lambda = OnLambda::start(&FUNCTIONS.map(|(name, _)| name)).await;
+    let lambda = OnLambda::start(&FUNCTIONS).await;
     every_path::mumbled(&lambda).await;
     let told = unsampled(&answered(&lambda));
     until("every line is there", || async { unsampled(&written(&lambda)) == told }).await;

@@ -29,6 +29,7 @@ use super::{Deployed, pairs};
 use crate::support::{
     proxy::{Proxy, Verdict},
     served::Served,
+    signature_by,
 };
 
 pub(crate) const CURRENT_KEY: &str = "sig_unspeakable_current_key";
@@ -188,7 +189,7 @@ impl Passage {
         let (now, allowed) = (outside::now() / 1_000, [EndpointUrl::parse(url).unwrap()]);
         self.keep_in_mind(&shown);
         if token::verify(&self.qstash_keys, Some(&shown), &allowed, body.clone(), now).is_ok() {
-            let ours = token::sign(&Secret::new(CURRENT_KEY).unwrap(), url, body, now, &outside::new_id());
+            let ours = signature_by(CURRENT_KEY, url, body, now);
             self.keep_in_mind(&ours);
             headers.insert("upstash-signature", ours.parse().unwrap());
         }

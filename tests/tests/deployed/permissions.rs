@@ -11,13 +11,13 @@ use surehook_local::{
     lambda::InvokeError,
     qstash::Fault,
     receiver::{Reaction, Received},
-    stack::PRODUCER_TOKEN,
+    stack::{FUNCTIONS, PRODUCER_TOKEN},
 };
 
 use super::{
     Deployed,
     account::{Account, Grant},
-    template::{FUNCTIONS, Template},
+    template::Template,
 };
 use crate::failure_path::refuse;
 use crate::support::{
@@ -27,7 +27,7 @@ use crate::support::{
 /// Starts the functions, each with credentials of its own.
 async fn start() -> (Deployed, Account) {
     let mut account = None;
-    let deployed = Deployed::start(&FUNCTIONS.map(|(name, _)| name), |stack| {
+    let deployed = Deployed::start(&FUNCTIONS, |stack| {
         let started = account.insert(Account::start(&Template::load(), &stack.dynamo.url));
         let url = started.url.clone();
         move |name| {

@@ -6,19 +6,22 @@ use serde_json::Value;
 use surehook::{
     config::{SECRETS, SIGNING_KEYS},
     outside,
-    qstash::token,
-    secret::Secret,
 };
-use surehook_local::{Stack, StackOptions, qstash::TOKEN, stack::PRODUCER_TOKEN};
+use surehook_local::{
+    Stack, StackOptions,
+    qstash::TOKEN,
+    stack::{FUNCTIONS, PRODUCER_TOKEN},
+};
 
 use super::{
     Deployed,
     keeper::{Asked, Keeper, Mood},
     on_lambda::{CURRENT_KEY, MASTER, NEXT_KEY, SENDERS},
     pairs,
-    template::FUNCTIONS,
 };
-use crate::support::{Answered, accepted, apply_paths, connect, event, options, post, publish, qstash, until};
+use crate::support::{
+    Answered, accepted, apply_paths, connect, event, options, post, publish, qstash, signature_by, until,
+};
 
 /// Keys that nobody had when the functions started.
 const NEWER_KEY: &str = "sig_unspeakable_newer_key";
@@ -70,8 +73,7 @@ async fn consumer(keeper: &Keeper) -> Deployed {
 /// Delivers an event that was signed with a key.
 async fn deliver(stack: &Stack, key: &str, name: &str) -> Answered {
     let (url, body) = (stack.function_url("consumer/strapi"), event(name));
-    let now = outside::now() / 1_000;
-    let signed = token::sign(&Secret::new(key).unwrap(), &url, body.as_bytes(), now, &outside::new_id());
+    let signed = signature_by(key, &url, body.as_bytes(), outside::now() / 1_000);
     post(&url, Some(signed), body.as_bytes()).await
 }
 
@@ -92,7 +94,7 @@ async fn secrets_that_are_only_named_start_all_functions_and_deliver() {
     for (store, operation, calls) in [("ssm", "GetParameters", 1), ("secretsmanager", "GetSecretValue", SECRETS.len())]
     {
         let keeper = keeper();
-        let deployed = Deployed::start(&FUNCTIONS.map(|(name, _)| name), |stack| {
+        let deployed = Deployed::start(&FUNCTIONS, |stack| {
             // Our QStash signs with its own keys alone.
             let (current, next) = stack.qstash.keys();
             rotate(&keeper, &current, &next);

@@ -7,8 +7,6 @@ use serde_json::json;
 use surehook::{
     digest::Sha256,
     outside,
-    qstash::token,
-    secret::Secret,
     sources::{
         SourceSecrets,
         seal::{SEAL_HEADER, SEAL_SECRET, Sealed},
@@ -23,7 +21,7 @@ use super::{SECRETS, document, github, stack_with_senders, stripe, stripe_event}
 use crate::support::{
     apply,
     consumer::{consumer, with_handler},
-    letters, operate,
+    letters, operate, signature_at,
 };
 
 const DAY: i64 = 86_400_000;
@@ -54,8 +52,7 @@ async fn judging<H>(stack: &Stack, secrets: &str, handler: H) -> Consumer<H> {
 /// A delivery of QStash at a time, with the sender's headers and more.
 fn delivery(stack: &Stack, source: &str, now: i64, headers: &[(String, String)], body: &str) -> Incoming {
     let url = stack.function_url(&format!("consumer/{source}"));
-    let key = Secret::new(stack.qstash.keys().0).unwrap();
-    let signed = token::sign(&key, &url, body.as_bytes(), now / 1_000, &outside::new_id());
+    let signed = signature_at(stack, &url, body.as_bytes(), now / 1_000);
     let own = [("upstash-signature".to_owned(), signed), ("upstash-message-id".to_owned(), "msg_1".to_owned())];
     let all = own.iter().chain(headers);
     Incoming {
@@ -208,8 +205,7 @@ async fn an_event_that_was_signed_comes_to_one_endpoint() {
     for path in ["stripe/again", "stripe?n=2"] {
         let url = stack.function_url(&format!("consumer/{path}"));
         let mut request = delivery(&stack, "stripe", now, &headers, &body);
-        let key = Secret::new(stack.qstash.keys().0).unwrap();
-        let signed = token::sign(&key, &url, body.as_bytes(), now / 1_000, &outside::new_id());
+        let signed = signature_at(&stack, &url, body.as_bytes(), now / 1_000);
         request.headers.insert("upstash-signature", signed.parse().unwrap());
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         (request.path, request.query) = (format!("/{path}"), query.to_owned());

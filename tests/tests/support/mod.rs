@@ -121,7 +121,12 @@ pub(crate) fn signature(stack: &Stack, url: &str, body: &[u8]) -> String {
 }
 
 pub(crate) fn signature_at(stack: &Stack, url: &str, body: &[u8], now: i64) -> String {
-    token::sign(&Secret::new(stack.qstash.keys().0).unwrap(), url, body, now, &outside::new_id())
+    signature_by(&stack.qstash.keys().0, url, body, now)
+}
+
+/// Signs with any key.
+pub(crate) fn signature_by(key: &str, url: &str, body: &[u8], now: i64) -> String {
+    token::sign(&Secret::new(key).unwrap(), url, body, now, &outside::new_id())
 }
 
 /// Delivers a body to the consumer as QStash does.

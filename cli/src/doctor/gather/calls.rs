@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use surehook::{outside, qstash::token, secret::Secret, sources::CANARY, web::EndpointUrl};
+use surehook::{config::SIGNING_KEYS, outside, qstash::token, secret::Secret, sources::CANARY, web::EndpointUrl};
 
+use super::canary;
 use crate::{
     doctor::facts::{Answer, Facts, Learned, Probe},
     text::with_causes,
 };
 
 /// What the calls are signed with.
-const CURRENT: &str = "QSTASH_CURRENT_SIGNING_KEY";
+const CURRENT: &str = SIGNING_KEYS[0];
 /// A cold start, and a busy function.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -21,13 +22,10 @@ pub(super) async fn probe(facts: &Facts) -> Vec<Probe> {
     // Without a key nothing can be signed, and a refusal would say nothing about the function.
     let can_sign = |function: &str| facts.function(function).unread(CURRENT).is_none();
     let consumers = facts.consumer_urls();
-    let consumers = consumers
-        .iter()
-        .filter(|_| can_sign("consumer"))
-        .skip(usize::from(is_proved))
-        .map(|base| base.below(&format!("/{CANARY}"), ""));
+    let consumers =
+        consumers.iter().filter(|_| can_sign("consumer")).skip(usize::from(is_proved)).map(canary::url_below);
     let calls = consumers
-        .map(|url| call("consumer", url, key(facts, "consumer"), canary()))
+        .map(|url| call("consumer", url, key(facts, "consumer"), canary::body()))
         .chain(
             facts
                 .requeuer_urls()
@@ -45,12 +43,7 @@ fn key(facts: &Facts, function: &str) -> Option<Secret> {
 
 /// Without a token: its refusal proves that it is there, and leaves nothing behind.
 fn producer(facts: &Facts) -> Option<EndpointUrl> {
-    let url = facts.function("producer").url()?;
-    Some(url.below(&format!("/{CANARY}"), ""))
-}
-
-fn canary() -> String {
-    serde_json::json!({ "canary": outside::new_id() }).to_string()
+    facts.function("producer").url().map(canary::url_below)
 }
 
 /// A failure callback about a message that nobody sent: its entry is not there, so nothing is left to do.

@@ -26,10 +26,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the ledger is asked.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// Where it is delivered below a function's URL.
+pub(super) fn url_below(base: &EndpointUrl) -> EndpointUrl {
+    base.below(&format!("/{CANARY}"), "")
+}
+
+/// A body that never was before.
+pub(super) fn body() -> String {
+    serde_json::json!({ "canary": outside::new_id() }).to_string()
+}
+
 pub(super) async fn send(facts: &Facts, client: &Client, store: &Store) -> Learned<Canary> {
     let bases = facts.consumer_urls();
-    let url = bases.first().ok_or("CONSUMER_URL is missing")?.below(&format!("/{CANARY}"), "");
-    let body = Bytes::from(format!("{{\"canary\":\"{}\"}}", outside::new_id()));
+    let url = url_below(bases.first().ok_or("CONSUMER_URL is missing")?);
+    let body = Bytes::from(body());
     let key = key(&url, &bases, &body);
     // One try: who waits for it has no time for a second, and it must not come once nobody waits.
     let headers = [("Upstash-Retries".to_owned(), "0".to_owned())];

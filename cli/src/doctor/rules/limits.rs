@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use surehook::config::LEASE_MARGIN;
+use surehook::config::{LARGEST_BODY, LEASE_MARGIN};
 
 use crate::{
     doctor::{Facts, Finding, Report},
@@ -13,8 +13,6 @@ use crate::{
 const FIRST_RETRY: Duration = Duration::from_secs(12);
 /// The least that QStash waits for an answer, whatever the plan. Source: QStash, "Pricing", max HTTP response duration.
 const QSTASH_WAITS: Duration = Duration::from_secs(15 * 60);
-/// What a function URL takes in base64. Source: AWS, "Lambda quotas": 6 MB.
-const LARGEST_BODY: usize = 4_500_000;
 /// The time limits of `template.yaml`, for functions that are not deployed yet.
 const OF_TEMPLATE: [(&str, u64); 4] = [("consumer", 20), ("requeuer", 30), ("producer", 10), ("dlq-processor", 300)];
 

@@ -6,7 +6,7 @@ use super::unknown;
 use crate::{
     doctor::{
         Facts, Finding, Report,
-        facts::{Answer, Canary, Probe},
+        facts::{Answer, Canary, Probe, is_same_function},
     },
     text::counted,
 };
@@ -75,7 +75,7 @@ fn callable(name: &str, url: Option<&(EndpointUrl, bool)>, report: &mut Report) 
 /// leads there.
 fn compare(url: Option<&EndpointUrl>, variable: &str, known: &[EndpointUrl], report: &mut Report) {
     let Some(url) = url else { return };
-    let is_known = known.iter().any(|known| known.below("/", "") == url.below("/", ""));
+    let is_known = known.iter().any(|known| is_same_function(known, url));
     let is_domain = |known: &EndpointUrl| !known.origin().contains(".lambda-url.") && known.origin() != url.origin();
     if !is_known && !known.iter().any(is_domain) {
         let finding = Finding::error("url-elsewhere", format!("{variable} is not the URL of this stack: {url}"))

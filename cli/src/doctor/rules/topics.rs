@@ -6,7 +6,10 @@ use surehook::{identity::Endpoint, routes::Routes, sources::CANARY, web::Endpoin
 
 use super::unknown;
 use crate::{
-    doctor::{Facts, Finding, Report, facts::Topic},
+    doctor::{
+        Facts, Finding, Report,
+        facts::{Topic, is_same_function},
+    },
     text::counted,
 };
 
@@ -163,9 +166,7 @@ impl Judged<'_> {
         let (name, mend) = (self.name, format!("surehook topics connect {} --source …", self.name));
         let callback = headers.get(CALLBACK).and_then(|url| EndpointUrl::parse(url).ok());
         // Later rounds of an event have a query behind it.
-        let is_ours = |callback: &EndpointUrl| {
-            self.stack.requeuers.iter().any(|own| own.below("/", "") == callback.below("/", ""))
-        };
+        let is_ours = |callback: &EndpointUrl| self.stack.requeuers.iter().any(|own| is_same_function(own, callback));
         let problem = match &callback {
             None => Some(("no-failure-callback", format!("topic {name} has no failure callback"))),
             Some(callback) if !self.stack.requeuers.is_empty() && !is_ours(callback) => Some((
