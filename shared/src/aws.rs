@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use crate::{outside, tls};
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 
 /// The environment's settings (credentials, region, `AWS_ENDPOINT_URL…`) with our time-outs and retries.
 pub async fn settings() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest()).retry_config(retries()).timeout_config(time_outs()).load().await
+    let loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retries()).timeout_config(time_outs());
+    match tls::for_aws(outside::variable) {
+        Some(client) => loader.http_client(client).load().await,
+        None => loader.load().await,
+    }
 }
 
 /// Callers that have less time left drop the call, retries and all.

@@ -18,6 +18,7 @@
 //! | [`config`] | environment variables and the secrets that they name, all problems at once |
 //! | [`aws`] | how our calls to AWS behave |
 //! | [`causes`] | an error and what caused it, in one line |
+//! | [`tls`] | whom our connections trust |
 //! | [`outside`] | the clock, the environment, ids and chance: the only place that touches them |
 //! | [`telemetry`] | one line per invocation, and the metrics |
 //!
@@ -43,6 +44,7 @@ pub mod sources;
 pub mod store;
 pub mod strapi;
 pub mod telemetry;
+pub mod tls;
 pub mod web;
 
 /// Milliseconds since the Unix epoch.

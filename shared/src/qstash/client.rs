@@ -13,7 +13,7 @@ use super::{
     publish::Published,
     topic::KnownTopic,
 };
-use crate::{Millis, identity::cut, secret::Secret};
+use crate::{Millis, identity::cut, secret::Secret, tls};
 
 /// The header in which our retries forward the id of an event's first message.
 pub const EVENT_HEADER: &str = "Surehook-Event";
@@ -98,7 +98,7 @@ pub struct KeyPair {
 impl Client {
     /// A client for one account. `base` is `QSTASH_URL`; no call takes longer than `timeout`.
     pub fn new(base: Url, token: Secret, timeout: Duration) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        let http = tls::client()
             .timeout(timeout)
             .connect_timeout(timeout.min(Duration::from_secs(3)))
             .redirect(reqwest::redirect::Policy::none())

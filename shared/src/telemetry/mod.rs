@@ -15,7 +15,12 @@ use std::{
 
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 pub use metric::{Metric, Tally};
 use sampler::Sampler;
@@ -87,13 +92,21 @@ const OTHERS: &str = "lambda=warn,aws=warn,hyper=warn,h2=warn,reqwest=warn,rustl
 /// Sends log lines to standard output: JSON on Lambda, text elsewhere. `RUST_LOG` chooses the level of our own, `info` by default.
 pub fn init() {
     let own = outside::variable("RUST_LOG").unwrap_or_else(|| "info".to_owned());
-    let filter = format!("{own},{OTHERS}");
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_target(false);
+    let targets =
+        format!("{own},{OTHERS}").parse().unwrap_or_else(|_unreadable| Targets::new().with_default(Level::INFO));
+    let builder = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_target(false);
     // A second initialisation in one process, as in tests, changes nothing.
     let _already_set = if outside::variable("AWS_LAMBDA_INITIALIZATION_TYPE").is_some() {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .finish()
+            .with(targets)
+            .try_init()
     } else {
-        builder.with_ansi(false).try_init()
+        builder.with_ansi(false).finish().with(targets).try_init()
     };
 }
 

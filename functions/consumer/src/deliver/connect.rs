@@ -9,6 +9,7 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use reqwest::{Client, Response, redirect::Policy};
+use surehook::tls;
 use url::{Host, Url};
 
 use super::address::{Lookup, NotPublic, VettingResolver, is_public};
@@ -59,7 +60,7 @@ impl Connections {
     /// A pool. `lookup` resolves names; what it finds is vetted unless private destinations are allowed. There are no redirects,
     /// because a destination is the URL that the operator wrote, and no proxies, because a proxy would resolve the name again.
     pub fn new(allow_private: bool, lookup: Lookup) -> Result<Self, reqwest::Error> {
-        let http = Client::builder()
+        let http = tls::client()
             .redirect(Policy::none())
             .no_proxy()
             .dns_resolver(Arc::new(VettingResolver { allow_private, lookup }))

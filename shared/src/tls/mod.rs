@@ -1,0 +1,119 @@
+//! Whom our connections trust.
+//!
+//! Each library reads the system's certificate authorities by itself, from two places, and with a decoder that takes care to leak
+//! nothing about what is public anyway: together that was three quarters of a cold start. Here they are read once, from one file. Calls
+//! to AWS need none of them: Amazon's own authorities vouch for its services.
+
+use std::{
+    fs,
+    sync::{Arc, LazyLock},
+};
+
+use aws_sdk_dynamodb::config::SharedHttpClient;
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::CertificateDer,
+    version::{TLS12, TLS13},
+};
+
+use crate::outside;
+
+/// Amazon Root CA 1 to 4 and Starfield Services Root Certificate Authority G2, none of which ends before 2037. Source: Amazon Trust
+/// Services, "Repository", which asks clients of AWS to trust these five.
+const AMAZON: &[u8] = include_bytes!("amazon-roots.pem");
+
+/// What only functions have. Elsewhere, on a laptop behind a company's proxy for one, the system knows whom to trust.
+const IN_A_FUNCTION: &str = "AWS_LAMBDA_RUNTIME_API";
+
+/// Variables by which somebody says whom to trust, or which way to go.
+const SAID_OTHERWISE: [&str; 8] = [
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// Regions of partitions that Amazon's public authorities need not vouch for: China, and those that are closed.
+const OTHER_PARTITIONS: [&str; 3] = ["cn-", "us-iso", "eu-isoe"];
+
+/// Where somebody may say that AWS is elsewhere.
+const ENDPOINTS: [&str; 4] =
+    ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
+
+/// The system's authorities, read when the first client is built.
+static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| Arc::new(system()));
+
+/// A builder of clients that trust whom the system trusts, and speak HTTP/2 or 1.1.
+pub fn client() -> reqwest::ClientBuilder {
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    // The provider has suites for both versions, which is all that could be wrong.
+    let Ok(builder) = builder.with_protocol_versions(&[&TLS13, &TLS12]) else { return reqwest::Client::builder() };
+    let mut config = builder.with_root_certificates(Arc::clone(&SYSTEM)).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    reqwest::Client::builder().tls_backend_preconfigured(config)
+}
+
+/// The client for calls to AWS from a function; `None` where the SDK's own is the right one, because somebody said whom to trust, how to
+/// connect, or where AWS is.
+pub fn for_aws(look_up: impl Fn(&str) -> Option<String>) -> Option<SharedHttpClient> {
+    if !amazon_vouches(look_up) {
+        return None;
+    }
+    let trusted = TrustStore::empty().with_pem_certificate(AMAZON);
+    let context = TlsContext::builder().with_trust_store(trusted).build().ok()?;
+    Some(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https())
+}
+
+fn amazon_vouches(look_up: impl Fn(&str) -> Option<String>) -> bool {
+    let region = look_up("AWS_REGION").unwrap_or_default();
+    let is_elsewhere = |name: &str| look_up(name).is_some_and(|url| url.starts_with("https:"));
+    look_up(IN_A_FUNCTION).is_some()
+        && !SAID_OTHERWISE.into_iter().any(|name| look_up(name).is_some())
+        && !ENDPOINTS.into_iter().any(is_elsewhere)
+        && !OTHER_PARTITIONS.into_iter().any(|prefix| region.starts_with(prefix))
+}
+
+fn system() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let certificates = bundle().unwrap_or_else(|| rustls_native_certs::load_native_certs().certs);
+    let (known, _odd) = roots.add_parsable_certificates(certificates);
+    if known == 0 {
+        tracing::error!(
+            "the system has no certificate authorities: no HTTPS destination can be reached. Set SSL_CERT_FILE"
+        );
+    }
+    roots
+}
+
+/// The one file that has them all, where the system has such a file. Somebody who names folders has no such file in mind.
+fn bundle() -> Option<Vec<CertificateDer<'static>>> {
+    if outside::variable("SSL_CERT_DIR").is_some() {
+        return None;
+    }
+    let text = fs::read_to_string(openssl_probe::probe().cert_file?).ok()?;
+    Some(certificates(&text).collect())
+}
+
+/// The certificates of a file. Source: RFC 7468, section 5.1, of which files of authorities use no more than this. What can't be
+/// decoded is left out, as everybody does.
+fn certificates(text: &str) -> impl Iterator<Item = CertificateDer<'static>> {
+    text.split("-----BEGIN CERTIFICATE-----").skip(1).filter_map(|section| {
+        let (encoded, _rest) = section.split_once("-----END CERTIFICATE-----")?;
+        let digits: Vec<u8> = encoded.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        STANDARD.decode(digits).ok().map(CertificateDer::from)
+    })
+}
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;
