@@ -30,7 +30,19 @@ struct Arguments {
     #[arg(long, global = true, value_name = "FILE")]
     env_file: Option<PathBuf>,
     #[command(subcommand)]
-    command: Command,
+    asked: Asked,
+}
+
+#[derive(Debug, Subcommand)]
+enum Asked {
+    #[command(flatten)]
+    Command(Command),
+    /// Be a function's process; the development stack starts these
+    #[command(hide = true)]
+    Function {
+        /// Which function
+        name: FunctionName,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,12 +74,6 @@ enum Command {
     Why(why::WhyArguments),
     /// Sweep now instead of waiting for the schedule; says what it did, and what it left alone and why
     Sweep(OperatorArguments),
-    /// Be a function's process; the development stack starts these
-    #[command(hide = true)]
-    Function {
-        /// Which function
-        name: FunctionName,
-    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -84,20 +90,26 @@ pub fn main() -> ExitCode {
     if let Some(file) = &arguments.env_file {
         return environment::run_again_with(file);
     }
+    match arguments.asked {
+        Asked::Command(command) => command_line(command),
+        Asked::Function { name } => function(name),
+    }
+}
+
+fn command_line(command: Command) -> ExitCode {
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
         eprintln!("surehook: the system gives no threads");
         return ExitCode::FAILURE;
     };
-    runtime.block_on(run(arguments.command))
+    runtime.block_on(run(command))
 }
 
 async fn run(command: Command) -> ExitCode {
-    if !matches!(command, Command::Function { .. } | Command::Demo(_) | Command::Dev(_) | Command::Qstash(_)) {
+    if !matches!(command, Command::Demo(_) | Command::Dev(_) | Command::Qstash(_)) {
         // `surehook … | head` ends when its reader has seen enough, as other commands do.
         sigpipe::reset();
     }
     let result = match command {
-        Command::Function { name } => return function(name).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Qstash(arguments) => qstash::run(*arguments).await,
@@ -128,12 +140,13 @@ fn tell_failure(text: &str) {
     eprintln!("surehook: {}", text::harmless_lines(text));
 }
 
-async fn function(name: FunctionName) -> ExitCode {
-    let (word, ended) = match name {
-        FunctionName::Consumer => ("consumer", surehook_consumer::run().await),
-        FunctionName::Requeuer => ("requeuer", surehook_requeuer::run().await),
-        FunctionName::Producer => ("producer", surehook_producer::run().await),
-        FunctionName::DlqProcessor => ("dlq-processor", surehook_dlq_processor::run().await),
-    };
-    surehook::web::serve::exit_code(word, ended)
+/// A function has the runtime that it has on Lambda.
+fn function(name: FunctionName) -> ExitCode {
+    use surehook::web::serve::run;
+    match name {
+        FunctionName::Consumer => run("consumer", surehook_consumer::run()),
+        FunctionName::Requeuer => run("requeuer", surehook_requeuer::run()),
+        FunctionName::Producer => run("producer", surehook_producer::run()),
+        FunctionName::DlqProcessor => run("dlq-processor", surehook_dlq_processor::run()),
+    }
 }

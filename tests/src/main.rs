@@ -9,8 +9,7 @@ mod order_counter;
 fn main() -> ExitCode {
     let is_consumer = std::env::args().skip(1).eq(["function", "consumer"].map(str::to_owned));
     if is_consumer && surehook::outside::variable("TEST_HANDLER").as_deref() == Some("order-counter") {
-        return tokio::runtime::Runtime::new()
-            .map_or(ExitCode::FAILURE, |runtime| runtime.block_on(order_counter::run()));
+        return order_counter::run();
     }
     surehook_cli::main()
 }

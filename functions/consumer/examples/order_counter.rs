@@ -56,13 +56,12 @@ impl OrderCounter {
 }
 
 /// What `main` of such a consumer does.
-pub(crate) async fn run() -> ExitCode {
-    let ended = surehook_consumer::run_with(|config, _routes| Ok(OrderCounter { table: config.table.clone() })).await;
-    surehook::web::serve::exit_code("order-counter", ended)
+pub(crate) fn run() -> ExitCode {
+    let consumer = surehook_consumer::run_with(|config, _routes| Ok(OrderCounter { table: config.table.clone() }));
+    surehook::web::serve::run("order-counter", consumer)
 }
 
 #[allow(dead_code, reason = "the test's process includes this file and has a main of its own")]
-#[tokio::main]
-async fn main() -> ExitCode {
-    run().await
+fn main() -> ExitCode {
+    run()
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    surehook::web::serve::exit_code("consumer", surehook_consumer::run().await)
+fn main() -> ExitCode {
+    surehook::web::serve::run("consumer", surehook_consumer::run())
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    surehook::web::serve::exit_code("dlq-processor", surehook_dlq_processor::run().await)
+fn main() -> ExitCode {
+    surehook::web::serve::run("dlq-processor", surehook_dlq_processor::run())
 }

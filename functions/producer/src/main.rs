@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    surehook::web::serve::exit_code("producer", surehook_producer::run().await)
+fn main() -> ExitCode {
+    surehook::web::serve::run("producer", surehook_producer::run())
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    surehook::web::serve::exit_code("requeuer", surehook_requeuer::run().await)
+fn main() -> ExitCode {
+    surehook::web::serve::run("requeuer", surehook_requeuer::run())
 }

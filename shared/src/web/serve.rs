@@ -1,13 +1,16 @@
 //! The wiring of an HTTP function to Lambda's runtime.
 
-use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
+use std::{future::Future, io, process::ExitCode, sync::Arc, time::Duration};
 
 use lambda_http::{
     LambdaEvent,
     aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
     lambda_runtime, service_fn,
 };
-use tokio::time::Instant;
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::Instant,
+};
 
 use super::{Answer, Incoming, Outcome};
 use crate::{Millis, outside};
@@ -16,6 +19,9 @@ use crate::{Millis, outside};
 const ANSWERING: Duration = Duration::from_millis(500);
 /// What is left to write an attempt's end before answering.
 const WRITING: Duration = Duration::from_millis(1_000);
+
+/// How many events Lambda sends to one process at once. Source: AWS, "Lambda Managed Instances"; elsewhere it is not set.
+const MAX_CONCURRENCY: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
 
 /// When an invocation began and when it must end: the only time its code knows.
 #[derive(Debug, Clone, Copy)]
@@ -92,9 +98,11 @@ where
     }
 }
 
-/// How a function's process ends: a function that can't start says why on standard error, for people, and fails.
+/// Runs a function until Lambda ends its process. One that can't start says why on standard error, for people, and fails.
 #[allow(clippy::print_stderr, reason = "logging may not be set up when the configuration is wrong")]
-pub fn exit_code(function: &str, ended: Result<(), lambda_http::Error>) -> ExitCode {
+pub fn run(function: &str, work: impl Future<Output = Result<(), lambda_http::Error>>) -> ExitCode {
+    let several = outside::variable(MAX_CONCURRENCY).is_some_and(|most| most != "1");
+    let ended = runtime(several).map_err(lambda_http::Error::from).and_then(|runtime| runtime.block_on(work));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -102,6 +110,12 @@ pub fn exit_code(function: &str, ended: Result<(), lambda_http::Error>) -> ExitC
             ExitCode::FAILURE
         }
     }
+}
+
+/// One thread for one event at a time: handing it from thread to thread took a quarter of its time on the processor. Where Lambda
+/// sends `several` at once, they have a thread for each processor.
+fn runtime(several: bool) -> io::Result<Runtime> {
+    if several { Builder::new_multi_thread() } else { Builder::new_current_thread() }.enable_all().build()
 }
 
 #[cfg(test)]
