@@ -212,6 +212,7 @@ fn to_history(entry: &str) -> Option<History> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{digest::Sha256, identity::MOST_TYPE, ledger::record::MOST_ERROR_TEXT};
 
     #[test]
     fn a_record_survives_the_table() {
@@ -240,6 +241,60 @@ mod tests {
             expires_at: Some(10),
         };
         assert_eq!(to_record(&from_record(&key, &record)).unwrap(), record);
+    }
+
+    /// As wide as what we put into it may be: a source's name has 64 characters, a type and a message id have 128, an owner is a UUID.
+    fn wide(status: Status) -> Record {
+        Record {
+            version: VERSION,
+            status,
+            owner: "o".repeat(36),
+            fence: 1,
+            lease_until: 1_790_000_011_000,
+            attempts: 1,
+            first_seen: 1_790_000_000_000,
+            updated_at: 1_790_000_000_060,
+            content: Sha256::of(b"").base64url(),
+            source: "s".repeat(64),
+            event_type: Some("t".repeat(MOST_TYPE)),
+            message_id: "m".repeat(128),
+            delivered: Vec::new(),
+            refused: Vec::new(),
+            last_error: None,
+            history: Vec::new(),
+            open_since: None,
+            replay: None,
+            round: 0,
+            next_at: None,
+            expires_at: None,
+        }
+    }
+
+    fn size_of_record(record: &Record) -> usize {
+        size_of_item(&from_record(&EventKey::parse(&"a".repeat(64)).unwrap(), record))
+    }
+
+    /// DynamoDB charges a write for each KB of the item that it leaves or replaces, whichever is larger (AWS, DynamoDB developer guide,
+    /// "DynamoDB item sizes and formats").
+    const ONE_WRITE_UNIT: usize = 1_024;
+
+    #[test]
+    fn a_done_record_of_ten_destinations_is_one_write_unit_however_long_its_texts_are() {
+        // A destination's id has 25 characters.
+        let delivered = vec!["d".repeat(25); 10];
+        let done = Record { delivered, expires_at: Some(1_791_209_600), ..wide(Status::Done) };
+        assert!(size_of_record(&done) <= ONE_WRITE_UNIT, "{} bytes", size_of_record(&done));
+    }
+
+    #[test]
+    fn a_first_failure_is_one_write_unit_in_the_table_and_in_the_index_even_with_the_longest_error() {
+        let failed = Record {
+            last_error: Some(Failure { class: "transient".into(), text: "e".repeat(MOST_ERROR_TEXT) }),
+            history: vec![History { at: 1_790_000_000_060, fence: 1, class: "transient".into() }],
+            open_since: Some(1_790_000_000_060),
+            ..wide(Status::Retryable)
+        };
+        assert!(size_of_record(&failed) <= ONE_WRITE_UNIT, "{} bytes", size_of_record(&failed));
     }
 
     #[test]

@@ -53,10 +53,15 @@ pub(super) fn bytes_of(item: &Item) -> Vec<u8> {
     item.get("body").and_then(|value| value.as_b().ok()).map(|blob| blob.as_ref().to_vec()).unwrap_or_default()
 }
 
+/// The partition of the index in which a letter's head stands: its day's, one of several.
+pub(super) fn shelf(letter: &DeadLetter) -> String {
+    format!("dl#{}#{}", letter.at / DAY, letter.key.shard(SHARDS))
+}
+
 pub(super) fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usize) -> Item {
     Builder::new(partition(&letter.key), sort_key(letter.fence))
         .with("fence", number(letter.fence))
-        .with("dl", text(format!("dl#{}#{}", letter.at / DAY, letter.key.shard(SHARDS))))
+        .with("dl", text(shelf(letter)))
         .with("dl_at", number(letter.at))
         .with("first_failed", number(letter.first_failed))
         .with("reason", text(&letter.reason))

@@ -30,6 +30,8 @@ pub mod routes_cache;
 pub mod schema;
 mod search;
 pub mod shelves;
+#[cfg(test)]
+mod spread_tests;
 pub mod stranded;
 mod writes;
 

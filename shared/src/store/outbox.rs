@@ -28,7 +28,7 @@ pub struct OutboxRow {
 }
 
 impl OutboxRow {
-    fn keys(&self) -> (String, String) {
+    pub(super) fn keys(&self) -> (String, String) {
         // Senders choose ids: two topics may have the same, or two events of one, and neither may take the other's place.
         let digest = Sha256::of_parts(&[self.topic.as_bytes(), self.id.as_bytes(), &self.body]);
         // Thirteen digits reach to the year 2286, so that rows sort by age.
