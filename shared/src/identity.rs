@@ -161,13 +161,29 @@ pub struct Delivered<'a> {
     pub body: &'a [u8],
     /// `Surehook-Event`, which our retries forward, else `Upstash-Message-Id`.
     pub message: &'a str,
+    /// The body's digest, where somebody has it already.
+    digest: Option<Sha256>,
 }
 
 impl<'a> Delivered<'a> {
+    /// An event as it came.
+    pub fn new(headers: &'a HeaderMap, body: &'a [u8], message: &'a str) -> Self {
+        Self { headers, body, message, digest: None }
+    }
+
+    /// The same event, with its body's digest: a large body is not read again for it.
+    pub fn with_digest(self, digest: Sha256) -> Self {
+        Self { digest: Some(digest), ..self }
+    }
+
+    fn digest(&self) -> Sha256 {
+        self.digest.unwrap_or_else(|| Sha256::of(self.body))
+    }
+
     /// An event of which nothing is known but its body and its message.
     pub fn bare(body: &'a [u8], message: &'a str) -> Self {
         static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
-        Self { headers: &NO_HEADERS, body, message }
+        Self::new(&NO_HEADERS, body, message)
     }
 
     /// A header as text; `None` where it is missing, empty or not ASCII.
@@ -242,24 +258,24 @@ pub struct Identified {
 /// key to be buried under.
 pub fn identify(endpoint: &Endpoint, identity: &Identity, event: Delivered<'_>) -> Identified {
     match identity {
-        Identity::Payload => identify_payload(endpoint, event.body),
+        Identity::Payload => identify_payload(endpoint, event),
         Identity::Strapi => {
             let parsed = StrapiEvent::parse(event.body).ok();
             let malformed = parsed.is_none();
-            by(endpoint, "body", event.body, event.body, parsed.map(|parsed| parsed.event), malformed)
+            by(endpoint, "body", event.body, event, parsed.map(|parsed| parsed.event), malformed)
         }
-        Identity::Body => by(endpoint, "body", event.body, event.body, None, false),
-        Identity::Message => by(endpoint, "message", event.message.as_bytes(), event.body, None, false),
+        Identity::Body => by(endpoint, "body", event.body, event, None, false),
+        Identity::Message => by(endpoint, "message", event.message.as_bytes(), event, None, false),
         Identity::HeaderAndBody(_) => match identity.value_of(&event) {
             Some(value) => {
                 let both = Sha256::of_parts(&[value.as_bytes(), event.body]).hex();
-                by(endpoint, "header+body", both.as_bytes(), event.body, None, false)
+                by(endpoint, "header+body", both.as_bytes(), event, None, false)
             }
-            None => by(endpoint, "body", event.body, event.body, None, false),
+            None => by(endpoint, "body", event.body, event, None, false),
         },
         Identity::Pointer(_) | Identity::Header(_) => match identity.value_of(&event) {
-            Some(value) => by(endpoint, identity.kind(), value.as_bytes(), event.body, None, false),
-            None => by(endpoint, "body", event.body, event.body, None, false),
+            Some(value) => by(endpoint, identity.kind(), value.as_bytes(), event, None, false),
+            None => by(endpoint, "body", event.body, event, None, false),
         },
     }
 }
@@ -272,12 +288,12 @@ pub fn identify_foreign(endpoint: &Endpoint, event: Delivered<'_>) -> Identified
 /// Names a message whose body is hidden, by its event's key or its own id. The name is not that of its event: its letter stands
 /// beside its event's record.
 pub fn identify_redacted(endpoint: &Endpoint, identity: &str) -> Identified {
-    by(endpoint, "redacted", identity.as_bytes(), b"", None, false)
+    by(endpoint, "redacted", identity.as_bytes(), Delivered::bare(b"", ""), None, false)
 }
 
-fn identify_payload(endpoint: &Endpoint, body: &[u8]) -> Identified {
-    let Ok(payload) = Payload::parse(body) else {
-        return by(endpoint, "body", body, body, None, true);
+fn identify_payload(endpoint: &Endpoint, event: Delivered<'_>) -> Identified {
+    let Ok(payload) = Payload::parse(event.body) else {
+        return by(endpoint, "body", event.body, event, None, true);
     };
     let event_type = payload.event_type.to_string();
     let content = Sha256::of_parts(&[event_type.as_bytes(), payload.data.get().as_bytes()]).base64url();
@@ -287,7 +303,7 @@ fn identify_payload(endpoint: &Endpoint, body: &[u8]) -> Identified {
             let identity = Sha256::of_parts(&[topic.as_bytes(), id.as_bytes()]).hex();
             EventKey::new(endpoint, "payload", identity.as_bytes())
         }
-        _ => EventKey::new(endpoint, "body", body),
+        _ => EventKey::new(endpoint, "body", event.body),
     };
     Identified { key, content, event_type: Some(cut(event_type, MOST_TYPE)), malformed: false }
 }
@@ -296,13 +312,13 @@ fn by(
     endpoint: &Endpoint,
     kind: &str,
     identity: &[u8],
-    body: &[u8],
+    event: Delivered<'_>,
     event_type: Option<String>,
     malformed: bool,
 ) -> Identified {
     Identified {
         key: EventKey::new(endpoint, kind, identity),
-        content: Sha256::of(body).base64url(),
+        content: event.digest().base64url(),
         event_type: event_type.map(|text| cut(text, MOST_TYPE)),
         malformed,
     }

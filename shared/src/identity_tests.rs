@@ -83,7 +83,7 @@ fn a_header_names_an_event_and_the_body_does_where_it_is_missing() {
     let (endpoint, identity) = (ours("https://a.example/other"), Identity::parse("header:X-Delivery").unwrap());
     let named = |id: &'static str, body: &str| {
         let headers = HeaderMap::from_iter([(http::HeaderName::from_static("x-delivery"), id.parse().unwrap())]);
-        identify(&endpoint, &identity, Delivered { headers: &headers, body: body.as_bytes(), message: "m" }).key
+        identify(&endpoint, &identity, Delivered::new(&headers, body.as_bytes(), "m")).key
     };
     assert_eq!(named("1", "{}"), named("1", "[]"));
     assert_ne!(named("1", "{}"), named("2", "{}"));

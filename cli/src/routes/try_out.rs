@@ -49,7 +49,7 @@ pub(super) async fn run(arguments: &TestArguments) -> Result<ExitCode, Failure> 
     let source = source(&routes, arguments.source.as_deref())?;
     let body = input::read(&arguments.event)?;
     let headers = HeaderMap::try_from(&arguments.headers.iter().cloned().collect::<HashMap<_, _>>())?;
-    let report = report(&routes, source, Delivered { headers: &headers, body: &body, message: "" })?;
+    let report = report(&routes, source, Delivered::new(&headers, &body, ""))?;
     if arguments.json {
         println!("{}", harmless_json(&serde_json::to_string_pretty(&report)?));
     } else {

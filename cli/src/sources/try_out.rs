@@ -110,7 +110,7 @@ fn report(
     let admitted = source.admit(secrets, &capture.headers, &capture.body);
     let signed_at = admitted.as_ref().ok().and_then(|stamp| stamp.0);
     let refused = admitted.and_then(|stamp| source.judge(stamp, arrived, Duration::ZERO)).err();
-    let event = Delivered { headers: &capture.headers, body: &capture.body, message: "" };
+    let event = Delivered::new(&capture.headers, &capture.body, "");
     let endpoint = Endpoint::Ours { source: source.name.clone(), path: format!("/{}", source.name) };
     let Identified { key, event_type, malformed, .. } =
         routes.identify(&endpoint, event).ok_or("the source is not configured")?;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use surehook::{
     Millis,
-    digest::Sha256,
     identity::Identity,
     ledger::Record,
     secret::Secret,
@@ -43,17 +42,18 @@ impl<H: Handler> Consumer<H> {
             return Err(Outcome::SenderRefused(SenderRefusal::OtherPath));
         }
         match request.header(SEAL_HEADER) {
-            Some(seal) => self.judge_sealed(source, request, seal, now),
+            Some(seal) => self.judge_sealed(source, delivery, seal),
             None => self.judge_signed(source, request, now),
         }
     }
 
     /// A seal says when the event arrived. Records are not kept for longer than their retention, and so no seal is believed.
-    fn judge_sealed(&self, source: &Source, request: &Incoming, seal: &str, now: Millis) -> Result<(), Outcome> {
+    fn judge_sealed(&self, source: &Source, delivery: Delivery<'_>, seal: &str) -> Result<(), Outcome> {
+        let Delivery { verified, request, moment, .. } = delivery;
         let secrets = self.secrets_of(source, SEAL_SECRET)?;
-        let sealed = Sealed { source, headers: &request.headers, body: Sha256::of(&request.body) };
+        let sealed = Sealed { source, headers: &request.headers, body: verified.digest() };
         let arrived = sealed.open(secrets, seal).ok_or(Outcome::SenderRefused(SenderRefusal::BadSeal))?;
-        let age = Duration::from_millis(u64::try_from(now.saturating_sub(arrived)).unwrap_or_default());
+        let age = Duration::from_millis(u64::try_from(moment.now.saturating_sub(arrived)).unwrap_or_default());
         if age < self.retention { Ok(()) } else { Err(Outcome::SenderRefused(SenderRefusal::Stale)) }
     }
 

@@ -16,7 +16,6 @@ mod wire;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures::FutureExt;
 use surehook::{
     config::LEASE_MARGIN,
@@ -74,7 +73,7 @@ struct Named {
 #[derive(Debug, Clone, Copy)]
 struct Delivery<'a> {
     endpoint: &'a Endpoint,
-    body: &'a Bytes,
+    verified: &'a Verified,
     request: &'a Incoming,
     moment: Moment,
 }
@@ -153,7 +152,7 @@ impl<H: Handler> Consumer<H> {
         // No signature covers it, so it gets no more room in the record than a real one needs.
         trace.message_id = cut(request.header("upstash-message-id").unwrap_or_default().to_owned(), 128);
         let routes = self.routes.knowing(|routes| routes.known(source).is_some()).await.map_err(away)?;
-        let delivery = Delivery { endpoint: &endpoint, body: verified.body(), request, moment };
+        let delivery = Delivery { endpoint: &endpoint, verified, request, moment };
         let refused = match self.name_by(&routes, delivery, trace).await {
             Err(answer) if matches!(answer.outcome, Outcome::SenderRefused(_) | Outcome::Malformed) => answer,
             named => return named,
@@ -168,10 +167,13 @@ impl<H: Handler> Consumer<H> {
     }
 
     async fn name_by(&self, routes: &Routes, delivery: Delivery<'_>, trace: &mut Trace) -> Result<Named, Answer> {
-        let Delivery { endpoint, body, request, .. } = delivery;
+        let Delivery { endpoint, verified, request, .. } = delivery;
         let source = endpoint.source().unwrap_or_default();
         let message = request.header(EVENT_HEADER).unwrap_or(&trace.message_id);
-        let identified = routes.identify(endpoint, Delivered { headers: &request.headers, body, message });
+        let identified = routes.identify(
+            endpoint,
+            Delivered::new(&request.headers, verified.body(), message).with_digest(verified.digest()),
+        );
         let known = routes.known(source).zip(identified);
         let (known, identified) = known.ok_or_else(|| Answer::from(Outcome::SourceUnconfigured(source.to_owned())))?;
         identified.event_type.clone().unwrap_or_default().clone_into(&mut trace.event_type);
@@ -183,7 +185,7 @@ impl<H: Handler> Consumer<H> {
             source: source.to_owned(),
             event_type: identified.event_type,
             headers: request.headers.clone(),
-            body: body.clone(),
+            body: verified.body().clone(),
         };
         let named = Named { event, content: identified.content };
         self.admit(&known, &named, delivery).await?;

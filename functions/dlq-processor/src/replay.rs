@@ -96,7 +96,7 @@ impl Processor {
             true => !routes.for_type(&letter.source, kind.as_deref()).is_empty(),
             false => {
                 let headers = header_map(&letter.headers);
-                let delivered = Delivered { headers: &headers, body, message: &letter.first_message_id };
+                let delivered = Delivered::new(&headers, body, &letter.first_message_id);
                 !routes.destinations(&routes.subject(&letter.source, kind.as_deref(), delivered)).is_empty()
             }
         };
@@ -211,7 +211,7 @@ impl Processor {
 fn named_today(letter: &DeadLetter, body: &[u8], routes: &Routes) -> Option<Identified> {
     let endpoint = Endpoint::Ours { source: letter.source.clone(), path: letter.path.clone()? };
     let headers = header_map(&letter.headers);
-    routes.identify(&endpoint, Delivered { headers: &headers, body, message: &letter.first_message_id })
+    routes.identify(&endpoint, Delivered::new(&headers, body, &letter.first_message_id))
 }
 
 fn pending(letter: &DeadLetter) -> PendingReplay {

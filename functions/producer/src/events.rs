@@ -101,7 +101,7 @@ impl Posted<'_> {
 
     fn raw(&self) -> Result<OutboxRow, Outcome> {
         let Self { request, source, .. } = self;
-        let event = Delivered { headers: &request.headers, body: &request.body, message: "" };
+        let event = Delivered::new(&request.headers, &request.body, "");
         let own = match source.identity.value_of(&event) {
             Some(own) => Some(own),
             None => self.given_id()?.map(str::to_owned),

@@ -139,7 +139,7 @@ impl FailurePath {
         let is_refused = endpoint.source().is_some() && is_refused(message);
         let about = if is_apart && !is_refused { answered_event(message) } else { None };
         let headers = header_map(&message.header);
-        let delivered = Delivered { headers: &headers, body: &body, message: first_message };
+        let delivered = Delivered::new(&headers, &body, first_message);
         let identified = match endpoint.source() {
             _ if redacted => {
                 let identity = about.as_ref().map_or(first_message, EventKey::as_str);

@@ -101,6 +101,7 @@ struct Claims {
 pub struct Verified {
     url: EndpointUrl,
     body: Bytes,
+    digest: Sha256,
     key: usize,
 }
 
@@ -119,6 +120,11 @@ impl Verified {
     pub fn body(&self) -> &Bytes {
         &self.body
     }
+
+    /// The body's digest, which the signature covers.
+    pub fn digest(&self) -> Sha256 {
+        self.digest
+    }
 }
 
 /// Verifies one delivery: header, MAC with each key, then issuer, time, URL and body. `now` is in seconds.
@@ -134,10 +140,11 @@ pub fn verify(
     let (key, claims) = check_mac(keys, token)?;
     check_issuer_and_time(&claims, now)?;
     let url = check_subject(&claims, allowed)?;
-    if !Sha256::of(&body).matches_base64url(&claims.body) {
+    let digest = Sha256::of(&body);
+    if !digest.matches_base64url(&claims.body) {
         return Err(Refusal::Body);
     }
-    Ok(Verified { url, body, key })
+    Ok(Verified { url, body, digest, key })
 }
 
 fn check_header(token: &str) -> Result<(), Refusal> {

@@ -273,8 +273,7 @@ mod tests {
         ] {
             let headers =
                 [(http::HeaderName::from_static("x-github-event"), event.parse().unwrap())].into_iter().collect();
-            let subject =
-                routes.subject("github", None, Delivered { headers: &headers, body: body.as_bytes(), message: "" });
+            let subject = routes.subject("github", None, Delivered::new(&headers, body.as_bytes(), ""));
             let found: Vec<bool> = routes.destinations(&subject).iter().map(|to| to.undecided).collect();
             assert_eq!(found, expected, "{event} {body}");
         }

@@ -42,7 +42,7 @@ fn every_recipe_has_vectors_and_passes_them() {
             let source = source(&recipe, vector);
             let (headers, body) = (headers(vector), vector.body.as_bytes());
             assert_eq!(believes(&source, &headers, vector, body), Ok(()), "{name}: {}", vector.from);
-            let event = Delivered { headers: &headers, body, message: "m" };
+            let event = Delivered::new(&headers, body, "m");
             assert_eq!(source.identity.value_of(&event), vector.id, "{name}: {}", vector.from);
             let event_type = match source.identity {
                 Identity::Payload => Payload::parse(body).ok().map(|payload| payload.event_type.into_owned()),

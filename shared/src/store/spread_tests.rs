@@ -24,12 +24,15 @@ const MOST_OF_8: f64 = 24.322;
 /// The same with 255 degrees of freedom, which that table does not reach: computed with the incomplete gamma function.
 const MOST_OF_256: f64 = 330.52;
 
+/// The id and body of the event of a number.
+type Events = fn(usize) -> (String, String);
+
 /// Ids that count up.
 fn numbered(n: usize) -> (String, String) {
     payload(format!("order-{n}"))
 }
 
-/// UUIDv7s of a generator that counts, a hundred in a millisecond: they share all but the last digits of their time and of their count.
+/// Ids (UUIDv7) of a generator that counts, a hundred in a millisecond: they share all but the last digits of their time and of their count.
 fn timed(n: usize) -> (String, String) {
     payload(format!("019a2b3c-{:04x}-7000-8000-{n:012x}", n / 100))
 }
@@ -150,9 +153,7 @@ fn strapi_webhooks_that_differ_in_a_digit_are_spread_evenly() {
 
 #[test]
 fn the_outbox_is_spread_evenly_by_ids_and_by_bodies() {
-    let kinds: [(&str, fn(usize) -> (String, String)); 3] =
-        [("numbered", numbered), ("timed", timed), ("of Strapi", of_strapi)];
-    for (what, event) in kinds {
+    for (what, event) in [("numbered", numbered as Events), ("timed", timed), ("of Strapi", of_strapi)] {
         let mut rows = Buckets::new(SHARDS.into());
         for n in 0..EACH {
             rows.add(&row(event(n)).keys().0);

@@ -149,7 +149,7 @@ impl Deliverer {
 }
 
 fn subject<'a>(routes: &'a Routes, event: &'a Event) -> Subject<'a> {
-    let delivered = Delivered { headers: &event.headers, body: &event.body, message: "" };
+    let delivered = Delivered::new(&event.headers, &event.body, "");
     routes.subject(&event.source, event.event_type.as_deref(), delivered)
 }
 
