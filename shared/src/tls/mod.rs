@@ -109,7 +109,7 @@ fn bundle() -> Option<Vec<CertificateDer<'static>>> {
 fn certificates(text: &str) -> impl Iterator<Item = CertificateDer<'static>> {
     text.split("-----BEGIN CERTIFICATE-----").skip(1).filter_map(|section| {
         let (encoded, _rest) = section.split_once("-----END CERTIFICATE-----")?;
-        let digits: Vec<u8> = encoded.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let digits: String = encoded.lines().map(str::trim).collect();
         STANDARD.decode(digits).ok().map(CertificateDer::from)
     })
 }
