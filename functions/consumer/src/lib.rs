@@ -34,7 +34,7 @@ use tokio::time::{Instant, timeout_at};
 use commit::Ending;
 pub use handler::{Attempt, Effects, Event, Handler, HandlerError};
 use routes::RoutesCache;
-pub use wire::{run, run_with};
+pub use wire::{build, deliverer, run, run_with};
 
 /// What the consumer needs, built once in Lambda's init phase.
 #[derive(Debug)]

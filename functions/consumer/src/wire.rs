@@ -21,15 +21,7 @@ use crate::{
 
 /// Runs the consumer with its default handler, which delivers to destinations, until Lambda ends it.
 pub async fn run() -> Result<(), Error> {
-    run_with(|config, routes| {
-        Ok(Deliverer {
-            routes: Arc::clone(routes),
-            connections: Connections::new(config.allow_private, address::system_lookup())?,
-            secrets: config.signing_secrets()?,
-            breakers: Arc::clone(routes.beside()),
-        })
-    })
-    .await
+    run_with(deliverer).await
 }
 
 /// Runs the consumer with a handler of your own, which is built once, in Lambda's init phase.
@@ -40,29 +32,49 @@ pub async fn run_with<H: Handler>(
     let variables = Variables::of_environment().await;
     let config = Config::load(&variables)?;
     let store = Store::connect(&config.table).await;
-    let telemetry = Telemetry::new(config.stack.clone(), "consumer", telemetry::on_lambda());
-    let breakers = Arc::new(Breakers::new(store.clone(), config.breaker, telemetry.clone()));
-    let routes = Arc::new(RoutesCache::new(store.clone(), breakers));
-    if let Err(error) = routes.refresh(false).await {
-        tracing::warn!(error = %error, "the routes could not be read at start; the first event reads them");
-    }
-    let secrets = config.source_secrets.clone();
-    let handler = handler(&config, &routes)?;
-    let consumer = Arc::new(Consumer {
-        keys: KeyRing::new(config.keys.ok_or("signing keys are required")?, variables),
-        bases: config.bases,
-        store,
-        routes,
-        secrets,
-        handler,
-        handler_timeout: config.handler_timeout,
-        retention: config.lifetimes.retention,
-        max_body_bytes: config.max_body_bytes,
-        telemetry,
-    });
+    let consumer = Arc::new(build(config, variables, store, handler).await?);
     serve(move |request, moment| {
         let consumer = Arc::clone(&consumer);
         async move { consumer.call(request, moment).await }
     })
     .await
+}
+
+/// All that is built once. Reading the routes opens the connection to the table, so that no event waits for its handshake; the handler is
+/// built while they are on their way.
+pub async fn build<H: Handler>(
+    config: Config,
+    variables: Variables,
+    store: Store,
+    handler: impl FnOnce(&Config, &Arc<RoutesCache>) -> Result<H, Error>,
+) -> Result<Consumer<H>, Error> {
+    let telemetry = Telemetry::new(config.stack.clone(), "consumer", telemetry::on_lambda());
+    let breakers = Arc::new(Breakers::new(store.clone(), config.breaker, telemetry.clone()));
+    let routes = Arc::new(RoutesCache::new(store.clone(), breakers));
+    let (read, handler) = tokio::join!(routes.refresh(false), async { handler(&config, &routes) });
+    if let Err(error) = read {
+        tracing::warn!(error = %error, "the routes could not be read at start; the first event reads them");
+    }
+    Ok(Consumer {
+        keys: KeyRing::new(config.keys.ok_or("signing keys are required")?, variables),
+        bases: config.bases,
+        store,
+        routes,
+        secrets: config.source_secrets,
+        handler: handler?,
+        handler_timeout: config.handler_timeout,
+        retention: config.lifetimes.retention,
+        max_body_bytes: config.max_body_bytes,
+        telemetry,
+    })
+}
+
+/// The default handler.
+pub fn deliverer(config: &Config, routes: &Arc<RoutesCache>) -> Result<Deliverer, Error> {
+    Ok(Deliverer {
+        routes: Arc::clone(routes),
+        connections: Connections::new(config.allow_private, address::system_lookup())?,
+        secrets: config.signing_secrets()?,
+        breakers: Arc::clone(routes.beside()),
+    })
 }
