@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-pub use stack::{Stack, StackOptions};
+pub use stack::{Runtimes, Stack, StackOptions};
 pub use surehook_qstash as qstash;
 
 /// A port that can't be had.

@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle, time::sleep};
 
 use crate::url_of;
 
-/// Requests that are remembered.
+/// Requests that are remembered unless told otherwise.
 const MOST_REMEMBERED: usize = 100_000;
 
 /// One request as it came.
@@ -94,8 +94,17 @@ impl std::fmt::Debug for Receiver {
 
 struct Shared {
     script: RwLock<Script>,
-    received: Mutex<(usize, VecDeque<Received>)>,
+    log: Mutex<Log>,
     news: broadcast::Sender<Received>,
+}
+
+/// What came, as far as it is remembered.
+struct Log {
+    /// Requests so far.
+    count: usize,
+    /// Requests that are remembered.
+    most: usize,
+    kept: VecDeque<Received>,
 }
 
 impl Receiver {
@@ -103,7 +112,7 @@ impl Receiver {
     pub fn start(listener: TcpListener) -> Self {
         let shared = Arc::new(Shared {
             script: RwLock::new(Arc::new(|_| Reaction::status(200))),
-            received: Mutex::new((0, VecDeque::new())),
+            log: Mutex::new(Log { count: 0, most: MOST_REMEMBERED, kept: VecDeque::new() }),
             news: broadcast::channel(4_096).0,
         });
         let url = url_of(&listener);
@@ -121,9 +130,17 @@ impl Receiver {
         }
     }
 
-    /// Everything that it got, in order.
+    /// How many requests it remembers from now on. Who counts in a script, for hours, has it remember none: bodies weigh.
+    pub fn remember(&self, most: usize) {
+        if let Ok(mut log) = self.shared.log.lock() {
+            log.most = most;
+            log.forget();
+        }
+    }
+
+    /// Everything that it got and remembers, in order.
     pub fn received(&self) -> Vec<Received> {
-        self.shared.received.lock().map(|log| log.1.iter().cloned().collect()).unwrap_or_default()
+        self.shared.log.lock().map(|log| log.kept.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// What it gets from now on, as it comes.
@@ -153,19 +170,23 @@ impl Shared {
     /// Remembers a request together with the answer that it will get.
     fn note(&self, received: Received) -> Reaction {
         let script = self.script.read().map(|script| Arc::clone(&script));
-        let Ok(mut log) = self.received.lock() else {
+        let Ok(mut log) = self.log.lock() else {
             return Reaction::status(500);
         };
-        let mut received = Received { number: log.0, ..received };
+        let mut received = Received { number: log.count, ..received };
         let reaction = script.map_or_else(|_| Reaction::status(500), |script| script(&received));
         received.status = reaction.status;
-        log.0 += 1;
-        if log.1.len() == MOST_REMEMBERED {
-            log.1.pop_front();
-        }
-        log.1.push_back(received.clone());
+        log.count += 1;
+        log.kept.push_back(received.clone());
+        log.forget();
         let _nobody_listens = self.news.send(received);
         reaction
+    }
+}
+
+impl Log {
+    fn forget(&mut self) {
+        self.kept.drain(..self.kept.len().saturating_sub(self.most));
     }
 }
 

@@ -1,8 +1,14 @@
 //! The whole development stack.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    path::PathBuf,
+    pin::pin,
+    time::Duration,
+};
 
 use surehook::store::Store;
+use tokio::{net::TcpListener, runtime::Handle};
 
 use crate::{
     PortInUse, bind,
@@ -46,6 +52,10 @@ pub struct StackOptions {
     pub concurrency: usize,
     /// Variables over those that the stack sets.
     pub environment: Vec<(String, String)>,
+    /// The functions that are there, of [`FUNCTIONS`].
+    pub functions: Vec<&'static str>,
+    /// Entries that QStash's log remembers.
+    pub log_entries: usize,
 }
 
 impl Default for StackOptions {
@@ -62,8 +72,41 @@ impl Default for StackOptions {
             time_limit: Duration::from_secs(30),
             concurrency: 4,
             environment: Vec::new(),
+            functions: FUNCTIONS.to_vec(),
+            log_entries: Settings::default().log_entries,
         }
     }
+}
+
+/// What each part runs on. On runtimes of their own the system can tell how much each part uses.
+#[derive(Debug, Clone)]
+pub struct Runtimes {
+    /// DynamoDB.
+    pub dynamo: Handle,
+    /// QStash.
+    pub qstash: Handle,
+    /// The functions' host; the functions are processes.
+    pub functions: Handle,
+    /// The receiver.
+    pub receiver: Handle,
+}
+
+impl Runtimes {
+    /// All of them on the runtime of the caller.
+    pub fn current() -> Self {
+        let current = Handle::current();
+        Self { dynamo: current.clone(), qstash: current.clone(), functions: current.clone(), receiver: current }
+    }
+}
+
+/// Polls a part's start inside its runtime, so that its sockets and tasks belong there.
+async fn on<F: Future>(runtime: &Handle, start: F) -> F::Output {
+    let mut start = pin!(start);
+    poll_fn(|context| {
+        let _inside = runtime.enter();
+        start.as_mut().poll(context)
+    })
+    .await
 }
 
 /// A running stack. Everything in it ends when it is dropped.
@@ -106,28 +149,34 @@ pub enum StackError {
 impl Stack {
     /// Starts everything, the functions included, and returns when all of it answers.
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
+        Self::start_on(options, &Runtimes::current()).await
+    }
+
+    /// The same, each part on the runtime that is named for it.
+    pub async fn start_on(options: StackOptions, runtimes: &Runtimes) -> Result<Self, StackError> {
         let gateway = match options.program {
-            Some(_) => Some(bind(options.functions_port, "the functions", "--functions-port").await?),
+            Some(_) => {
+                let port = bind(options.functions_port, "the functions", "--functions-port");
+                Some(on(&runtimes.functions, port).await?)
+            }
             None => None,
         };
-        let qstash = bind(options.qstash_port, "QStash", "--qstash-port").await?;
-        let dynamo = bind(options.dynamo_port, "DynamoDB", "--dynamo-port").await?;
-        let receiver = bind(options.receiver_port, "the receiver", "--receiver-port").await?;
+        let qstash = on(&runtimes.qstash, bind(options.qstash_port, "QStash", "--qstash-port")).await?;
+        let dynamo = on(&runtimes.dynamo, bind(options.dynamo_port, "DynamoDB", "--dynamo-port")).await?;
+        let receiver = on(&runtimes.receiver, bind(options.receiver_port, "the receiver", "--receiver-port")).await?;
         let file = options.data.as_ref().map(|folder| folder.join("surehook.db"));
         if let Some(folder) = &options.data {
             std::fs::create_dir_all(folder).map_err(|error| StackError::Data(folder.clone(), error))?;
         }
-        let dynamo = Dynamo::start(dynamo, file.as_deref(), TABLE).await?;
-        let qstash = QStash::start(qstash, settings(&options)).map_err(StackError::Client)?;
-        let receiver = Receiver::start(receiver);
+        let dynamo = on(&runtimes.dynamo, Dynamo::start(dynamo, file.as_deref(), TABLE)).await?;
+        let qstash = on(&runtimes.qstash, async { QStash::start(qstash, settings(&options)) }).await;
+        let qstash = qstash.map_err(StackError::Client)?;
+        let receiver = on(&runtimes.receiver, async { Receiver::start(receiver) }).await;
         let elsewhere = format!("http://127.0.0.1:{}", options.functions_port);
         let functions_url = format!("{}/lambda-url", gateway.as_ref().map_or(elsewhere, crate::url_of));
         let mut environment = environment(&dynamo.url, &qstash, &functions_url, options.speed);
         environment.extend(options.environment.iter().cloned());
-        let host = gateway.map(|gateway| Host::start(gateway, specs(&options, &environment)));
-        if let Some(host) = &host {
-            host.warm().await?;
-        }
+        let host = on(&runtimes.functions, host(gateway, specs(&options, &environment))).await?;
         Ok(Self { dynamo, qstash, host, receiver, functions_url, environment })
     }
 
@@ -152,11 +201,20 @@ impl Stack {
     }
 }
 
+/// The functions' host, where there is a port for it. It returns when each function has asked for work.
+async fn host(gateway: Option<TcpListener>, specs: Vec<FunctionSpec>) -> Result<Option<Host>, InvokeError> {
+    let Some(gateway) = gateway else { return Ok(None) };
+    let host = Host::start(gateway, specs);
+    host.warm().await?;
+    Ok(Some(host))
+}
+
 /// QStash as the stack runs it: fast where it waits, and nothing is forgotten while somebody still looks at it.
 fn settings(options: &StackOptions) -> Settings {
     Settings {
         pace: Pace::Times(options.speed),
         plan: Plan { parallelism: options.parallelism, dlq_retention: None, log_retention: None, ..Plan::PAYG },
+        log_entries: options.log_entries,
         ..Settings::default()
     }
 }
@@ -203,5 +261,5 @@ fn specs(options: &StackOptions, environment: &[(String, String)]) -> Vec<Functi
         time_limit: options.time_limit,
         concurrency: options.concurrency,
     };
-    FUNCTIONS.into_iter().map(spec).collect()
+    options.functions.iter().copied().map(spec).collect()
 }

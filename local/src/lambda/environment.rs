@@ -1,7 +1,7 @@
 //! One execution environment: a process, and the Runtime API that it asks for work.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     process::Stdio,
     sync::{Arc, Mutex},
     time::Duration,
@@ -36,6 +36,9 @@ const MOST_LINES: usize = 30;
 /// Where the answer to an invocation goes: the function's response, or its error.
 type ReplySender = oneshot::Sender<Result<Bytes, Bytes>>;
 
+/// Ids of a function's living processes.
+pub(super) type Processes = Arc<Mutex<BTreeSet<u32>>>;
+
 /// Work for a process.
 pub(super) struct Invocation {
     pub(super) id: String,
@@ -51,6 +54,30 @@ pub(super) struct Environment {
     lines: Arc<Mutex<VecDeque<String>>>,
     pub(super) child: Child,
     api: JoinHandle<()>,
+    _listed: Listed,
+}
+
+/// A process that stands in its function's list for as long as its environment lives.
+struct Listed {
+    processes: Processes,
+    id: Option<u32>,
+}
+
+impl Listed {
+    fn new(processes: &Processes, id: Option<u32>) -> Self {
+        if let Ok(mut processes) = processes.lock() {
+            processes.extend(id);
+        }
+        Self { processes: Arc::clone(processes), id }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        if let (Ok(mut processes), Some(id)) = (self.processes.lock(), self.id) {
+            processes.remove(&id);
+        }
+    }
 }
 
 struct Api {
@@ -60,7 +87,11 @@ struct Api {
 }
 
 impl Environment {
-    pub(super) async fn start(spec: &FunctionSpec, logs: &broadcast::Sender<LogLine>) -> std::io::Result<Self> {
+    pub(super) async fn start(
+        spec: &FunctionSpec,
+        logs: &broadcast::Sender<LogLine>,
+        processes: &Processes,
+    ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = url_of(&listener).replace("http://", "");
         let (work, queue) = mpsc::channel(1);
@@ -73,7 +104,8 @@ impl Environment {
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         follow(child.stdout.take(), spec, logs, &lines);
         follow(child.stderr.take(), spec, logs, &lines);
-        Ok(Self { work, ready, lines, child, api })
+        let _listed = Listed::new(processes, child.id());
+        Ok(Self { work, ready, lines, child, api, _listed })
     }
 
     /// Waits until the process asks for work; `false` if it ended or took too long.

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     LogLine,
-    environment::{Environment, Invocation},
+    environment::{Environment, Invocation, Processes},
 };
 
 /// What a function is.
@@ -81,6 +81,7 @@ pub struct Function {
     places: Semaphore,
     idle: Mutex<Vec<Environment>>,
     busy: Mutex<BTreeMap<String, Busy>>,
+    processes: Processes,
 }
 
 impl std::fmt::Debug for Environment {
@@ -92,12 +93,17 @@ impl std::fmt::Debug for Environment {
 impl Function {
     pub(super) fn new(spec: FunctionSpec, logs: broadcast::Sender<LogLine>) -> Self {
         let places = Semaphore::new(spec.concurrency);
-        Self { spec, logs, places, idle: Mutex::default(), busy: Mutex::default() }
+        Self { spec, logs, places, idle: Mutex::default(), busy: Mutex::default(), processes: Processes::default() }
     }
 
     /// What the function is.
     pub fn spec(&self) -> &FunctionSpec {
         &self.spec
+    }
+
+    /// The ids of its processes, for whoever asks the system about them.
+    pub fn processes(&self) -> Vec<u32> {
+        self.processes.lock().map(|processes| processes.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Invokes the function with an event.
@@ -129,7 +135,7 @@ impl Function {
                 return Ok(environment);
             }
         }
-        let started = Environment::start(&self.spec, &self.logs).await;
+        let started = Environment::start(&self.spec, &self.logs, &self.processes).await;
         let mut environment = started.map_err(|error| InvokeError::NotStarted {
             function: self.spec.name.clone(),
             text: format!("{}: {error}", self.spec.program.display()),
