@@ -176,15 +176,19 @@ impl Shared {
         let mut received = Received { number: log.count, ..received };
         let reaction = script.map_or_else(|_| Reaction::status(500), |script| script(&received));
         received.status = reaction.status;
-        log.count += 1;
-        log.kept.push_back(received.clone());
-        log.forget();
+        log.keep(received.clone());
         let _nobody_listens = self.news.send(received);
         reaction
     }
 }
 
 impl Log {
+    fn keep(&mut self, received: Received) {
+        self.count += 1;
+        self.kept.push_back(received);
+        self.forget();
+    }
+
     fn forget(&mut self) {
         self.kept.drain(..self.kept.len().saturating_sub(self.most));
     }
@@ -196,4 +200,29 @@ fn answer(reaction: Reaction) -> Response {
         response = response.header("retry-after", seconds);
     }
     response.body(Body::from(reaction.body)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_remembered_and_all_are_counted() {
+        let mut log = Log { count: 0, most: 2, kept: VecDeque::new() };
+        for number in 0..3 {
+            log.keep(Received {
+                number,
+                path: String::new(),
+                headers: HeaderMap::new(),
+                body_sha256: String::new(),
+                body: Bytes::new(),
+                status: 200,
+            });
+        }
+        assert_eq!(log.kept.iter().map(|received| received.number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(log.count, 3);
+        log.most = 0;
+        log.forget();
+        assert!(log.kept.is_empty());
+    }
 }

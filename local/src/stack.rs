@@ -221,8 +221,8 @@ fn settings(options: &StackOptions) -> Settings {
 
 fn environment(dynamo: &str, qstash: &QStash, functions: &str, speed: f64) -> Vec<(String, String)> {
     let (current, next) = qstash.keys();
-    // A minute that passes as fast as QStash's.
-    let breaker_wait = format!("{}ms", (60_000.0 / speed).ceil().max(1.0));
+    // A minute that passes as fast as QStash's, up to the hour that is the most.
+    let breaker_wait = format!("{}ms", (60_000.0 / speed).ceil().clamp(1.0, 3_600_000.0));
     [
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamo),
         // For `--function`, which invokes functions as on AWS.
