@@ -107,7 +107,7 @@ fn first_routes(receiver: &str) -> String {
 }
 
 /// Variables for the functions under `cargo lambda watch` and for the operator's commands.
-fn write_environment(stack: &Stack, file: &std::path::Path) -> Result<(), Failure> {
+pub(crate) fn write_environment(stack: &Stack, file: &std::path::Path) -> Result<(), Failure> {
     // Of our variables JSON alone has quotes, and writes an apostrophe this way too.
     let line = |(name, value): &(String, String)| match value.contains('"') {
         true => format!("{name}='{}'\n", value.replace('\'', "\\u0027")),

@@ -1,4 +1,4 @@
-//! The command line: `demo`, `dev`, the functions' own processes, and the operator's commands.
+//! The command line: `demo`, `dev`, `load`, the functions' own processes, and the operator's commands.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod demo;
@@ -6,7 +6,9 @@ mod dev;
 mod doctor;
 mod environment;
 mod input;
+mod load;
 mod operator;
+mod progress;
 mod publish;
 mod qstash;
 mod routes;
@@ -51,6 +53,8 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Keep the development stack running: QStash, DynamoDB, the functions and a receiver, all on this machine
     Dev(dev::DevArguments),
+    /// Put the development stack under load, then prove that every event arrived once: latency, memory, CPU, and a verdict
+    Load(load::LoadArguments),
     /// Run a QStash server by itself, for whoever develops with QStash
     Qstash(Box<qstash::QstashArguments>),
     /// Prove a configuration, before it is deployed or after: what is wrong, what will happen, how to mend it
@@ -105,13 +109,14 @@ fn command_line(command: Command) -> ExitCode {
 }
 
 async fn run(command: Command) -> ExitCode {
-    if !matches!(command, Command::Demo(_) | Command::Dev(_) | Command::Qstash(_)) {
+    if !matches!(command, Command::Demo(_) | Command::Dev(_) | Command::Load(_) | Command::Qstash(_)) {
         // `surehook … | head` ends when its reader has seen enough, as other commands do.
         sigpipe::reset();
     }
     let result = match command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Load(arguments) => load::run(arguments).await,
         Command::Qstash(arguments) => qstash::run(*arguments).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Routes(command) => routes::run(command).await,

@@ -142,12 +142,16 @@ fn settings(arguments: &QstashArguments) -> Result<Settings, Failure> {
         choices: Choices::default()
             .with(&arguments.choose)
             .map_err(|error| format!("--choose: {}", with_causes(&error)))?,
-        // Small enough to be typed again.
-        seed: arguments.seed.unwrap_or_else(|| (outside::draw() * 1e9) as u64),
+        seed: arguments.seed.unwrap_or_else(drawn_seed),
         chaos: arguments.chaos.clone(),
         log_entries: arguments.log_entries,
         host_names: arguments.host_name.clone(),
     })
+}
+
+/// Small enough to be typed again.
+pub(crate) fn drawn_seed() -> u64 {
+    (outside::draw() * 1e9) as u64
 }
 
 fn introduce(qstash: &QStash, arguments: &QstashArguments, seed: u64) {

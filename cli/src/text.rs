@@ -49,6 +49,12 @@ pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+/// A line of a verdict; says whether it held.
+pub(crate) fn check(held: bool, sentence: &str) -> bool {
+    println!("  {} {sentence}", if held { "✓" } else { "✗" });
+    held
+}
+
 /// A span in its two largest units: `1h 12m`.
 pub(crate) fn span(span: Duration) -> String {
     let seconds = Duration::from_secs(span.as_secs());

@@ -15,6 +15,7 @@
 //! | [`sweep`] | what no callback brought, whoever else's entries there are |
 //! | [`operator`] | the operator's commands, as processes |
 //! | [`replays`] | replays by command: choice, guard, interruption, memory |
+//! | [`load`] | a load is proven, and what is missing is listed |
 //! | [`why`] | the story of one event |
 //! | [`fast_day`] | a day without the receiver, with kills, lost callbacks and doubled deliveries |
 //! | [`interrupted`] | whatever fails between any two steps of the failure path, nothing is lost and nothing is sent twice |
@@ -38,6 +39,7 @@ mod failure_path;
 mod fast_day;
 mod interrupted;
 mod interrupted_consumer;
+mod load;
 mod once;
 mod operator;
 mod producer;

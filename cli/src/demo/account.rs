@@ -16,7 +16,10 @@ use super::{
     scene::{OTHER, SHOP},
     watch::{History, Story},
 };
-use crate::{Failure, text::counted};
+use crate::{
+    Failure,
+    text::{check, counted},
+};
 
 /// One event at its two endpoints.
 #[derive(Debug)]
@@ -159,16 +162,16 @@ fn is_signed(received: &Received, secrets: &SigningSecrets, names: &[String]) ->
     header("webhook-signature") == secrets.sign(names, header("webhook-id"), timestamp, &received.body)
 }
 
-fn check(held: bool, sentence: &str) -> bool {
-    println!("  {} {sentence}", if held { "✓" } else { "✗" });
-    held
-}
-
 async fn status(stack: &Stack, capture: &Capture) -> Result<Option<Status>, Failure> {
-    let url = EndpointUrl::parse(&stack.function_url("consumer/strapi"))?;
-    let endpoint = Endpoint::of(&url, &[EndpointUrl::parse(&stack.function_url("consumer"))?]);
+    let endpoint = strapi_endpoint(stack)?;
     let event = identify(&endpoint, &Identity::Strapi, Delivered::bare(capture.body.as_bytes(), ""));
     Ok(stack.store().record(&event.key).await?.map(|record| record.status))
+}
+
+/// Where Strapi's events come in.
+pub(crate) fn strapi_endpoint(stack: &Stack) -> Result<Endpoint, Failure> {
+    let url = EndpointUrl::parse(&stack.function_url("consumer/strapi"))?;
+    Ok(Endpoint::of(&url, &[EndpointUrl::parse(&stack.function_url("consumer"))?]))
 }
 
 async fn letters(stack: &Stack) -> Result<usize, Failure> {

@@ -23,6 +23,7 @@ use url::Url;
 
 use crate::{Failure, routes, topics};
 use account::Account;
+pub(crate) use account::strapi_endpoint;
 use scene::Scene;
 use watch::Watcher;
 

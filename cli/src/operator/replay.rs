@@ -1,7 +1,6 @@
 //! `surehook dead-letters replay`: sends letters again, a page at a time, so that ten thousand take no more memory than ten.
 
 use std::{
-    cell::Cell,
     io::IsTerminal,
     process::ExitCode,
     sync::{
@@ -12,10 +11,8 @@ use std::{
 };
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use surehook_dlq_processor::{Command, Cursor, Rate, Reply, Selection, reply::Done};
-use tokio::time::Instant;
 
 use super::{
     Asker, OperatorArguments,
@@ -28,6 +25,7 @@ use super::{
 use crate::{
     Failure,
     input::confirm,
+    progress::Progress,
     text::{exact_date, harmless},
 };
 
@@ -38,8 +36,6 @@ const WINDOW: usize = 200;
 /// Outcomes from which on a share is one; or all that there are.
 const ENOUGH: u64 = 10;
 const ALL: u64 = u64::MAX;
-/// How often a line says how far it is, where no bar can be drawn.
-const BETWEEN_LINES: Duration = Duration::from_secs(5);
 /// Exit code of a command that was interrupted, as shells have it.
 const INTERRUPTED: u8 = 130;
 
@@ -112,10 +108,8 @@ struct Run {
     ids: std::vec::IntoIter<String>,
     is_over: bool,
     guard: Option<Guard>,
-    bar: ProgressBar,
+    progress: Progress,
     interrupted: Arc<AtomicBool>,
-    /// When a line was last written where no bar can be drawn.
-    last_line: Cell<Instant>,
     sent: u64,
     refused: u64,
 }
@@ -124,7 +118,7 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<ExitCode, Failure>
     let json = arguments.operator.json;
     let mut run = Run::new(&arguments).await?;
     let result = run.go(arguments.canary.map(usize::from)).await;
-    run.bar.finish_and_clear();
+    run.progress.bar.finish_and_clear();
     let report = run.report(result.as_ref());
     match json {
         true => print_json(&report)?,
@@ -168,9 +162,8 @@ impl Run {
             after: None,
             is_over: total == 0,
             guard: guard.then(|| Guard::new(arguments.max_failures.unwrap_or(0.1), arguments.patience)),
-            bar: progress(total),
+            progress: Progress::new(total, "sent"),
             interrupted: listen(),
-            last_line: Cell::new(Instant::now()),
             sent: 0,
             refused: 0,
         })
@@ -216,11 +209,11 @@ impl Run {
 
     async fn settle(&mut self, left: usize, enough: u64) -> Result<Option<Stop>, Failure> {
         let Some(guard) = &mut self.guard else { return Ok(None) };
-        let (bar, last_line) = (&self.bar, &self.last_line);
+        let progress = &self.progress;
         let news = |guard: &Guard| {
             let Tally { done, failed, .. } = guard.tally();
             let text = format!("{done} done, {failed} failed again, {} without an outcome yet", guard.waiting());
-            tell(bar, last_line, &text);
+            progress.tell(&text);
         };
         guard.settle(&self.asker, left, enough, || self.interrupted.load(Ordering::Relaxed), news).await
     }
@@ -238,7 +231,7 @@ impl Run {
     }
 
     fn note(&mut self, done: &Done) {
-        let (bar, dry_run, json) = (&self.bar, self.dry_run, self.json);
+        let (bar, dry_run, json) = (&self.progress.bar, self.dry_run, self.json);
         bar.suspend(|| {
             for id in done.ids.iter().filter(|_| dry_run && !json) {
                 println!("would be replayed: {}", harmless(id));
@@ -253,7 +246,7 @@ impl Run {
         self.sent += done.ids.len() as u64;
         self.refused += done.refused.len() as u64;
         bar.inc((done.ids.len() + done.refused.len()) as u64);
-        tell(bar, &self.last_line, "");
+        self.progress.tell("");
         if dry_run && json {
             self.would_send.extend(done.ids.iter().cloned());
         }
@@ -322,24 +315,6 @@ impl Run {
             }
         }
     }
-}
-
-/// Says how far it is: beside the bar, or in a line now and then where no bar can be drawn.
-fn tell(bar: &ProgressBar, last_line: &Cell<Instant>, text: &str) {
-    if !bar.is_hidden() {
-        bar.set_message(text.to_owned());
-    } else if last_line.get().elapsed() >= BETWEEN_LINES {
-        last_line.set(Instant::now());
-        eprintln!("{} of {} sent  {text}", bar.position(), bar.length().unwrap_or_default());
-    }
-}
-
-fn progress(total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total);
-    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} sent  {msg}  for {elapsed}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
 }
 
 /// Ctrl-C, or what `timeout` and service managers send.

@@ -7,7 +7,11 @@ use aws_sdk_dynamodb::types::{
     TableDescription, TableStatus, TimeToLiveStatus,
 };
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    item::{Reading, text, to_record},
+};
+use crate::{identity::EventKey, ledger::Record};
 
 /// What DynamoDB says about the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +53,35 @@ impl Store {
         };
         let expiry = self.expiry().await?;
         Ok(Some(Inspected { expiry, has_backups: self.has_backups().await, ..inspected(&table) }))
+    }
+
+    /// Shows every record, one page of the table in memory at a time. One that can't be read is shown as such.
+    pub async fn each_record(
+        &self,
+        mut show: impl FnMut(EventKey, Result<Record, StoreError>),
+    ) -> Result<(), StoreError> {
+        let mut from = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .filter_expression("sk = :ledger")
+                .expression_attribute_values(":ledger", text("ledger"))
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send()
+                .await?;
+            for item in page.items() {
+                if let Some(key) = Reading(item).event_key() {
+                    show(key, to_record(item));
+                }
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     async fn expiry(&self) -> Result<Option<String>, StoreError> {
