@@ -51,7 +51,7 @@ async fn what_has_not_arrived_is_listed_and_the_command_fails() {
     let offenders = all(&report, "offenders");
     let faults =
         |offender: &Value| offender["faults"].as_array().unwrap().iter().map(Value::to_string).collect::<String>();
-    assert!(offenders.iter().all(|offender| faults(offender).contains("LOST")), "{report:#}");
+    assert!(offenders.iter().all(|offender| faults(offender).contains("NOT DELIVERED")), "{report:#}");
     assert!(offenders.iter().all(|offender| faults(offender).contains("is retryable in the ledger")), "{report:#}");
     assert!(offenders.iter().all(|offender| offender["event"].as_str().unwrap().len() == 64));
 }

@@ -97,17 +97,26 @@ pub(super) struct Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
     Lost,
+    /// Somebody still has it.
+    NotDelivered,
     SentAgain(u16),
     Altered(u16),
     NotRecorded,
     NotDone(Status),
-    Attempts { recorded: u64, requests: u16, failed: usize },
+    Attempts {
+        recorded: u64,
+        requests: u16,
+        failed: usize,
+    },
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost => formatter.write_str("LOST: QStash took it, and its destination never accepted it"),
+            Self::NotDelivered => {
+                formatter.write_str("NOT DELIVERED within --patience: QStash or a dead letter still has it")
+            }
             Self::SentAgain(times) => {
                 write!(formatter, "SENT AGAIN {times} times after its destination had accepted it")
             }
@@ -240,7 +249,9 @@ impl Account {
     /// not: nothing is promised of it.
     pub(super) fn judge(&self, found: &Found) -> Verdict {
         let numbered = (0_u64..).zip(&self.events).filter(|(_, event)| event.taken > 0);
-        let judged = numbered.map(|(number, event)| (number, event, faults(event, found.records.get(&number))));
+        let is_kept = found.waiting + found.dead > 0;
+        let judged =
+            numbered.map(|(number, event)| (number, event, faults(event, found.records.get(&number), is_kept)));
         let (mut all, mut tally, mut offending, mut offenders) = (0, Tally::default(), 0, Vec::new());
         for (number, event, faults) in judged {
             all += 1;
@@ -266,7 +277,7 @@ impl Account {
             ),
             point(again == 0, format!("{again} events were sent again after they had succeeded")),
             point(done == all, format!("{done} of {all} events are done in the ledger")),
-            point(as_seen == all, format!("{as_seen} of {all} records have the attempts that the destination saw")),
+            point(as_seen == all, format!("{as_seen} of {all} records account for every attempt and request")),
             point(
                 records >= all && records <= all + unsure && strangers + unreadable == 0,
                 format!(
@@ -304,9 +315,10 @@ impl Tally {
     }
 }
 
-fn faults(event: &Event, recorded: Option<&Recorded>) -> Vec<Fault> {
+/// `is_kept` says whether QStash still has any event.
+fn faults(event: &Event, recorded: Option<&Recorded>, is_kept: bool) -> Vec<Fault> {
     let mut faults = Vec::new();
-    faults.extend((event.accepted == 0).then_some(Fault::Lost));
+    faults.extend((event.accepted == 0).then(|| not_accepted(recorded, is_kept)));
     faults.extend((event.again > 0).then_some(Fault::SentAgain(event.again)));
     faults.extend((event.altered > 0).then_some(Fault::Altered(event.altered)));
     let Some(recorded) = recorded else {
@@ -315,16 +327,28 @@ fn faults(event: &Event, recorded: Option<&Recorded>) -> Vec<Fault> {
     };
     let Recorded { status, attempts, failed } = *recorded;
     faults.extend((status != Status::Done).then_some(Fault::NotDone(status)));
-    let is_off = is_attempt_missing(event.requests, attempts, failed);
+    let is_off = is_attempt_missing(event.requests, recorded);
     faults.extend(is_off.then_some(Fault::Attempts { recorded: attempts, requests: event.requests, failed }));
     faults
 }
 
-/// Each request belongs to an attempt, and of the attempts all but the last failed: a worker that ended without a word would leave one that
-/// neither failed nor succeeded. There may be more attempts than requests, because a destination that keeps failing is left alone.
-fn is_attempt_missing(requests: u16, attempts: u64, failed: usize) -> bool {
+/// What was never accepted is lost where nobody has it any more, and above all where the ledger believes that it is done.
+fn not_accepted(recorded: Option<&Recorded>, is_kept: bool) -> Fault {
+    match recorded.map(|recorded| recorded.status) {
+        Some(Status::Dead) => Fault::NotDelivered,
+        None | Some(Status::Running | Status::Retryable) if is_kept => Fault::NotDelivered,
+        _ => Fault::Lost,
+    }
+}
+
+/// Each request belongs to an attempt, and of the attempts of what is done all but the last failed: a worker that ended without a word would
+/// leave one that neither failed nor succeeded. There may be more attempts than requests, because a destination that keeps failing is
+/// left alone.
+fn is_attempt_missing(requests: u16, recorded: &Recorded) -> bool {
+    let Recorded { status, attempts, failed } = *recorded;
+    let ended = failed as u64 + u64::from(matches!(status, Status::Done | Status::Running));
     let is_forgotten = failed == MOST_HISTORY;
-    attempts < u64::from(requests) || (attempts != failed as u64 + 1 && !is_forgotten)
+    attempts < u64::from(requests) || (attempts != ended && !is_forgotten)
 }
 
 /// Microseconds, as histograms count.

@@ -160,7 +160,28 @@ fn ten_events_are_listed_and_all_are_counted() {
 
 #[test]
 fn attempts_that_a_breaker_held_back_are_no_fault() {
-    assert!(!is_attempt_missing(2, 3, 2));
-    assert!(is_attempt_missing(3, 2, 1), "a request that belongs to no attempt");
-    assert!(!is_attempt_missing(1, 40, MOST_HISTORY), "a history forgets its oldest");
+    let recorded = |status, attempts, failed| Recorded { status, attempts, failed };
+    assert!(!is_attempt_missing(2, &recorded(Status::Done, 3, 2)));
+    assert!(is_attempt_missing(3, &recorded(Status::Done, 2, 1)), "a request that belongs to no attempt");
+    assert!(is_attempt_missing(1, &recorded(Status::Done, 2, 0)), "an attempt that ended without a word");
+    assert!(!is_attempt_missing(1, &recorded(Status::Done, 40, MOST_HISTORY)), "a history forgets its oldest");
+    assert!(!is_attempt_missing(2, &recorded(Status::Retryable, 2, 2)));
+}
+
+/// Late is not lost, as long as somebody has the event.
+#[test]
+fn what_somebody_still_has_is_not_lost() {
+    let recorded = |status| Recorded { status, attempts: 1, failed: 1 };
+    for (status, is_kept, fault) in [
+        (Some(Status::Retryable), true, Fault::NotDelivered),
+        (Some(Status::Running), true, Fault::NotDelivered),
+        (None, true, Fault::NotDelivered),
+        (Some(Status::Dead), false, Fault::NotDelivered),
+        (Some(Status::Retryable), false, Fault::Lost),
+        (None, false, Fault::Lost),
+        (Some(Status::Done), true, Fault::Lost),
+        (Some(Status::Purged), true, Fault::Lost),
+    ] {
+        assert_eq!(not_accepted(status.map(recorded).as_ref(), is_kept), fault, "{status:?} {is_kept}");
+    }
 }

@@ -173,8 +173,10 @@ async fn prepare(stack: &Stack, plan: &Plan) -> Result<(), Failure> {
     let requeuer = EndpointUrl::parse(&stack.function_url("requeuer"))?;
     topics::connect(&qstash_client(&stack.qstash.url)?, TOPIC, &consumer, &[], &requeuer).await?;
     stack.receiver.remember(0);
-    let doubled = Rule { url: Some(consumer.to_string()), share: plan.duplicates, ..Rule::of(Fault::Duplicate) };
-    stack.qstash.set_chaos(vec![doubled]);
+    if plan.duplicates > 0.0 {
+        let twice = Rule { url: Some(consumer.to_string()), share: plan.duplicates, ..Rule::of(Fault::Duplicate) };
+        stack.qstash.set_chaos(vec![twice]);
+    }
     Ok(())
 }
 
