@@ -38,7 +38,8 @@ impl Sha256 {
 
     /// Lower-case hexadecimal, 64 characters.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 
     /// URL-safe base64 without padding, as QStash's `body` claim has it.
