@@ -149,7 +149,11 @@ pub(super) fn from_record(key: &EventKey, record: &Record) -> Item {
 
 /// The partition of the sparse index in which a waiting record stands.
 pub(super) fn open_shard(key: &EventKey) -> String {
-    format!("open#{}", key.shard(super::SHARDS))
+    open_partition(key.shard(super::OPEN_SHARDS))
+}
+
+pub(super) fn open_partition(shard: u8) -> String {
+    format!("open#{shard}")
 }
 
 fn from_failure(failure: &Failure) -> AttributeValue {

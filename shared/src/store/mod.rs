@@ -45,8 +45,11 @@ pub use writes::{MOST_BYTES, MOST_WRITES, Writes, WritesError};
 
 use crate::aws;
 
-/// How many partitions each index spreads its keys over.
+/// How many partitions letters, replays under way and the outbox are spread over.
 pub const SHARDS: u8 = 8;
+/// The same of events that wait. When a destination of all events is away, each attempt writes here twice, and one partition takes
+/// 1,000 writes a second. The eight names that older versions chose are among these, and so what they wrote is found.
+pub const OPEN_SHARDS: u8 = 64;
 
 /// The table.
 #[derive(Debug, Clone)]

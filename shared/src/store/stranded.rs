@@ -1,8 +1,10 @@
 //! Events that nobody will bring again: found, and shown.
 
+use futures::future::try_join_all;
+
 use super::{
-    LedgerError, SHARDS, Store, StoreError,
-    item::{Item, Reading, number, text, to_record},
+    LedgerError, OPEN_SHARDS, Store, StoreError,
+    item::{Item, Reading, number, open_partition, text, to_record},
     ledger::lease_of,
 };
 use crate::{
@@ -23,6 +25,8 @@ pub struct Segment {
 const SEGMENTS: u32 = 293;
 /// The interval by which the parts take turns.
 const TURN: Millis = 300_000;
+/// Partitions of the index that are asked at the same time.
+const AT_ONCE: u8 = 8;
 
 impl Segment {
     /// The whole table.
@@ -58,27 +62,35 @@ pub struct Looked {
 }
 
 impl Store {
-    /// Events that have waited since before `before`, the oldest first, at most `limit`.
+    /// Events that have waited since before `before`, the oldest first, at most `limit`. Some partitions are asked at a time, and no
+    /// more than `limit` events kept of them, so that many partitions take hardly more memory than those.
     pub async fn stranded(&self, before: Millis, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         let mut found = Vec::new();
-        for shard in 0..SHARDS {
-            let output = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name(super::schema::OPEN_INDEX)
-                .key_condition_expression("#open = :shard AND open_since < :before")
-                .expression_attribute_names("#open", "open")
-                .expression_attribute_values(":shard", text(format!("open#{shard}")))
-                .expression_attribute_values(":before", number(before))
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-                .send()
-                .await?;
-            found.extend(output.items().iter().filter_map(|item| waiting(item, "open_since")));
+        for first in (0..OPEN_SHARDS).step_by(usize::from(AT_ONCE)) {
+            let shards = first..OPEN_SHARDS.min(first + AT_ONCE);
+            let pages = try_join_all(shards.map(|shard| self.stranded_in(shard, before, limit))).await?;
+            found.extend(pages.into_iter().flatten());
+            found.sort_by_key(|waiting| waiting.since);
+            found.truncate(limit);
         }
-        found.sort_by_key(|waiting| waiting.since);
-        found.truncate(limit);
         Ok(found)
+    }
+
+    /// The oldest of one partition of the index.
+    async fn stranded_in(&self, shard: u8, before: Millis, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        let output = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(super::schema::OPEN_INDEX)
+            .key_condition_expression("#open = :shard AND open_since < :before")
+            .expression_attribute_names("#open", "open")
+            .expression_attribute_values(":shard", text(open_partition(shard)))
+            .expression_attribute_values(":before", number(before))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send()
+            .await?;
+        Ok(output.items().iter().filter_map(|item| waiting(item, "open_since")).collect())
     }
 
     /// Makes those records of one part of the table visible whose worker ended without a word before `before`. Only
