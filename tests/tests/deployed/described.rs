@@ -187,6 +187,57 @@ fn alarms_and_dashboard_watch_metrics_that_the_code_writes() {
     }
 }
 
+/// The table, and each of its indexes, whose metrics stand apart.
+fn parts_of_the_table() -> BTreeSet<Option<&'static str>> {
+    [None, Some(OPEN_INDEX), Some(LETTER_INDEX)].into()
+}
+
+/// CloudWatch takes no more in one alarm.
+const MOST_METRICS: usize = 10;
+
+#[test]
+fn the_alarm_of_throttles_watches_the_table_and_each_of_its_indexes() {
+    let template = Template::load();
+    for (id, alarm) in template.resources_of("AWS::CloudWatch::Alarm") {
+        let count = metrics_of(&alarm["Properties"]).iter().filter(|metric| !metric.is_null()).count();
+        assert!(count <= MOST_METRICS, "{id} has {count} metrics");
+    }
+    let watched = metrics_of(&template.resource("ThrottlesAlarm")["Properties"]);
+    for name in ["ReadThrottleEvents", "WriteThrottleEvents"] {
+        let metrics: Vec<&Value> = watched.iter().filter(|metric| metric["MetricName"] == name).collect();
+        let index = |metric: &&Value| {
+            assert_eq!(metric["Dimensions"][0], json!({"Name": "TableName", "Value": {"!Ref": "Table"}}));
+            let index = metric["Dimensions"].get(1)?;
+            assert_eq!(index["Name"], "GlobalSecondaryIndexName");
+            index["Value"].as_str().map(str::to_owned)
+        };
+        let parts: BTreeSet<Option<String>> = metrics.iter().map(index).collect();
+        assert_eq!(parts.iter().map(Option::as_deref).collect::<BTreeSet<_>>(), parts_of_the_table(), "{name}");
+    }
+}
+
+#[test]
+fn the_dashboard_reckons_with_the_units_of_the_table_and_of_each_of_its_indexes() {
+    let template = Template::load();
+    let dashboard = template.resource("Dashboard")["Properties"]["DashboardBody"]["!Sub"].as_str().unwrap();
+    let dashboard: Value = serde_json::from_str(dashboard).unwrap();
+    let widgets = dashboard["widgets"].as_array().unwrap();
+    let cost = widgets.iter().find(|widget| widget["properties"]["title"].as_str().unwrap().starts_with("Cost"));
+    let metrics = cost.unwrap()["properties"]["metrics"].as_array().unwrap();
+    let sum = metrics.iter().find(|metric| metric[0]["id"] == "dynamo").unwrap()[0]["expression"].as_str().unwrap();
+    for name in ["ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"] {
+        let of_name = metrics.iter().filter(|metric| metric[1] == name).map(|metric| metric.as_array().unwrap());
+        let parts: BTreeSet<Option<&str>> = of_name
+            .map(|metric| {
+                let id = metric.last().unwrap()["id"].as_str().unwrap();
+                assert!(sum.contains(&format!("FILL({id},0)")), "{id} is not counted: {sum}");
+                metric.get(5).and_then(Value::as_str)
+            })
+            .collect();
+        assert_eq!(parts, parts_of_the_table(), "{name}");
+    }
+}
+
 fn metrics_of(alarm: &Value) -> Vec<Value> {
     match alarm["Metrics"].as_array() {
         Some(metrics) => metrics.iter().map(|metric| metric["MetricStat"]["Metric"].clone()).collect(),
