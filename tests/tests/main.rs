@@ -20,6 +20,7 @@
 //! | [`fast_day`] | a day without the receiver, with kills, lost callbacks and doubled deliveries |
 //! | [`interrupted`] | whatever fails between any two steps of the failure path, nothing is lost and nothing is sent twice |
 //! | [`interrupted_consumer`] | whatever fails between any two steps of the consumer, the event comes to its end |
+//! | [`letter_days`] | the days that have letters are listed before their letters stand, and written once |
 //! | [`producer`] | accepted means durable |
 //! | [`qstash_command`] | `surehook qstash` as its user sees it |
 //! | [`qstash_server`] | our QStash as the rest of Surehook uses it; all of the protocol is tested in its own crate |
@@ -40,6 +41,7 @@ mod fast_day;
 mod interrupted;
 mod interrupted_consumer;
 mod load;
+mod letter_days;
 mod once;
 mod operator;
 mod producer;

@@ -4,6 +4,8 @@
 //! `dead` exactly when a whole letter stands. Chunks of a letter that is removed are left to expire instead of being
 //! deleted: whoever finishes a removal that was cut short still finds the body.
 
+use std::sync::atomic::Ordering;
+
 use aws_sdk_dynamodb::{
     error::SdkError,
     primitives::Blob,
@@ -36,6 +38,8 @@ pub(super) const MOST_RACES: usize = 4;
 /// A removal compares the time of the burial: another letter may stand under the same name by now.
 const THIS_LETTER: &str = "attribute_not_exists(pk) OR dl_at = :at";
 const DAYS: &str = "config#dead-letter-days";
+/// Before every day.
+pub(super) const NO_DAY: i64 = i64::MIN;
 
 impl Store {
     /// Gives an event up: chunks, then head and `dead` in one transaction. Returns the letter as it stands.
@@ -159,15 +163,26 @@ impl Store {
         Ok(days)
     }
 
-    /// Remembers that a day has letters, so that lists need not guess how far back to look.
+    /// Has the table list a day that will have a letter, so that lists need not guess how far back to look. The letter's head is written
+    /// after that: nobody would be shown the letters of a day that is not listed. What is known to be listed is not written again, since
+    /// all burials share this one item.
     async fn note_day(&self, at: Millis) -> Result<(), StoreError> {
+        let day = at / DAY;
+        if self.noted_day.load(Ordering::Relaxed) != day {
+            self.list_day(day).await?;
+            self.noted_day.store(day, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    async fn list_day(&self, day: i64) -> Result<(), StoreError> {
         self.client
             .update_item()
             .table_name(&self.table)
             .key("pk", text(DAYS))
             .key("sk", text("days"))
             .update_expression("ADD days :day")
-            .expression_attribute_values(":day", AttributeValue::Ns(vec![(at / DAY).to_string()]))
+            .expression_attribute_values(":day", AttributeValue::Ns(vec![day.to_string()]))
             .send()
             .await?;
         Ok(())

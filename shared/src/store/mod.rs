@@ -35,6 +35,8 @@ mod spread_tests;
 pub mod stranded;
 mod writes;
 
+use std::sync::{Arc, Mutex, atomic::AtomicI64};
+
 use aws_sdk_dynamodb::{Client, types::ConsumedCapacity};
 
 /// The SDK that a handler's own writes are built with.
@@ -56,8 +58,10 @@ pub const OPEN_SHARDS: u8 = 64;
 pub struct Store {
     client: Client,
     table: String,
+    /// The last day of which this process knows that the table lists it among those that have letters.
+    noted_day: Arc<AtomicI64>,
     /// What DynamoDB reports to have charged, for tests and benchmarks that ask.
-    meter: Option<std::sync::Arc<std::sync::Mutex<Capacity>>>,
+    meter: Option<Arc<Mutex<Capacity>>>,
 }
 
 /// Capacity that DynamoDB reported.
@@ -77,7 +81,8 @@ pub fn limited(config: aws_sdk_dynamodb::config::Builder) -> aws_sdk_dynamodb::c
 impl Store {
     /// A store over a client.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { client, table: table.into(), meter: None }
+        let noted_day = Arc::new(AtomicI64::new(letters::NO_DAY));
+        Self { client, table: table.into(), noted_day, meter: None }
     }
 
     /// A store from the environment's AWS settings (`AWS_ENDPOINT_URL_DYNAMODB` for a local table).
@@ -87,7 +92,7 @@ impl Store {
 
     /// The same store, counting what DynamoDB says that each call costs.
     pub fn metered(mut self) -> Self {
-        self.meter = Some(std::sync::Arc::default());
+        self.meter = Some(Arc::default());
         self
     }
 

@@ -99,7 +99,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-async fn embedded() -> Dynamo {
+pub(crate) async fn embedded() -> Dynamo {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     Dynamo::start(listener, None, TABLE).await.unwrap()
 }
