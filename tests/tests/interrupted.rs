@@ -9,15 +9,11 @@ use serde_json::json;
 use surehook::{
     ledger::{DeadLetter, Status},
     outside,
-    qstash::{KeyRing, SigningKeys},
-    secret::Secret,
     store::outbox::OutboxRow,
-    telemetry::Telemetry,
-    web::{Incoming, Moment},
+    web::Moment,
 };
 use surehook_dlq_processor::Command;
 use surehook_local::{Stack, receiver::Reaction};
-use surehook_requeuer::Requeuer;
 use tokio::time::Instant;
 
 use crate::{
@@ -27,7 +23,8 @@ use crate::{
         fuse::{Fault, Fuse},
         key,
         ledger::claim,
-        letters, noise, operate, processor, publish, publish_with, quiet_stack, received, record, signature, url,
+        letters, noise, operate, processor, publish, publish_with, quiet_stack, received, record,
+        requeuer::{call_back, requeuer},
     },
 };
 
@@ -39,28 +36,8 @@ fn moment() -> Moment {
 
 /// One callback to a requeuer whose calls go through the fuse.
 async fn requeue(stack: &Stack, fuse: &Fuse) {
-    let base = stack.function_url("requeuer");
-    let requeuer = Requeuer {
-        keys: std::sync::Arc::new(KeyRing::fixed(
-            SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(),
-        )),
-        bases: vec![url(&base)],
-        path: fuse.failure_path(stack).into(),
-        telemetry: Telemetry::new("test", "requeuer", false),
-    };
-    let body = callback(stack).await.to_string();
-    let mut headers = http::HeaderMap::new();
-    headers.insert("upstash-signature", signature(stack, &base, body.as_bytes()).parse().unwrap());
-    let request = Incoming {
-        method: "POST".into(),
-        path: String::new(),
-        query: String::new(),
-        domain: None,
-        headers,
-        body: body.into(),
-        request_id: outside::new_id(),
-    };
-    requeuer.call(request, moment(), 0.5).await;
+    let requeuer = requeuer(stack, fuse.failure_path(stack), fuse.store());
+    call_back(&requeuer, stack, &callback(stack).await).await;
 }
 
 /// Publishes an event and lets QStash give it up with this status.

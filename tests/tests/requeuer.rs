@@ -1,14 +1,19 @@
 //! The requeuer: every callback that QStash may send, and what becomes of its entry.
 
 use serde_json::{Value, json};
-use surehook::{ledger::Status, outside, qstash::client::Destination};
+use surehook::{
+    failure::FailurePath, ledger::Status, outside, qstash::client::Destination, retry::RetryPolicy, web::Outcome,
+};
 use surehook_local::{Stack, qstash::Fault, receiver::Reaction};
 
 use crate::{
     failure_path::{callback, refuse},
     support::{
-        accepted, connect, event, key, ledger::claim, letters, operate, post, publish, publish_with, qstash,
-        quiet_stack, received, record, signature, stack,
+        accepted, apply, connect, event, key,
+        ledger::claim,
+        letters, operate, post, publish, publish_with, qstash, quiet_stack, received, record,
+        requeuer::{call_back, requeuer},
+        signature, stack, url,
     },
 };
 
@@ -277,4 +282,47 @@ async fn the_endpoint_that_is_not_ours_is_buried_and_replayed_like_ours() {
     stack.qstash.idle().await;
     let of = |path: &str| received(&stack, &body).iter().filter(|r| r.path == path && r.status == 200).count();
     assert_eq!((of("/other"), of("/shop"), letters(&stack).await.len()), (1, 1, 0));
+}
+
+/// The first failed callback of a message buries it.
+fn burying(stack: &Stack) -> FailurePath {
+    FailurePath {
+        store: stack.store(),
+        qstash: qstash(stack),
+        bases: vec![url(&stack.function_url("consumer"))],
+        policy: RetryPolicy { rounds: 0, ..RetryPolicy::default() },
+    }
+}
+
+#[tokio::test]
+async fn a_callback_is_decided_by_the_routes_of_its_moment_and_reads_them_only_where_they_have_changed() {
+    let stack = quiet_stack().await;
+    let large = format!(
+        "[[route]]\nname = \"large\"\nsource = \"payload\"\nurl = \"{}/large\"\nheaders = {{ x-long = \"{}\" }}\n",
+        stack.receiver.url,
+        "x".repeat(50_000)
+    );
+    apply(&stack, &large).await;
+    qstash(&stack).add_endpoints("typed", &[stack.function_url("consumer/github")]).await.unwrap();
+    for id in 1..=3 {
+        publish(&stack, "typed", &format!("{{\"id\":{id},\"action\":\"opened\"}}")).await;
+    }
+    stack.qstash.idle().await;
+    let store = stack.store().metered();
+    let requeuer = requeuer(&stack, burying(&stack), store.clone());
+    let units_of_a_callback = async || {
+        let before = store.capacity().read;
+        assert_eq!(call_back(&requeuer, &stack, &callback(&stack).await).await.outcome, Outcome::Buried);
+        store.capacity().read - before
+    };
+    let whole = units_of_a_callback().await;
+    assert!(whole > 10.0, "{whole} units");
+    assert_eq!(units_of_a_callback().await, 1.0, "only their number");
+    let github = "[[source]]\nname = \"github\"\nidentity = \"/id\"\nevent_type = \"/action\"\n";
+    apply(&stack, &(large + github)).await;
+    let changed = units_of_a_callback().await;
+    assert!(changed > 1.0 + 10.0, "{changed} units");
+    let all = letters(&stack).await;
+    let typed = all.iter().filter(|letter| letter["eventType"] == "opened").count();
+    assert_eq!((all.len(), typed), (3, 1), "the last was named by the new routes: {all:?}");
 }

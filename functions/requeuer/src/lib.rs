@@ -12,6 +12,7 @@ use surehook::{
     failure::{Case, FailureError, FailurePath, Settled},
     identity::EventKey,
     qstash::{ClientError, DlqEntry, FailureCallback, KeyRing, Verified},
+    store::routes_cache::RoutesCache,
     telemetry::{Line, Metric, Tally, Telemetry, trace_id},
     web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
 };
@@ -31,6 +32,8 @@ pub struct Requeuer {
     pub bases: Vec<EndpointUrl>,
     /// The failure path.
     pub path: Arc<FailurePath>,
+    /// The routes, which say by what names events go.
+    pub routes: Arc<RoutesCache<()>>,
     /// Where the line of each invocation goes.
     pub telemetry: Telemetry,
 }
@@ -80,7 +83,7 @@ impl Requeuer {
         let Some(entry) = self.entry_of(&callback).await? else {
             return Ok(Outcome::Settled);
         };
-        let routes = self.path.store.routes(true).await.map_err(|error| failed(&error.into()))?;
+        let routes = self.routes.current().await.map_err(|error| failed(&error.into()))?;
         trace.event = Some(self.path.key_of(&entry, &routes));
         let requeuer = self.own_url(&verified);
         let case = Case::new(&entry, verified.url(), &requeuer, &routes, moment.now);

@@ -8,7 +8,7 @@ use surehook::{
     failure::FailurePath,
     outside,
     qstash::{Client, KeyRing},
-    store::Store,
+    store::{Store, routes_cache::RoutesCache},
     telemetry::{self, Telemetry},
     web::serve::serve,
 };
@@ -33,6 +33,7 @@ pub async fn run() -> Result<(), Error> {
     let requeuer = Requeuer {
         keys: Arc::new(KeyRing::new(config.keys.ok_or("signing keys are required")?, variables)),
         bases: config.bases,
+        routes: Arc::new(RoutesCache::new(path.store.clone(), ())),
         path: Arc::new(path),
         telemetry: Telemetry::new(config.stack, "requeuer", telemetry::on_lambda()),
     };

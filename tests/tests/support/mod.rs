@@ -5,6 +5,7 @@ pub(crate) mod fuse;
 pub(crate) mod ledger;
 pub(crate) mod proxy;
 pub(crate) mod raw;
+pub(crate) mod requeuer;
 pub(crate) mod served;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};

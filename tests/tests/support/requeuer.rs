@@ -1,0 +1,48 @@
+//! A requeuer in this process, which a test calls as QStash would.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use surehook::{
+    failure::FailurePath,
+    outside,
+    qstash::{KeyRing, SigningKeys},
+    secret::Secret,
+    store::{Store, routes_cache::RoutesCache},
+    telemetry::Telemetry,
+    web::{Answer, Incoming},
+};
+use surehook_local::Stack;
+use surehook_requeuer::Requeuer;
+
+use super::{consumer::moment, signature, url};
+
+/// A requeuer as it starts. It reads the routes from a store of its own, which may count.
+pub(crate) fn requeuer(stack: &Stack, path: FailurePath, routes: Store) -> Requeuer {
+    let keys = SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap();
+    Requeuer {
+        keys: Arc::new(KeyRing::fixed(keys)),
+        bases: vec![url(&stack.function_url("requeuer"))],
+        path: path.into(),
+        routes: Arc::new(RoutesCache::new(routes, ())),
+        telemetry: Telemetry::new("test", "requeuer", false),
+    }
+}
+
+/// One callback.
+pub(crate) async fn call_back(requeuer: &Requeuer, stack: &Stack, callback: &Value) -> Answer {
+    let body = callback.to_string();
+    let mut headers = http::HeaderMap::new();
+    let signature = signature(stack, &stack.function_url("requeuer"), body.as_bytes());
+    headers.insert("upstash-signature", signature.parse().unwrap());
+    let request = Incoming {
+        method: "POST".into(),
+        path: String::new(),
+        query: String::new(),
+        domain: None,
+        headers,
+        body: body.into(),
+        request_id: outside::new_id(),
+    };
+    requeuer.call(request, moment(), 0.5).await
+}
