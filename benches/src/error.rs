@@ -37,6 +37,17 @@ pub(crate) enum BenchError {
     /// A table can't be made or written.
     #[error("DynamoDB does not do what is needed of it: {0}. Is the URL of --dynamodb right?")]
     Table(String),
+    /// The counts that are kept can't be read.
+    #[error("{0} can't be read: {1}. Count anew with --write")]
+    Counts(String, serde_json::Error),
+    /// Valgrind counted nothing.
+    #[error("Valgrind wrote no sum into {0}: is it installed? On Debian: apt-get install valgrind")]
+    Valgrind(String),
+    /// The consumer executes more than it did.
+    #[error(
+        "{0} of the counts above are too high. If that is meant, keep them with `benches/instructions --write`, and say why in the commit"
+    )]
+    TooMany(usize),
     /// The test certificate can't be made.
     #[error("the test certificate can't be made: {0}")]
     Certificate(String),

@@ -7,7 +7,7 @@
 //! | [`event`] | function-URL events with signed deliveries in them |
 //! | [`host`], [`receiver`], [`http`] | Lambda's Runtime API and the destination, with nothing of their own to do while a function works |
 //! | [`dynamo`], [`tls`] | DynamoDB in a process of its own, and TLS before it |
-//! | [`warm`], [`cold`] | the two measurements |
+//! | [`warm`], [`cold`], [`instructions`] | the three measurements |
 //! | [`process`], [`throttle`], [`size`] | CPU time and memory of a process, its share of a core, the size of its zip |
 //! | [`stats`], [`table`], [`report`], [`machine`], [`document`] | figures, and how they are told |
 //!
@@ -21,6 +21,7 @@ mod error;
 mod event;
 mod host;
 mod http;
+mod instructions;
 mod machine;
 mod options;
 mod process;
@@ -34,7 +35,7 @@ mod throttle;
 mod tls;
 mod warm;
 
-use std::{collections::BTreeMap, env, path::Path, process::ExitCode};
+use std::{collections::BTreeMap, env, fs, path::Path, process::ExitCode};
 
 use clap::Parser;
 use tokio::runtime::Runtime;
@@ -43,6 +44,7 @@ use cold::Cold;
 use contestant::{Contestant, Programs};
 use dynamo::{Database, Tables};
 use error::BenchError;
+use instructions::Counts;
 use options::{CommandLine, Options, Role};
 use receiver::Receiver;
 use report::Findings;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     let CommandLine { role, options } = CommandLine::parse();
     let ended = Runtime::new().map_err(BenchError::system("no threads")).and_then(|runtime| match role {
         Some(Role::Dynamodb) => runtime.block_on(dynamo::serve()),
+        Some(Role::Instructions { write, kept }) => count(&runtime, &options, &kept, write),
         None => measure(&runtime, &options),
     });
     match ended {
@@ -83,6 +86,25 @@ fn measure(runtime: &Runtime, options: &Options) -> Result<(), BenchError> {
     let database = options.dynamodb.as_ref().map_or("the embedded one (dynoxide), in a process of its own", |url| url);
     let findings = Findings { machine, effort, database: database.to_owned(), sizes, unbundled, warm, cold };
     tell(&findings.text(), options)
+}
+
+/// Counts, and compares with what is kept, or keeps it.
+fn count(runtime: &Runtime, options: &Options, kept: &Path, write: bool) -> Result<(), BenchError> {
+    let program = env::current_exe().map_err(BenchError::system("where this program is"))?;
+    let database = Database::start(&program, None)?;
+    let receiver = Receiver::start().map_err(BenchError::system("a port for the destination"))?;
+    let tables = runtime.block_on(Tables::create(&database.url, &receiver.url))?;
+    let folder = &options.installed;
+    fs::create_dir_all(folder).map_err(BenchError::file(folder))?;
+    let stage = Stage::new(programs(options, &program)?, tables, receiver, folder)?;
+    let counts = Counts::take(&stage, Road::Plain(&database.url), folder)?;
+    let (lines, worse) = counts.compared_with(&Counts::read(kept).unwrap_or_default());
+    println!("{}", lines.join("\n"));
+    match (write, worse) {
+        (true, _) => counts.write(kept),
+        (false, 0) => Ok(()),
+        (false, worse) => Err(BenchError::TooMany(worse)),
+    }
 }
 
 fn tell(figures: &str, options: &Options) -> Result<(), BenchError> {

@@ -24,6 +24,15 @@ pub(crate) enum Role {
     /// Is the embedded DynamoDB.
     #[command(hide = true)]
     Dynamodb,
+    /// Counts the consumer's instructions and compares them with those that are kept; `benches/instructions` builds first
+    Instructions {
+        /// Keeps them
+        #[arg(long)]
+        write: bool,
+        /// Where they are kept
+        #[arg(long, value_name = "FILE", default_value = "benches/instructions.json")]
+        kept: PathBuf,
+    },
 }
 
 /// How to measure.

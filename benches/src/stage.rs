@@ -57,9 +57,19 @@ impl Stage {
 
     /// Starts a contestant.
     pub(crate) fn start(&self, contestant: Contestant, road: Road<'_>) -> Result<Function, BenchError> {
+        self.start_under(&[], contestant, road)
+    }
+
+    /// Starts a contestant as the argument of another program.
+    pub(crate) fn start_under(
+        &self,
+        program: &[String],
+        contestant: Contestant,
+        road: Road<'_>,
+    ) -> Result<Function, BenchError> {
         Function::start(&Start {
             contestant,
-            command: contestant.command(&self.programs),
+            command: [program, &contestant.command(&self.programs)].concat(),
             variables: self.variables(contestant, road),
             log: self.logs.join(format!("{}.log", contestant.name())),
         })
@@ -104,6 +114,13 @@ impl Stage {
     /// Signed attempts, made before any clock runs.
     pub(crate) fn events(&self, deliveries: &[Delivery]) -> Vec<Vec<u8>> {
         deliveries.iter().map(|delivery| delivery.event(&self.key, BASE, outside::now())).collect()
+    }
+
+    /// Attempts that somebody else signed.
+    pub(crate) fn forged(&self, deliveries: &[Delivery]) -> Vec<Vec<u8>> {
+        let key = self.key.clone();
+        let stranger = Secret::new("sig_somebody_elses").unwrap_or(key);
+        deliveries.iter().map(|delivery| delivery.event(&stranger, BASE, outside::now())).collect()
     }
 
     /// One event, which must be answered with 200.
