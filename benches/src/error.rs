@@ -43,11 +43,11 @@ pub(crate) enum BenchError {
     /// Valgrind counted nothing.
     #[error("Valgrind wrote no sum into {0}: is it installed? On Debian: apt-get install valgrind")]
     Valgrind(String),
-    /// The consumer executes more than it did.
+    /// The consumer executes more than it did, or less.
     #[error(
-        "{0} of the counts above are too high. If that is meant, keep them with `benches/instructions --write`, and say why in the commit"
+        "{0} of the counts above are not what is kept. If that is meant, keep them with `benches/instructions --write`, and say why"
     )]
-    TooMany(usize),
+    Differ(usize),
     /// The test certificate can't be made.
     #[error("the test certificate can't be made: {0}")]
     Certificate(String),

@@ -6,7 +6,7 @@ use std::{fs, path::Path, process::Command};
 pub(crate) fn description(installed: &Path) -> String {
     let python = installed.join("python/runtime/bin/python").display().to_string();
     let lines = [
-        ("machine", format!("{}, {} cores, Linux {}", cpu_model(), cores(), output("uname", &["-r"]))),
+        ("machine", format!("{}, {} cores, Linux {}", cpu_model(), cores(), kernel())),
         ("date", output("date", &["-u", "+%Y-%m-%d"])),
         ("commit", commit()),
         ("Rust", output("rustc", &["--version"])),
@@ -26,6 +26,11 @@ fn cpu_model() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     model.map_or_else(|| "unknown CPU".to_owned(), |(_, model)| model.trim().to_owned())
+}
+
+/// Major and minor version: what a distributor adds to them says more than figures need.
+fn kernel() -> String {
+    output("uname", &["-r"]).split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
 fn cores() -> usize {

@@ -80,8 +80,9 @@ fn measure(runtime: &Runtime, options: &Options) -> Result<(), BenchError> {
     let installed = programs.installed.clone();
     let stage = Stage::new(programs, tables, receiver, &installed)?;
     let effort = options.effort();
-    let warm = Warm::measure(&stage, Road::Plain(&database.url), effort)?;
+    // The shorter one first: what it lacks is known sooner.
     let cold = measure_cold(runtime, &stage, &database, &installed, options.cold_starts())?;
+    let warm = Warm::measure(&stage, Road::Plain(&database.url), effort)?;
     let machine = machine::description(&installed);
     let database = options.dynamodb.as_ref().map_or("the embedded one (dynoxide), in a process of its own", |url| url);
     let findings = Findings { machine, effort, database: database.to_owned(), sizes, unbundled, warm, cold };
@@ -98,13 +99,12 @@ fn count(runtime: &Runtime, options: &Options, kept: &Path, write: bool) -> Resu
     fs::create_dir_all(folder).map_err(BenchError::file(folder))?;
     let stage = Stage::new(programs(options, &program)?, tables, receiver, folder)?;
     let counts = Counts::take(&stage, Road::Plain(&database.url), folder)?;
-    let (lines, worse) = counts.compared_with(&Counts::read(kept).unwrap_or_default());
-    println!("{}", lines.join("\n"));
-    match (write, worse) {
-        (true, _) => counts.write(kept),
-        (false, 0) => Ok(()),
-        (false, worse) => Err(BenchError::TooMany(worse)),
+    if write {
+        return counts.write(kept);
     }
+    let (lines, differ) = counts.compared_with(&Counts::read(kept)?);
+    println!("{}", lines.join("\n"));
+    if differ == 0 { Ok(()) } else { Err(BenchError::Differ(differ)) }
 }
 
 fn tell(figures: &str, options: &Options) -> Result<(), BenchError> {

@@ -33,9 +33,11 @@ fn entries(root: &Path, path: &Path) -> io::Result<usize> {
     Ok(sum)
 }
 
-/// What Python makes by itself, and scripts for people.
+/// What Python makes by itself, scripts for people, and Node's bundler.
+const LEFT_OUT: [&str; 5] = ["__pycache__", "bin", ".bin", "esbuild", "@esbuild"];
+
 fn is_left_out(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == "__pycache__" || name == "bin")
+    path.file_name().is_some_and(|name| LEFT_OUT.into_iter().any(|left_out| name == left_out))
 }
 
 fn deflated(bytes: &[u8]) -> io::Result<usize> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::{outside, tls};
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 
-/// The environment's settings (credentials, region, `AWS_ENDPOINT_URL…`) with our time-outs and retries.
+/// The environment's settings (credentials, region, `AWS_ENDPOINT_URL…`) with our time-outs and retries. In a function on Lambda their
+/// client trusts Amazon alone, unless the environment says otherwise ([`tls::for_aws`]).
 pub async fn settings() -> SdkConfig {
     let loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retries()).timeout_config(time_outs());
     match tls::for_aws(outside::variable) {

@@ -1,4 +1,4 @@
-//! The days that have letters are listed before their letters stand, and each process writes a day once.
+//! The days that have letters are listed before their letters stand, and each process writes a day once an hour.
 
 use std::sync::{
     Arc,
@@ -10,6 +10,7 @@ use surehook::{
     ledger::DeadLetter,
     store::{
         LedgerError, Store,
+        dynamodb::types::AttributeValue,
         shelves::{Order, Walk},
     },
 };
@@ -25,6 +26,7 @@ use crate::{
 };
 
 const DAY: i64 = 86_400_000;
+const HOUR: i64 = DAY / 24;
 const TODAY: i64 = 20_000;
 
 /// A table behind a proxy, which counts what a burial updates: the list of days and nothing else.
@@ -77,7 +79,7 @@ async fn bury(store: &Store, number: u32, at: i64) -> Result<DeadLetter, LedgerE
 }
 
 #[tokio::test]
-async fn a_process_writes_a_day_once_and_every_letter_is_listed() {
+async fn a_process_writes_a_day_once_an_hour_and_every_letter_is_listed() {
     let table = Table::start().await;
     let store = table.process();
     for number in 0..3 {
@@ -90,6 +92,21 @@ async fn a_process_writes_a_day_once_and_every_letter_is_listed() {
     assert_eq!(table.updates(), 3, "another process");
     assert_eq!(table.dynamo.store(surehook_local::stack::TABLE).letter_days().await.unwrap(), [TODAY + 1, TODAY]);
     assert_eq!(table.listed().await, 5);
+}
+
+#[tokio::test]
+async fn a_day_that_a_restored_table_does_not_list_is_listed_within_the_hour() {
+    let restored = Table::start().await;
+    let store = restored.process();
+    bury(&store, 0, TODAY * DAY).await.unwrap();
+    let client = restored.dynamo.client();
+    let days = client.delete_item().table_name(surehook_local::stack::TABLE);
+    let (pk, sk) = ("config#dead-letter-days", "days");
+    days.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into())).send().await.unwrap();
+    bury(&store, 1, TODAY * DAY + 1).await.unwrap();
+    assert_eq!(restored.listed().await, 0, "the process believes that it is listed");
+    bury(&store, 2, TODAY * DAY + HOUR).await.unwrap();
+    assert_eq!(restored.listed().await, 3);
 }
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 //! It makes the two DynamoDB calls that the consumer makes, with the consumer's own store, and posts the body to the destination.
 //! It verifies nothing, identifies nothing, knows no routes and writes no line. What the consumer takes beyond this is our own.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
-use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use surehook::{identity::EventKey, ledger::Claim, outside, store::Store};
+use surehook::{identity::EventKey, ledger::Claim, outside, store::Store, tls, web::serve};
 
 /// The event, of which only the body is read, because without it nothing could be posted.
 #[derive(Debug, Deserialize)]
@@ -23,16 +23,20 @@ struct Floor {
     destination: String,
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Error> {
+/// On the consumer's runtime, and with its HTTP client: what they cost is not the consumer's own either.
+fn main() -> ExitCode {
+    serve::run("floor", run())
+}
+
+async fn run() -> Result<(), Error> {
     let floor = Arc::new(Floor {
         store: Store::connect(required("TABLE_NAME")?).await,
-        http: reqwest::Client::builder().no_proxy().build()?,
+        http: tls::client().no_proxy().build()?,
         destination: required("DESTINATION_URL")?,
     });
     // The consumer reads its routes here, which connects to DynamoDB before the first event.
     let _routes = floor.store.routes(false).await?;
-    run(service_fn(move |event| {
+    lambda_runtime::run(service_fn(move |event| {
         let floor = Arc::clone(&floor);
         async move { floor.call(event).await }
     }))

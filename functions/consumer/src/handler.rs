@@ -136,7 +136,8 @@ impl HandlerError {
 }
 
 /// The work. Write `async fn handle` in an `impl` of your own and give it to [`crate::run_with`];
-/// `examples/order_counter.rs` is a whole consumer.
+/// `examples/order_counter.rs` is a whole consumer. The function has one thread: what blocks, or computes for long, belongs into
+/// `tokio::task::spawn_blocking`, or no deadline is kept meanwhile.
 pub trait Handler: Send + Sync + 'static {
     /// Handles one event. It may be called again for the same event only if it fails, panics, runs out of time, its process
     /// dies, or what it reached could not be written: [`Effects::writes`] stand once all the same, other effects need the

@@ -13,6 +13,8 @@ use crate::{Millis, digest::Sha256, identity::EventKey, ledger::DeadLetter};
 
 /// A day in milliseconds: letters are listed by the day on which they were buried.
 pub(super) const DAY: Millis = 86_400_000;
+/// An hour in milliseconds.
+pub(super) const HOUR: Millis = DAY / 24;
 /// The partitions that name replays under way, so that the sweep finds them without reading every letter.
 pub(super) const PENDING: &str = "replay#";
 

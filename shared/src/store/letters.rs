@@ -16,7 +16,7 @@ use super::{
     LedgerError, Store, StoreError,
     item::{Builder, Item, Reading, from_record, number, partition, text},
     ledger::{UNCHANGED, names, unchanged_values, values_map},
-    letter_item::{DAY, bytes_of, chunk_prefix, head_of, pack, sort_key, to_letter, unpack},
+    letter_item::{DAY, HOUR, bytes_of, chunk_prefix, head_of, pack, sort_key, to_letter, unpack},
 };
 use crate::{
     Millis,
@@ -38,8 +38,8 @@ pub(super) const MOST_RACES: usize = 4;
 /// A removal compares the time of the burial: another letter may stand under the same name by now.
 const THIS_LETTER: &str = "attribute_not_exists(pk) OR dl_at = :at";
 const DAYS: &str = "config#dead-letter-days";
-/// Before every day.
-pub(super) const NO_DAY: i64 = i64::MIN;
+/// Before every hour.
+pub(super) const NO_HOUR: i64 = i64::MIN;
 
 impl Store {
     /// Gives an event up: chunks, then head and `dead` in one transaction. Returns the letter as it stands.
@@ -164,13 +164,13 @@ impl Store {
     }
 
     /// Has the table list a day that will have a letter, so that lists need not guess how far back to look. The letter's head is written
-    /// after that: nobody would be shown the letters of a day that is not listed. What is known to be listed is not written again, since
-    /// all burials share this one item.
+    /// after that: nobody would be shown the letters of a day that is not listed. All burials share this one item, so a process writes it
+    /// once an hour, and not once a day: where a restored table does not list the day, the next hour's burials mend that.
     async fn note_day(&self, at: Millis) -> Result<(), StoreError> {
-        let day = at / DAY;
-        if self.noted_day.load(Ordering::Relaxed) != day {
-            self.list_day(day).await?;
-            self.noted_day.store(day, Ordering::Relaxed);
+        let hour = at / HOUR;
+        if self.noted_hour.load(Ordering::Relaxed) != hour {
+            self.list_day(at / DAY).await?;
+            self.noted_hour.store(hour, Ordering::Relaxed);
         }
         Ok(())
     }

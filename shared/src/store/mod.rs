@@ -59,7 +59,7 @@ pub struct Store {
     client: Client,
     table: String,
     /// The last day of which this process knows that the table lists it among those that have letters.
-    noted_day: Arc<AtomicI64>,
+    noted_hour: Arc<AtomicI64>,
     /// What DynamoDB reports to have charged, for tests and benchmarks that ask.
     meter: Option<Arc<Mutex<Capacity>>>,
 }
@@ -81,8 +81,8 @@ pub fn limited(config: aws_sdk_dynamodb::config::Builder) -> aws_sdk_dynamodb::c
 impl Store {
     /// A store over a client.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        let noted_day = Arc::new(AtomicI64::new(letters::NO_DAY));
-        Self { client, table: table.into(), noted_day, meter: None }
+        let noted_hour = Arc::new(AtomicI64::new(letters::NO_HOUR));
+        Self { client, table: table.into(), noted_hour, meter: None }
     }
 
     /// A store from the environment's AWS settings (`AWS_ENDPOINT_URL_DYNAMODB` for a local table).

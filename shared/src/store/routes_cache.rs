@@ -91,12 +91,15 @@ impl<B: Beside> RoutesCache<B> {
         }
     }
 
-    /// The routes as they stand in the table at this moment. Where those that are known still do, only their number is read.
+    /// The routes as they stand in the table at this moment. Where those that are known still do, only their number is read; those that
+    /// are older than two minutes are read anew all the same, since a restored table may give the same number to others.
     pub async fn current(&self) -> Result<Arc<Routes>, StoreError> {
-        let known = self.known.read().await.as_ref().map(|(routes, _)| Arc::clone(routes));
+        let known = self.known.read().await.clone().filter(|(_, read)| read.elapsed() <= STALE);
         match known {
             // Where none were applied there is no number either.
-            Some(routes) if routes.version > 0 && self.store.routes_version().await? == routes.version => Ok(routes),
+            Some((routes, _)) if routes.version > 0 && self.store.routes_version().await? == routes.version => {
+                Ok(routes)
+            }
             _ => self.refresh(true).await,
         }
     }

@@ -15,7 +15,6 @@ use std::{
 
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
-use tracing::Level;
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
@@ -86,14 +85,13 @@ impl Line<'_> {
     }
 }
 
-/// What others' code may say whatever `RUST_LOG` asks for: below that it tells whole requests, tokens included.
-const OTHERS: &str = "lambda=warn,aws=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn,tower=warn";
+/// Others, whose code may say no more than warnings whatever `RUST_LOG` asks for: below that it tells whole requests, tokens included.
+const OTHERS: [&str; 7] = ["lambda", "aws", "hyper", "h2", "reqwest", "rustls", "tower"];
 
 /// Sends log lines to standard output: JSON on Lambda, text elsewhere. `RUST_LOG` chooses the level of our own, `info` by default.
 pub fn init() {
     let own = outside::variable("RUST_LOG").unwrap_or_else(|| "info".to_owned());
-    let targets =
-        format!("{own},{OTHERS}").parse().unwrap_or_else(|_unreadable| Targets::new().with_default(Level::INFO));
+    let (asked, allowed) = (asked_for(&own), allowed());
     let builder = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_target(false);
     // A second initialisation in one process, as in tests, changes nothing.
     let _already_set = if outside::variable("AWS_LAMBDA_INITIALIZATION_TYPE").is_some() {
@@ -103,11 +101,25 @@ pub fn init() {
             .with_current_span(false)
             .with_span_list(false)
             .finish()
-            .with(targets)
+            .with(asked)
+            .with(allowed)
             .try_init()
     } else {
-        builder.with_ansi(false).finish().with(targets).try_init()
+        builder.with_ansi(false).finish().with(asked).with(allowed).try_init()
     };
+}
+
+/// What `RUST_LOG` asks for; what can't be read of it is left out, and nothing else.
+fn asked_for(text: &str) -> Targets {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty() && part.parse::<Targets>().is_ok());
+    let parts = parts.collect::<Vec<_>>().join(",");
+    parts.parse().ok().filter(|_| !parts.is_empty()).unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+}
+
+/// What may be said at most. A filter of its own, because within one filter the more specific target wins.
+fn allowed() -> Targets {
+    let others = OTHERS.map(|name| (name, LevelFilter::WARN));
+    Targets::new().with_default(LevelFilter::TRACE).with_targets(others)
 }
 
 impl Telemetry {

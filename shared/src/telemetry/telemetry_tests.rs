@@ -1,3 +1,5 @@
+use tracing::Level;
+
 use super::*;
 
 fn telemetry() -> Telemetry {
@@ -65,4 +67,34 @@ fn traces_are_named_by_a_valid_traceparent_only() {
         assert_eq!(trace_id(&headers), named, "{header}");
     }
     assert_eq!(trace_id(&HeaderMap::new()), "");
+}
+
+#[test]
+fn others_say_no_more_than_warnings_whatever_is_asked_for() {
+    for asked in ["trace", "lambda_runtime=trace", "hyper=trace", "h2::proto=trace,info", "aws_smithy_runtime=debug"] {
+        for target in ["lambda_runtime::layers", "hyper::proto", "h2::proto::connection", "aws_smithy_runtime::client"]
+        {
+            let tells = |level| asked_for(asked).would_enable(target, &level) && allowed().would_enable(target, &level);
+            assert!(!tells(Level::INFO) && !tells(Level::DEBUG) && !tells(Level::TRACE), "{asked}: {target}");
+        }
+    }
+    assert!(asked_for("info").would_enable("hyper::proto", &Level::WARN) && allowed().would_enable("h2", &Level::WARN));
+}
+
+#[test]
+fn what_can_not_be_read_of_rust_log_takes_nothing_else_away() {
+    for (asked, level) in [
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("surehook=debug", Level::DEBUG),
+        ("info, surehook=debug", Level::DEBUG),
+        ("surehook=debug,info ", Level::DEBUG),
+        ("surehook=loud,debug", Level::DEBUG),
+        ("info,", Level::INFO),
+        ("", Level::INFO),
+        ("surehook=loud", Level::INFO),
+    ] {
+        assert!(asked_for(asked).would_enable("surehook::store", &level), "{asked}");
+    }
+    assert!(!asked_for("error").would_enable("surehook::store", &Level::WARN));
 }

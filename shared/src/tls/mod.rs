@@ -1,11 +1,13 @@
 //! Whom our connections trust.
 //!
 //! Each library reads the system's certificate authorities by itself, from two places, and with a decoder that takes care to leak
-//! nothing about what is public anyway: together that was three quarters of a cold start. Here they are read once, from one file. Calls
-//! to AWS need none of them: Amazon's own authorities vouch for its services.
+//! nothing about what is public anyway: together that was three quarters of a cold start. A function reads them once, from one file, and
+//! needs none of them for its calls to AWS: Amazon's own authorities vouch for its services. Elsewhere a start may take some milliseconds
+//! longer, and the libraries do as they are used to.
 
 use std::{
     fs,
+    path::PathBuf,
     sync::{Arc, LazyLock},
 };
 
@@ -22,19 +24,27 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::outside;
+use crate::{outside, telemetry::on_lambda};
 
 /// Amazon Root CA 1 to 4 and Starfield Services Root Certificate Authority G2, none of which ends before 2037. Source: Amazon Trust
-/// Services, "Repository", which asks clients of AWS to trust these five.
+/// Services, "Repository": who keeps a list of his own is to have these five on it. Should AWS ever move on, the template's parameter
+/// `CertificateAuthorities` names another list, without a new build (`docs/operations.md`, "AWS is not trusted").
 const AMAZON: &[u8] = include_bytes!("amazon-roots.pem");
 
-/// What only functions have. Elsewhere, on a laptop behind a company's proxy for one, the system knows whom to trust.
+/// What every function has, on Lambda and on a laptop, and no command.
 const IN_A_FUNCTION: &str = "AWS_LAMBDA_RUNTIME_API";
 
-/// Variables by which somebody says whom to trust, or which way to go.
-const SAID_OTHERWISE: [&str; 8] = [
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
+/// A file with the authorities to trust.
+const FILE: &str = "SSL_CERT_FILE";
+/// A folder with them, each in a file of its own.
+const FOLDER: &str = "SSL_CERT_DIR";
+
+/// Variables by which somebody says whom to trust, which way to go, or where AWS is.
+const SAID_OTHERWISE: [&str; 10] = [
+    FILE,
+    FOLDER,
+    "AWS_CONFIG_FILE",
+    "AWS_SAM_LOCAL",
     "HTTPS_PROXY",
     "https_proxy",
     "HTTP_PROXY",
@@ -43,8 +53,10 @@ const SAID_OTHERWISE: [&str; 8] = [
     "all_proxy",
 ];
 
-/// Regions of partitions that Amazon's public authorities need not vouch for: China, and those that are closed.
-const OTHER_PARTITIONS: [&str; 3] = ["cn-", "us-iso", "eu-isoe"];
+/// Regions of AWS's public partition and of its American government's. Others (China, the European Sovereign Cloud, those that are closed)
+/// have authorities of their own, or may have.
+const VOUCHED_FOR: [&str; 9] = ["af-", "ap-", "ca-", "eu-", "il-", "me-", "mx-", "sa-", "us-"];
+const CLOSED: [&str; 2] = ["us-iso", "eu-iso"];
 
 /// Where somebody may say that AWS is elsewhere.
 const ENDPOINTS: [&str; 4] =
@@ -55,6 +67,9 @@ static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| Arc::new(system()
 
 /// A builder of clients that trust whom the system trusts, and speak HTTP/2 or 1.1.
 pub fn client() -> reqwest::ClientBuilder {
+    if outside::variable(IN_A_FUNCTION).is_none() {
+        return reqwest::Client::builder();
+    }
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
     // The provider has suites for both versions, which is all that could be wrong.
     let Ok(builder) = builder.with_protocol_versions(&[&TLS13, &TLS12]) else { return reqwest::Client::builder() };
@@ -66,9 +81,13 @@ pub fn client() -> reqwest::ClientBuilder {
 /// The client for calls to AWS from a function; `None` where the SDK's own is the right one, because somebody said whom to trust, how to
 /// connect, or where AWS is.
 pub fn for_aws(look_up: impl Fn(&str) -> Option<String>) -> Option<SharedHttpClient> {
-    if !amazon_vouches(look_up) {
+    if !on_lambda() || !amazon_vouches(look_up) {
         return None;
     }
+    amazons_client()
+}
+
+fn amazons_client() -> Option<SharedHttpClient> {
     let trusted = TrustStore::empty().with_pem_certificate(AMAZON);
     let context = TlsContext::builder().with_trust_store(trusted).build().ok()?;
     Some(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https())
@@ -76,11 +95,11 @@ pub fn for_aws(look_up: impl Fn(&str) -> Option<String>) -> Option<SharedHttpCli
 
 fn amazon_vouches(look_up: impl Fn(&str) -> Option<String>) -> bool {
     let region = look_up("AWS_REGION").unwrap_or_default();
-    let is_elsewhere = |name: &str| look_up(name).is_some_and(|url| url.starts_with("https:"));
-    look_up(IN_A_FUNCTION).is_some()
-        && !SAID_OTHERWISE.into_iter().any(|name| look_up(name).is_some())
+    let is_elsewhere = |name: &str| look_up(name).is_some_and(|url| url.to_ascii_lowercase().starts_with("https:"));
+    !SAID_OTHERWISE.into_iter().any(|name| look_up(name).is_some())
         && !ENDPOINTS.into_iter().any(is_elsewhere)
-        && !OTHER_PARTITIONS.into_iter().any(|prefix| region.starts_with(prefix))
+        && VOUCHED_FOR.into_iter().any(|prefix| region.starts_with(prefix))
+        && !CLOSED.into_iter().any(|prefix| region.starts_with(prefix))
 }
 
 fn system() -> RootCertStore {
@@ -97,11 +116,13 @@ fn system() -> RootCertStore {
 
 /// The one file that has them all, where the system has such a file. Somebody who names folders has no such file in mind.
 fn bundle() -> Option<Vec<CertificateDer<'static>>> {
-    if outside::variable("SSL_CERT_DIR").is_some() {
+    if outside::variable(FOLDER).is_some() {
         return None;
     }
-    let text = fs::read_to_string(openssl_probe::probe().cert_file?).ok()?;
-    Some(certificates(&text).collect())
+    // A file that was named and is not there must not be replaced by another one.
+    let file = outside::variable(FILE).map(PathBuf::from).or_else(|| openssl_probe::probe().cert_file)?;
+    let text = fs::read_to_string(file).ok()?;
+    Some(certificates(&text).collect()).filter(|found: &Vec<_>| !found.is_empty())
 }
 
 /// The certificates of a file. Source: RFC 7468, section 5.1, of which files of authorities use no more than this. What can't be

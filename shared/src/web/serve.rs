@@ -102,14 +102,18 @@ where
 #[allow(clippy::print_stderr, reason = "logging may not be set up when the configuration is wrong")]
 pub fn run(function: &str, work: impl Future<Output = Result<(), lambda_http::Error>>) -> ExitCode {
     let several = outside::variable(MAX_CONCURRENCY).is_some_and(|most| most != "1");
-    let ended = runtime(several).map_err(lambda_http::Error::from).and_then(|runtime| runtime.block_on(work));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("surehook {function}: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let tell = |error: lambda_http::Error| {
+        eprintln!("surehook {function}: {error}");
+        ExitCode::FAILURE
+    };
+    let runtime = match runtime(several) {
+        Ok(runtime) => runtime,
+        Err(error) => return tell(error.into()),
+    };
+    let code = runtime.block_on(work).map_or_else(tell, |()| ExitCode::SUCCESS);
+    // Names that are still being looked up must not hold the process, which has said why it ends.
+    runtime.shutdown_background();
+    code
 }
 
 /// One thread for one event at a time: handing it from thread to thread took a quarter of its time on the processor. Where Lambda

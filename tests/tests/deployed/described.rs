@@ -14,7 +14,7 @@ use surehook::{
 use super::template::{FUNCTIONS, Template, branches, each};
 
 /// Variables that no configuration reads: the log's filter, AWS's own, and one that only starts functions anew.
-const READ_ELSEWHERE: [&str; 3] = ["RUST_LOG", "AWS_ENDPOINT_URL", "SECRETS_REVISION"];
+const READ_ELSEWHERE: [&str; 4] = ["RUST_LOG", "AWS_ENDPOINT_URL", "SSL_CERT_FILE", "SECRETS_REVISION"];
 
 /// Every variable that a function's configuration asks for.
 fn asked(function: &str) -> BTreeSet<String> {
