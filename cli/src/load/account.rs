@@ -16,6 +16,8 @@ const LONGEST_LATENCY: Duration = Duration::from_secs(3_600);
 const DIGITS: u8 = 3;
 /// Events that a verdict lists.
 const MOST_LISTED: usize = 10;
+/// Events that memory is set aside for at the beginning. A long load takes more as it goes.
+const MOST_SET_ASIDE: u64 = 65_536;
 
 /// One event.
 #[derive(Debug, Clone)]
@@ -25,8 +27,11 @@ struct Event {
     due: u64,
     /// How often its destination answers 503 first.
     failures: u8,
-    /// Messages of it that QStash took.
+    /// Messages of it that QStash took, and that it did not take.
     taken: u8,
+    refused: u8,
+    /// Whether its room was given back to events that are yet to be published.
+    has_left: bool,
     requests: u16,
     accepted: u16,
     /// Requests after it had been accepted.
@@ -39,8 +44,8 @@ struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// Whether an event has arrived with it.
-    pub(super) arrived: bool,
+    /// Whether there is room for another event on its way.
+    pub(super) makes_room: bool,
 }
 
 /// All events.
@@ -160,11 +165,23 @@ impl Verdict {
     }
 }
 
+impl Event {
+    /// It is on its way no more. Says whether it was until now, so that its room is given back once, however often it is sent.
+    fn leave(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_left, true)
+    }
+
+    /// Whether nobody knows what QStash said to it: whoever published it ended without a word.
+    fn is_unanswered(&self) -> bool {
+        self.taken == 0 && self.refused == 0
+    }
+}
+
 impl Account {
     pub(super) fn new(expected: u64) -> Result<Self, CreationError> {
         let latencies = || Histogram::new_with_bounds(1, micros(LONGEST_LATENCY), DIGITS);
         Ok(Self {
-            events: Vec::with_capacity(usize::try_from(expected).unwrap_or_default()),
+            events: Vec::with_capacity(usize::try_from(expected.min(MOST_SET_ASIDE)).unwrap_or_default()),
             strangers: 0,
             refused: 0,
             first_refusal: String::new(),
@@ -184,11 +201,13 @@ impl Account {
         self.events.len() as u64
     }
 
-    /// Notes down the next event before it is published: its destination may see it before its sender has an answer.
-    pub(super) fn publish(&mut self, body: &[u8], due: Duration, failures: u8) {
+    /// Notes down the next event before it is published: its destination may see it before its sender has an answer. It gets the digest and
+    /// not the body, because hashing takes long, and the destination waits for whoever holds the account.
+    pub(super) fn publish(&mut self, digest: Sha256, due: Duration, failures: u8) {
+        let (taken, refused, has_left) = (0, 0, false);
+        let (requests, accepted, again, altered) = (0, 0, 0, 0);
         let due = micros(due);
-        let digest = Sha256::of(body);
-        self.events.push(Event { digest, due, failures, taken: 0, requests: 0, accepted: 0, again: 0, altered: 0 });
+        self.events.push(Event { digest, due, failures, taken, refused, has_left, requests, accepted, again, altered });
     }
 
     /// No more events are published.
@@ -205,8 +224,18 @@ impl Account {
         }
     }
 
-    /// QStash did not take a message, or nobody knows whether it did.
-    pub(super) fn refuse(&mut self, why: String) {
+    /// QStash did not take a message, or nobody knows whether it did. Says whether that makes room for another event: an event that QStash
+    /// has not taken may never arrive, and nobody waits for it; one whose copy was refused still arrives, and makes room then.
+    pub(super) fn refuse(&mut self, number: u64, why: String) -> bool {
+        self.fail(why);
+        self.event(number).is_some_and(|event| {
+            event.refused = event.refused.saturating_add(1);
+            event.taken == 0 && event.leave()
+        })
+    }
+
+    /// A call to QStash failed, of whatever event.
+    pub(super) fn fail(&mut self, why: String) {
         if self.refused == 0 {
             self.first_refusal = why;
         }
@@ -217,21 +246,21 @@ impl Account {
     pub(super) fn receive(&mut self, body: &[u8], digest: &str, now: Duration) -> Answer {
         let Some(event) = number_in(body).and_then(|number| self.event(number)) else {
             self.strangers += 1;
-            return Answer { status: 400, arrived: false };
+            return Answer { status: 400, makes_room: false };
         };
         event.requests = event.requests.saturating_add(1);
         event.again = event.again.saturating_add(u16::from(event.accepted > 0));
         event.altered = event.altered.saturating_add(u16::from(event.digest.hex() != digest));
         if event.requests <= u16::from(event.failures) {
-            return Answer { status: 503, arrived: false };
+            return Answer { status: 503, makes_room: false };
         }
         event.accepted = event.accepted.saturating_add(1);
-        let arrived = event.accepted == 1;
-        if arrived {
+        let makes_room = event.leave();
+        if event.accepted == 1 {
             let (due, has_failed) = (event.due, event.failures > 0);
             self.arrive(due, has_failed, now);
         }
-        Answer { status: 200, arrived }
+        Answer { status: 200, makes_room }
     }
 
     fn arrive(&mut self, due: u64, has_failed: bool, now: Duration) {
@@ -269,6 +298,7 @@ impl Account {
         let Tally { once, again, done, as_seen } = *tally;
         let (records, strangers, unreadable) = (found.records.len() as u64, found.strangers, found.unreadable);
         let unsure = self.published() - all;
+        let unanswered = self.events.iter().filter(|event| event.is_unanswered()).count();
         let told = if self.refused == 0 { String::new() } else { format!(": {}", self.first_refusal) };
         vec![
             point(
@@ -291,6 +321,7 @@ impl Account {
             ),
             point(self.strangers == 0, format!("{} requests had a body that nobody published", self.strangers)),
             point(self.refused == 0, format!("{} messages were not taken by QStash{told}", self.refused)),
+            point(unanswered == 0, format!("{unanswered} events were published without an answer of QStash")),
         ]
     }
 }

@@ -10,6 +10,10 @@ fn body(number: u64) -> String {
     format!("{{\"number\":{number},\"text\":\"x\"}}")
 }
 
+fn digest(number: u64) -> Sha256 {
+    Sha256::of(body(number).as_bytes())
+}
+
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -18,7 +22,7 @@ fn millis(millis: u64) -> Duration {
 fn account() -> Account {
     let mut account = Account::new(EVENTS).unwrap();
     for number in 0..EVENTS {
-        account.publish(body(number).as_bytes(), millis(number), u8::from(number == 1));
+        account.publish(digest(number), millis(number), u8::from(number == 1));
         account.take(number);
     }
     account.take(2);
@@ -26,8 +30,7 @@ fn account() -> Account {
 }
 
 fn request(account: &mut Account, number: u64) -> u16 {
-    let body = body(number);
-    account.receive(body.as_bytes(), &Sha256::of(body.as_bytes()).hex(), millis(100)).status
+    account.receive(body(number).as_bytes(), &digest(number).hex(), millis(100)).status
 }
 
 /// All requests of a load without fault.
@@ -104,7 +107,7 @@ fn status(found: &mut Found, status: Status) {
 #[test]
 fn what_is_left_over_is_found() {
     type Plant = fn(&mut Account, &mut Found);
-    let plants: [(Plant, &str); 6] = [
+    let plants: [(Plant, &str); 8] = [
         (|_, found| found.strangers = 1, "5 records for 4 events, 0 of them unreadable"),
         (|_, found| found.unreadable = 1, "5 records for 4 events, 1 of them unreadable"),
         (|_, found| found.dead = 1, "1 entries in the dead-letter queue, 0 messages wait"),
@@ -113,7 +116,9 @@ fn what_is_left_over_is_found() {
             |account, _| assert_eq!(account.receive(b"{}", "", millis(1)).status, 400),
             "1 requests had a body that nobody published",
         ),
-        (|account, _| account.refuse("away".to_owned()), "1 messages were not taken by QStash: away"),
+        (|account, _| assert!(!account.refuse(0, "away".to_owned())), "1 messages were not taken by QStash: away"),
+        (|account, _| account.fail("a panic".to_owned()), "1 messages were not taken by QStash: a panic"),
+        (|account, _| account.publish(digest(4), millis(4), 0), "1 events were published without an answer of QStash"),
     ];
     for (plant, sentence) in plants {
         let (mut account, mut found) = (account(), found());
@@ -134,8 +139,8 @@ fn nothing_is_promised_of_an_event_that_qstash_did_not_take_for_sure() {
     for has_arrived in [false, true] {
         let (mut account, mut found) = (account(), found());
         deliver(&mut account);
-        account.publish(body(4).as_bytes(), millis(4), 0);
-        account.refuse("no answer".to_owned());
+        account.publish(digest(4), millis(4), 0);
+        account.refuse(4, "no answer".to_owned());
         if has_arrived {
             request(&mut account, 4);
             found.records.insert(4, found.records[&0]);
@@ -146,11 +151,38 @@ fn nothing_is_promised_of_an_event_that_qstash_did_not_take_for_sure() {
     }
 }
 
+/// Events on their way would grow in number if one gave its room back twice, and the load would stand still if it never did.
+#[test]
+fn each_event_gives_its_room_back_once() {
+    let room = |steps: &[&str]| {
+        let mut account = Account::new(1).unwrap();
+        account.publish(digest(0), millis(0), 0);
+        let steps = steps.iter().map(|step| match *step {
+            "taken" => {
+                account.take(0);
+                false
+            }
+            "refused" => account.refuse(0, String::new()),
+            _ => account.receive(body(0).as_bytes(), &digest(0).hex(), millis(1)).makes_room,
+        });
+        steps.collect::<Vec<_>>()
+    };
+    assert_eq!(room(&["taken", "arrived", "arrived"]), [false, true, false]);
+    assert_eq!(room(&["taken", "refused", "arrived"]), [false, false, true], "its copy was refused");
+    assert_eq!(room(&["refused", "taken", "arrived"]), [true, false, false], "only its copy was taken");
+    assert_eq!(room(&["refused", "refused", "arrived"]), [true, false, false], "QStash had it all the same");
+}
+
+#[test]
+fn an_absurd_number_of_events_takes_no_memory_at_once() {
+    assert!(Account::new(u64::MAX).unwrap().events.capacity() <= 2 * 65_536);
+}
+
 #[test]
 fn ten_events_are_listed_and_all_are_counted() {
     let mut account = Account::new(20).unwrap();
     for number in 0..20 {
-        account.publish(body(number).as_bytes(), millis(number), 0);
+        account.publish(digest(number), millis(number), 0);
         account.take(number);
     }
     let verdict = account.judge(&Found::default());

@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
-use surehook::qstash::{Client, publish::PublishOptions};
+use surehook::{
+    digest::Sha256,
+    qstash::{Client, publish::PublishOptions},
+};
 use surehook_local::receiver::{Reaction, Received};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -61,7 +64,7 @@ impl Load {
     /// What the destination answers.
     pub(super) fn react(&self, received: &Received) -> Reaction {
         let answer = self.account().receive(&received.body, &received.body_sha256, self.elapsed());
-        if answer.arrived {
+        if answer.makes_room {
             self.room.add_permits(1);
         }
         Reaction::status(answer.status)
@@ -74,10 +77,21 @@ impl Load {
             let Some((due, call)) = self.turn(number).await else { break };
             self.begin(number, due, call, &mut tasks);
             // Those that have ended need not be kept until the load is over.
-            while tasks.try_join_next().is_some() {}
+            while let Some(ended) = tasks.try_join_next() {
+                self.note_end(ended);
+            }
         }
         self.account().close(self.elapsed().max(self.plan.duration));
-        tasks.join_all().await;
+        while let Some(ended) = tasks.join_next().await {
+            self.note_end(ended);
+        }
+    }
+
+    /// A task that panicked has told nobody whether QStash has its message, so that the load proves nothing.
+    fn note_end(&self, ended: Result<(), JoinError>) {
+        if let Err(error) = ended {
+            self.account().fail(with_causes(&error));
+        }
     }
 
     /// Waits until an event may be published; `None` where the load is over. Tells when it was due.
@@ -95,17 +109,20 @@ impl Load {
             Rate::Steady(_) => {
                 let due = self.plan.at(number)?;
                 sleep_until(self.begun + due).await;
-                let call = timeout_at(end + MOST_BEHIND, call).await.ok()?.ok()?;
-                Some((due, call))
+                let latest = end + MOST_BEHIND;
+                let call = timeout_at(latest, call).await.ok()?.ok()?;
+                // What is there at once is given also when the time is over.
+                (Instant::now() <= latest).then_some((due, call))
             }
         }
     }
 
     fn begin(self: &Arc<Self>, number: u64, due: Duration, call: OwnedSemaphorePermit, tasks: &mut JoinSet<()>) {
         let body = self.plan.body(number);
+        let (digest, failures) = (Sha256::of(&body), self.plan.failures(number));
         {
             let mut account = self.account();
-            account.publish(&body, due, self.plan.failures(number));
+            account.publish(digest, due, failures);
             account.lateness.saturating_record(micros(self.elapsed().saturating_sub(due)).max(1));
         }
         let load = Arc::clone(self);
@@ -128,9 +145,8 @@ impl Load {
         match self.client.queue_webhook(self.topic, body, &PublishOptions::json()).await {
             Ok(_published) => self.account().take(number),
             Err(error) => {
-                self.account().refuse(with_causes(&error));
-                // It may never arrive, and nobody waits for it.
-                self.room.add_permits(1);
+                let makes_room = self.account().refuse(number, with_causes(&error));
+                self.room.add_permits(usize::from(makes_room));
             }
         }
     }
