@@ -157,7 +157,10 @@ impl Drop for Receiver {
 
 async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    // Who sends half a body has sent no request, and above all none with an empty body.
+    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+        return answer(Reaction::status(400));
+    };
     let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let received =
         Received { number: 0, path, headers: parts.headers, body_sha256: Sha256::of(&body).hex(), body, status: 0 };
@@ -204,7 +207,26 @@ fn answer(reaction: Reaction) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
     use super::*;
+
+    #[tokio::test]
+    async fn half_a_body_is_no_request() {
+        let receiver = Receiver::start(TcpListener::bind(("127.0.0.1", 0)).await.unwrap());
+        for (chunks, expected) in [("2\r\nha\r\nbroken", "HTTP/1.1 400"), ("4\r\nhalf\r\n0\r\n\r\n", "HTTP/1.1 200")] {
+            let mut stream = TcpStream::connect(receiver.url.trim_start_matches("http://")).await.unwrap();
+            let head = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+            stream.write_all(format!("{head}{chunks}").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with(expected), "{chunks}: {answer}");
+        }
+        assert_eq!(receiver.received().iter().map(|received| &received.body[..]).collect::<Vec<_>>(), [b"half"]);
+    }
 
     #[test]
     fn the_newest_are_remembered_and_all_are_counted() {
