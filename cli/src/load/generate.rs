@@ -71,7 +71,7 @@ impl Load {
     }
 
     /// Publishes everything, and returns when QStash has answered every call.
-    pub(super) async fn generate(self: &Arc<Self>) {
+    pub(super) async fn generate(self: Arc<Self>) {
         let mut tasks = JoinSet::new();
         for number in 0.. {
             let Some((due, call)) = self.turn(number).await else { break };

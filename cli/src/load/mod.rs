@@ -26,7 +26,10 @@ use surehook_local::{
     Runtimes, Stack, StackOptions,
     qstash::{Fault, Rule},
 };
-use tokio::time::{interval, timeout};
+use tokio::{
+    task::JoinError,
+    time::{interval, timeout},
+};
 
 use crate::{
     Failure,
@@ -144,7 +147,7 @@ async fn play(arguments: &LoadArguments) -> Result<ExitCode, Failure> {
     let load = Load::new(plan, qstash_client(&stack.qstash.url)?, TOPIC, arguments.in_flight.into())?;
     let destination = Arc::clone(&load);
     stack.receiver.react(move |received| destination.react(received));
-    put_under_load(&stack, &load, &mut meter, arguments.patience).await;
+    put_under_load(&stack, &load, &mut meter, arguments.patience).await?;
     let report = report(&stack, &load, &meter).await?;
     tell(&report, arguments.json)?;
     if !report.held {
@@ -159,10 +162,15 @@ fn introduction(arguments: &LoadArguments, seed: u64) -> String {
         Rate::Max => format!("as fast as it goes with {} events on their way", arguments.in_flight),
     };
     let (duration, copies, failing) =
-        (span(arguments.duration), arguments.duplicates * 100.0, arguments.failing * 100.0);
+        (span(arguments.duration), in_percent(arguments.duplicates), in_percent(arguments.failing));
     format!(
-        "Load: {rate} for {duration}, {copies:.0}% twice, {failing:.0}% failing at first; --seed {seed} makes the same events again."
+        "Load: {rate} for {duration}, {copies}% twice, {failing}% failing at first; --seed {seed} makes the same events again."
     )
+}
+
+/// A share as it was given: floating point makes 7.000000000000001 of 7%.
+fn in_percent(share: f64) -> f64 {
+    (share * 1e8).round() / 1e6
 }
 
 /// A topic, a route, a destination that remembers nothing by itself, and a QStash that delivers some messages twice.
@@ -181,27 +189,37 @@ async fn prepare(stack: &Stack, plan: &Plan) -> Result<(), Failure> {
 }
 
 /// Publishes everything and waits until QStash has nothing left to do, but no longer than `patience`.
-async fn put_under_load(stack: &Stack, load: &Arc<Load>, meter: &mut Meter, patience: Duration) {
+async fn put_under_load(
+    stack: &Stack,
+    load: &Arc<Load>,
+    meter: &mut Meter,
+    patience: Duration,
+) -> Result<(), JoinError> {
     let progress = Progress::new(load.plan.expected().unwrap_or_default(), "arrived");
+    // A task of its own: reading `/proc` takes its time, and no event that is due waits for it.
+    let generator = tokio::spawn(Arc::clone(load).generate());
     let work = async {
-        load.generate().await;
+        generator.await?;
         // Who waits too long is told of by the verdict.
         let _settled_in_time = timeout(patience, stack.qstash.idle()).await;
+        Ok(())
     };
     tokio::pin!(work);
     let mut moments = interval(MOMENT);
-    for moment in 1_u64.. {
+    let mut moment = 0_u64;
+    let ended = loop {
         tokio::select! {
-            () = &mut work => break,
-            _ = moments.tick() => {}
+            ended = &mut work => break ended,
+            _ = moments.tick() => moment += 1,
         }
         show(&progress, load, stack.qstash.pending());
         if moment.is_multiple_of(MOMENTS_PER_SAMPLE) {
             meter.look();
         }
-    }
+    };
     meter.look();
     progress.bar.finish_and_clear();
+    ended
 }
 
 fn show(progress: &Progress, load: &Load, waiting: usize) {
@@ -261,4 +279,16 @@ async fn hold_or_advise(stack: &Stack, arguments: &LoadArguments, report: &Repor
         eprintln!("{me} --env-file {ENVIRONMENT_FILE} why {event}");
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_printed_as_they_were_given() {
+        for text in ["0", "2.5", "7", "14", "0.25", "33.333", "100"] {
+            assert_eq!(in_percent(plan::percent(text).unwrap()).to_string(), text);
+        }
+    }
 }

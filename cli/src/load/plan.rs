@@ -16,6 +16,8 @@ const LARGEST_BODY: usize = 4_500_000;
 /// A copy is published within so much time after its event, so that some copies meet a worker that has the event, and others a record
 /// that is done.
 const COPY_WITHIN: Duration = Duration::from_secs(1);
+/// The longest span of an option, a week: the table is in memory, and no clock counts to the longest span that can be written.
+const LONGEST_SPAN: Duration = Duration::from_secs(7 * 86_400);
 
 /// How fast events are published.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,8 +144,8 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
 
 /// How long a load takes, or is waited for.
 pub(super) fn span(text: &str) -> Result<Duration, String> {
-    let span = humantime::parse_duration(text).ok().filter(|span| !span.is_zero());
-    span.ok_or_else(|| "a span is such as 30s or 10m, and not nothing".to_owned())
+    let span = humantime::parse_duration(text).ok().filter(|span| !span.is_zero() && *span <= LONGEST_SPAN);
+    span.ok_or_else(|| "a span is such as 30s or 10m, more than nothing and 7 days at most".to_owned())
 }
 
 #[cfg(test)]
@@ -231,6 +233,7 @@ mod tests {
         assert_eq!((percent("10"), percent("2.5%"), percent("100 %")), (Ok(0.1), Ok(0.025), Ok(1.0)));
         assert!(["", "-1", "101", "x", "nan"].iter().all(|text| percent(text).is_err()));
         assert_eq!(span("10m"), Ok(Duration::from_secs(600)));
-        assert!(["0s", "x", "-1s"].iter().all(|text| span(text).is_err()));
+        assert_eq!(span("7d"), Ok(LONGEST_SPAN));
+        assert!(["0s", "x", "-1s", "8d", "500000000000years"].iter().all(|text| span(text).is_err()));
     }
 }
