@@ -14,8 +14,9 @@ use crate::{
     warm::USUAL,
 };
 
-/// How far from what is kept a count may be, in parts of it: addresses and the order of wake-ups make some thousandths.
-const TOLERANCE: f64 = 0.03;
+/// How far from what is kept a count may be, in parts of it: the order of wake-ups makes some thousandths, and a build in another folder up to
+/// two hundredths.
+const TOLERANCE: f64 = 0.05;
 /// The same on another machine, whose C library, processor and certificate authorities make a difference of their own.
 const TOLERANCE_ELSEWHERE: f64 = 0.3;
 /// Events of the shorter run, which are enough to fill all caches and pools.
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn more_and_fewer_than_the_tolerance_differ() {
         let kept = counts("one", &[("a", 1_000), ("b", 1_000), ("c", 1_000), ("d", 1_000)]);
-        let now = [("a", 1_029), ("b", 1_031), ("c", 969), ("d", 971)];
+        let now = [("a", 1_049), ("b", 1_051), ("c", 949), ("d", 951)];
         let (lines, differ) = counts("one", &now).compared_with(&kept);
         assert_eq!(differ, 2);
         assert_eq!(lines.iter().map(|line| line.contains("DIFFERS")).collect::<Vec<_>>(), [false, true, true, false]);
