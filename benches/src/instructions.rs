@@ -3,13 +3,14 @@
 //!
 //! Valgrind's processor has no instructions for SHA-256: what is counted is more than what a real one executes, in proportion to the body.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     contestant::Contestant,
     error::BenchError,
+    machine::output,
     stage::{Road, Stage},
     warm::USUAL,
 };
@@ -99,13 +100,9 @@ impl Counts {
 
 /// What counts depend on: instructions that libraries choose by the processor, the C library, and how many authorities a start reads.
 fn machine() -> String {
-    let said = |program: &str, argument: &str| {
-        let output = Command::new(program).arg(argument).output();
-        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-    };
     let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let wide = if flags.contains(" avx2 ") { "AVX2" } else { "no AVX2" };
-    let (libc, valgrind) = (said("getconf", "GNU_LIBC_VERSION"), said("valgrind", "--version"));
+    let (libc, valgrind) = (output("getconf", &["GNU_LIBC_VERSION"]), output("valgrind", &["--version"]));
     let bundles = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
     let authorities = bundles.iter().find_map(|path| fs::metadata(path).ok()).map_or(0, |file| file.len());
     format!("{}, {wide}, {libc}, {valgrind}, {authorities} bytes of authorities", std::env::consts::ARCH)

@@ -17,7 +17,7 @@ pub(crate) fn description(installed: &Path) -> String {
 }
 
 /// What a program says, without the line's end; empty where it is not there.
-fn output(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }

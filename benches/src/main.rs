@@ -74,11 +74,9 @@ fn measure(runtime: &Runtime, options: &Options) -> Result<(), BenchError> {
     let programs = programs(options, &program)?;
     let sizes = sizes(&programs)?;
     let unbundled = zipped(&programs.installed.join("node/node_modules"))?;
-    let database = Database::start(&program, options.dynamodb.as_deref())?;
-    let receiver = Receiver::start().map_err(BenchError::system("a port for the destination"))?;
-    let tables = runtime.block_on(Tables::create(&database.url, &receiver.url))?;
     let installed = programs.installed.clone();
-    let stage = Stage::new(programs, tables, receiver, &installed)?;
+    let database = Database::start(&program, options.dynamodb.as_deref())?;
+    let stage = stage_on(runtime, &database, programs)?;
     let effort = options.effort();
     // The shorter one first: what it lacks is known sooner.
     let cold = measure_cold(runtime, &stage, &database, &installed, options.cold_starts())?;
@@ -91,13 +89,11 @@ fn measure(runtime: &Runtime, options: &Options) -> Result<(), BenchError> {
 
 /// Counts, and compares with what is kept, or keeps it.
 fn count(runtime: &Runtime, options: &Options, kept: &Path, write: bool) -> Result<(), BenchError> {
-    let program = env::current_exe().map_err(BenchError::system("where this program is"))?;
-    let database = Database::start(&program, None)?;
-    let receiver = Receiver::start().map_err(BenchError::system("a port for the destination"))?;
-    let tables = runtime.block_on(Tables::create(&database.url, &receiver.url))?;
     let folder = &options.installed;
     fs::create_dir_all(folder).map_err(BenchError::file(folder))?;
-    let stage = Stage::new(programs(options, &program)?, tables, receiver, folder)?;
+    let program = env::current_exe().map_err(BenchError::system("where this program is"))?;
+    let database = Database::start(&program, None)?;
+    let stage = stage_on(runtime, &database, programs(options, &program)?)?;
     let counts = Counts::take(&stage, Road::Plain(&database.url), folder)?;
     if write {
         return counts.write(kept);
@@ -105,6 +101,13 @@ fn count(runtime: &Runtime, options: &Options, kept: &Path, write: bool) -> Resu
     let (lines, differ) = counts.compared_with(&Counts::read(kept)?);
     println!("{}", lines.join("\n"));
     if differ == 0 { Ok(()) } else { Err(BenchError::Differ(differ)) }
+}
+
+/// The stage, with tables and a destination of its own.
+fn stage_on(runtime: &Runtime, database: &Database, programs: Programs) -> Result<Stage, BenchError> {
+    let receiver = Receiver::start().map_err(BenchError::system("a port for the destination"))?;
+    let tables = runtime.block_on(Tables::create(&database.url, &receiver.url))?;
+    Stage::new(programs, tables, receiver)
 }
 
 fn tell(figures: &str, options: &Options) -> Result<(), BenchError> {

@@ -1,11 +1,12 @@
 //! What the system knows about a process: the time that its threads spent on a CPU, and the memory that it takes.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use nix::{
     time::{ClockId, clock_getcpuclockid, clock_gettime},
     unistd::Pid,
 };
+use surehook_local::memory;
 
 /// The CPU clock of a process, all its threads together, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
@@ -36,15 +37,14 @@ pub(crate) struct Memory {
 impl Memory {
     /// Of a process that runs.
     pub(crate) fn of(id: u32) -> Self {
-        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        Self { resident: megabytes(&status, "VmRSS:"), peak: megabytes(&status, "VmHWM:") }
+        let memory = memory::Memory::of(id).unwrap_or_default();
+        Self { resident: megabytes(memory.resident), peak: megabytes(memory.peak) }
     }
 }
 
-fn megabytes(status: &str, name: &str) -> f64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kilobytes.unwrap_or_default() / 1_024.0
+#[allow(clippy::cast_precision_loss, reason = "kilobytes of memory are far below 2^52")]
+fn megabytes(kilobytes: u64) -> f64 {
+    kilobytes as f64 / 1_024.0
 }
 
 #[cfg(test)]
@@ -52,10 +52,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_read_from_the_status() {
-        let status = "Name:\tnode\nVmHWM:\t   92160 kB\nVmRSS:\t   86016 kB\n";
-        assert_eq!(megabytes(status, "VmHWM:"), 90.0);
-        assert_eq!(megabytes(status, "VmRSS:"), 84.0);
-        assert_eq!(megabytes(status, "VmSwap:"), 0.0);
+    fn kilobytes_are_told_in_megabytes() {
+        assert_eq!(megabytes(92_160), 90.0);
+        assert_eq!(megabytes(86_016), 84.0);
+        assert_eq!(megabytes(0), 0.0);
     }
 }

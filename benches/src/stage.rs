@@ -1,9 +1,6 @@
 //! What all contestants stand on: one DynamoDB, one destination, one QStash key; and events that are checked on their way.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use surehook::{outside, secret::Secret};
 
@@ -44,14 +41,9 @@ pub(crate) enum Road<'a> {
 }
 
 impl Stage {
-    /// Sets it up. Functions' output goes below the folder.
-    pub(crate) fn new(
-        programs: Programs,
-        tables: Tables,
-        receiver: Receiver,
-        folder: &Path,
-    ) -> Result<Self, BenchError> {
-        let logs = folder.join("logs");
+    /// Sets it up. Functions' output goes below the folder of what is installed.
+    pub(crate) fn new(programs: Programs, tables: Tables, receiver: Receiver) -> Result<Self, BenchError> {
+        let logs = programs.installed.join("logs");
         fs::create_dir_all(&logs).map_err(BenchError::file(&logs))?;
         let key = Secret::new(CURRENT_KEY).ok_or(BenchError::Dynamo)?;
         Ok(Self { programs, tables, receiver, key, logs })

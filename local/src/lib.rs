@@ -7,12 +7,14 @@
 //! | [`lambda`] | Lambda: each function as processes of its own over the Runtime API, behind function URLs |
 //! | [`receiver`] | the user's API: it records what it gets and fails on command |
 //! | [`stack`] | all of them together |
+//! | [`memory`] | what the system tells of a process's memory, for whoever measures |
 //! | [`strapi`] | webhooks captured from real Strapi servers |
 //!
 //! Nothing here is linked into a function.
 
 pub mod dynamo;
 pub mod lambda;
+pub mod memory;
 pub mod receiver;
 pub mod stack;
 pub mod strapi;

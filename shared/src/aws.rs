@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{outside, tls};
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+
+use crate::{outside, tls};
 
 /// The environment's settings (credentials, region, `AWS_ENDPOINT_URL…`) with our time-outs and retries. In a function on Lambda their
 /// client trusts Amazon alone, unless the environment says otherwise ([`tls::for_aws`]).

@@ -276,10 +276,8 @@ async fn a_replay_that_was_interrupted_goes_on_where_it_stopped() {
 #[cfg(target_os = "linux")]
 async fn peak_memory(pid: u32) -> u64 {
     let mut peak = 0;
-    while let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) {
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let Some(kilobytes) = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()) else { break };
-        peak = kilobytes;
+    while let Some(memory) = surehook_local::memory::Memory::of(pid) {
+        peak = memory.peak;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     peak

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde::Serialize;
-use surehook_local::{Runtimes, Stack, lambda::Function};
+use surehook_local::{Runtimes, Stack, lambda::Function, memory};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::Failure;
@@ -140,13 +140,11 @@ impl Meter {
     }
 
     fn weigh(&mut self, what: &str, processes: &[u32]) {
-        let statuses: Vec<String> =
-            processes.iter().filter_map(|id| fs::read_to_string(format!("/proc/{id}/status")).ok()).collect();
-        let largest = |name: &str| statuses.iter().filter_map(|status| kilobytes(status, name)).max();
-        if let (Some(now), Some(most)) = (largest("VmRSS"), largest("VmHWM")) {
+        let found: Vec<memory::Memory> = processes.iter().filter_map(|id| memory::Memory::of(*id)).collect();
+        if let Some(now) = found.iter().map(|memory| memory.resident).max() {
             self.memory.entry(what.to_owned()).or_default().push(now);
             let peak = self.peaks.entry(what.to_owned()).or_default();
-            *peak = most.max(*peak);
+            *peak = found.iter().map(|memory| memory.peak).fold(*peak, u64::max);
             self.processes.entry(what.to_owned()).or_default().extend(processes);
         }
     }
@@ -184,12 +182,6 @@ fn ticks_in(stat: &str) -> Option<(&str, u64)> {
     (times.len() == 2).then(|| (name, times.iter().sum()))
 }
 
-/// A line of a process's status.
-fn kilobytes(status: &str, name: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.trim().strip_suffix(" kB")?.trim().parse().ok()
-}
-
 /// The medians of the first and the last quarter.
 fn quarters(samples: &[u64]) -> (u64, u64) {
     let quarter = samples.len().div_ceil(4);
@@ -212,13 +204,6 @@ mod tests {
         assert_eq!(ticks_in(&stat("part-qstash")), Some(("part-qstash", 150)));
         assert_eq!(ticks_in(&stat("a) S (b")), Some(("a) S (b", 150)));
         assert_eq!((ticks_in(""), ticks_in("7 (a) S 1")), (None, None));
-    }
-
-    #[test]
-    fn memory_is_read_in_kilobytes() {
-        let status = "Name:\tx\nVmHWM:\t   2048 kB\nVmRSS:\t    1024 kB\n";
-        assert_eq!((kilobytes(status, "VmRSS"), kilobytes(status, "VmHWM")), (Some(1_024), Some(2_048)));
-        assert_eq!(kilobytes(status, "VmSwap"), None);
     }
 
     #[test]

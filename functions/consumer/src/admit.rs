@@ -28,22 +28,22 @@ impl<H: Handler> Consumer<H> {
             return Ok(());
         }
         let now = delivery.moment.now;
-        let judged = match self.judge(source, delivery, now) {
+        let judged = match self.judge(source, delivery) {
             Err(Outcome::SenderRefused(_)) if self.was_admitted(named, now).await.map_err(away)? => Ok(()),
             judged => judged,
         };
         judged.map_err(|outcome| Answer::about(&named.event.key, outcome))
     }
 
-    fn judge(&self, source: &Source, delivery: Delivery<'_>, now: Millis) -> Result<(), Outcome> {
-        let Delivery { endpoint, request, .. } = delivery;
+    fn judge(&self, source: &Source, delivery: Delivery<'_>) -> Result<(), Outcome> {
+        let Delivery { endpoint, request, moment, .. } = delivery;
         // One endpoint: below another path the same bytes would be another event, and nobody signs paths.
         if endpoint.name() != format!("/{}", source.name) {
             return Err(Outcome::SenderRefused(SenderRefusal::OtherPath));
         }
         match request.header(SEAL_HEADER) {
             Some(seal) => self.judge_sealed(source, delivery, seal),
-            None => self.judge_signed(source, request, now),
+            None => self.judge_signed(source, request, moment.now),
         }
     }
 

@@ -60,28 +60,22 @@ impl Store {
         &self,
         mut show: impl FnMut(EventKey, Result<Record, StoreError>),
     ) -> Result<(), StoreError> {
-        let mut from = None;
-        loop {
-            let page = self
-                .client
-                .scan()
-                .table_name(&self.table)
-                .filter_expression("sk = :ledger")
-                .expression_attribute_values(":ledger", text("ledger"))
-                .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .send()
-                .await?;
-            for item in page.items() {
-                if let Some(key) = Reading(item).event_key() {
-                    show(key, to_record(item));
-                }
-            }
-            from = page.last_evaluated_key;
-            if from.is_none() {
-                return Ok(());
+        let mut items = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .filter_expression("sk = :ledger")
+            .expression_attribute_values(":ledger", text("ledger"))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(item) = items.next().await.transpose()? {
+            if let Some(key) = Reading(&item).event_key() {
+                show(key, to_record(&item));
             }
         }
+        Ok(())
     }
 
     async fn expiry(&self) -> Result<Option<String>, StoreError> {

@@ -216,7 +216,11 @@ fn to_history(entry: &str) -> Option<History> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{digest::Sha256, identity::MOST_TYPE, ledger::record::MOST_ERROR_TEXT};
+    use crate::{
+        digest::Sha256,
+        identity::MOST_TYPE,
+        ledger::{Claim, record::MOST_ERROR_TEXT},
+    };
 
     #[test]
     fn a_record_survives_the_table() {
@@ -249,29 +253,16 @@ mod tests {
 
     /// As wide as what we put into it may be: a source's name has 64 characters, a type and a message id have 128, an owner is a UUID.
     fn wide(status: Status) -> Record {
-        Record {
-            version: VERSION,
-            status,
+        let claim = Claim {
             owner: "o".repeat(36),
-            fence: 1,
-            lease_until: 1_790_000_011_000,
-            attempts: 1,
-            first_seen: 1_790_000_000_000,
-            updated_at: 1_790_000_000_060,
             content: Sha256::of(b"").base64url(),
             source: "s".repeat(64),
             event_type: Some("t".repeat(MOST_TYPE)),
             message_id: "m".repeat(128),
-            delivered: Vec::new(),
-            refused: Vec::new(),
-            last_error: None,
-            history: Vec::new(),
-            open_since: None,
-            replay: None,
-            round: 0,
-            next_at: None,
-            expires_at: None,
-        }
+            now: 1_790_000_000_000,
+            lease_until: 1_790_000_011_000,
+        };
+        Record { status, updated_at: 1_790_000_000_060, ..claim.fresh(1) }
     }
 
     fn size_of_record(record: &Record) -> usize {
