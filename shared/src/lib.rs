@@ -19,16 +19,20 @@
 //! | [`aws`] | how our calls to AWS behave |
 //! | [`causes`] | an error and what caused it, in one line |
 //! | [`tls`] | whom our connections trust |
+//! | [`age`] | ages that count by the monotonic and the wall clock |
+//! | [`environment`] | Lambda's execution environment: tasks in the background, pools of connections, freezes |
 //! | [`outside`] | the clock, the environment, ids and chance: the only place that touches them |
 //! | [`telemetry`] | one line per invocation, and the metrics |
 //!
 //! This crate imports no function, and nothing in it but [`outside`] reads the clock or the environment.
 
+pub mod age;
 pub mod aws;
 pub mod breaker;
 pub mod causes;
 pub mod config;
 pub mod digest;
+pub mod environment;
 pub mod failure;
 pub mod identity;
 pub mod json;

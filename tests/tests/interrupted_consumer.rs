@@ -1,20 +1,18 @@
 //! Whatever fails between any two steps of the consumer, QStash's next deliveries bring the event to its end: once, where
 //! the effect is in the table; and where it is at an HTTP destination, at least once and always with the same `webhook-id`.
 
-use std::sync::Arc;
-
 use surehook::{
     ledger::Status,
     outside,
     web::{Answer, Moment, Outcome},
 };
-use surehook_consumer::{Consumer, Handler, routes::RoutesCache};
+use surehook_consumer::{Consumer, Handler};
 use surehook_local::{Stack, receiver::Reaction};
 use tokio::time::Instant;
 
 use crate::support::{
     accepted, apply,
-    consumer::{Counting, breakers, consumer_with, incoming_at, times_counted, with_handler},
+    consumer::{Counting, breakers, consumer_with, incoming_at, routes_cache, times_counted, with_handler},
     event,
     fuse::{Fault, Fuse},
     record, stack, webhook_ids,
@@ -39,7 +37,7 @@ async fn play<H: Handler>(
     handler: impl Fn(Consumer<surehook_consumer::deliver::Deliverer>) -> Consumer<H>,
 ) -> (String, Option<String>, bool) {
     let body = event(&format!("{fault:?} {step}"));
-    let routes = Arc::new(RoutesCache::new(fuse.store(), breakers(stack.store())));
+    let routes = routes_cache(fuse.store(), breakers(stack.store()));
     let consumer = handler(consumer_with(stack, fuse.store(), routes));
     let start = outside::now();
     fuse.arm(step, fault);

@@ -2,10 +2,7 @@
 //! loses nothing.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -24,13 +21,16 @@ use surehook::{
     },
     web::{Answer, Moment, Outcome},
 };
-use surehook_consumer::{Consumer, deliver::Deliverer, routes::RoutesCache};
+use surehook_consumer::{Consumer, deliver::Deliverer};
 use surehook_local::{Stack, receiver::Reaction, stack::TABLE};
 use tokio::time::Instant;
 
 use crate::support::{
     accepted, apply_paths,
-    consumer::{Counting, breakers, consumer, consumer_with, incoming, incoming_at, times_counted, with_handler},
+    consumer::{
+        Counting, breakers, consumer, consumer_with, incoming, incoming_at, loaded_routes, routes_cache, times_counted,
+        with_handler,
+    },
     event,
     proxy::{Proxy, Verdict, calls},
     received, record, stack, webhook_ids,
@@ -103,7 +103,7 @@ async fn whatever_ails_dynamodb_the_answer_is_503_with_retry_after_and_in_time()
                     },
                 );
             let store = patient_store_at(&proxy.url);
-            let routes = Arc::new(RoutesCache::new(store.clone(), breakers(store.clone())));
+            let routes = routes_cache(store.clone(), breakers(store.clone()));
             let consumer = hasty(Duration::from_millis(500), consumer_with(&stack, store, routes));
             let body = event(&format!("weather {number} {operation}"));
             let (moment, limit) = moment();
@@ -208,8 +208,7 @@ async fn consumer_whose_probes(stack: &Stack, weather: Verdict) -> (Consumer<Del
     store.put_breaker(&id(stack, "shop").await, None, &doubted).await.unwrap().unwrap();
     let judge = move |request: &_| if calls(request, "PutItem") { weather } else { Verdict::Pass };
     let proxy = Proxy::start(&stack.dynamo.url, judge);
-    let routes = Arc::new(RoutesCache::new(store.clone(), breakers(patient_store_at(&proxy.url))));
-    routes.refresh(true).await.unwrap();
+    let routes = loaded_routes(store.clone(), breakers(patient_store_at(&proxy.url))).await;
     (consumer_with(stack, store, routes), proxy)
 }
 

@@ -12,6 +12,7 @@ use std::{
 use surehook::{
     Millis,
     breaker::{Breaker, BreakerPolicy, Passage, Tally, WINDOW},
+    environment::Background,
     retry::millis,
     routes::Route,
     store::{Store, StoreError},
@@ -30,6 +31,7 @@ pub struct Breakers {
     /// `None` switches them off.
     policy: Option<BreakerPolicy>,
     telemetry: Telemetry,
+    background: Background,
     known: Mutex<HashMap<String, Known>>,
 }
 
@@ -88,8 +90,8 @@ pub struct LeftAlone {
 
 impl Breakers {
     /// Breakers over a table, none of them known yet.
-    pub fn new(store: Store, policy: Option<BreakerPolicy>, telemetry: Telemetry) -> Self {
-        Self { store, policy, telemetry, known: Mutex::default() }
+    pub fn new(store: Store, policy: Option<BreakerPolicy>, telemetry: Telemetry, background: Background) -> Self {
+        Self { store, policy, telemetry, background, known: Mutex::default() }
     }
 
     /// Reads them all.
@@ -154,7 +156,7 @@ impl Breakers {
             return;
         };
         let (breakers, route) = (Arc::clone(self), route.clone());
-        tokio::spawn(async move { breakers.tell(&route, news, now).await });
+        drop(self.background.spawn(async move { breakers.tell(&route, news, now).await }));
     }
 
     fn news(&self, destination: &str, permit: Permit, health: &Health, is_first: bool, now: Millis) -> Option<News> {

@@ -8,6 +8,7 @@ use surehook::{
     Millis,
     identity::EventKey,
     store::{ConditionFailed, Writes, dynamodb::types::TransactWriteItem},
+    web::Moment,
 };
 use tokio::time::Instant;
 
@@ -47,6 +48,13 @@ pub struct Attempt {
     pub started: Instant,
     /// When the work is cut off.
     pub deadline: Instant,
+}
+
+impl Attempt {
+    /// Returns the beginning and the end of the attempt as a moment.
+    pub fn moment(&self) -> Moment {
+        Moment { now: self.now, started: self.started, deadline: Some(self.deadline) }
+    }
 }
 
 /// What a handler did, and what it wants written together with `done`.

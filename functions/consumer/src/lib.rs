@@ -151,13 +151,15 @@ impl<H: Handler> Consumer<H> {
         source.clone_into(&mut trace.source);
         // No signature covers it, so it gets no more room in the record than a real one needs.
         trace.message_id = cut(request.header("upstash-message-id").unwrap_or_default().to_owned(), 128);
-        let routes = self.routes.knowing(|routes| routes.known(source).is_some()).await.map_err(away)?;
+        let least = request.least_routes();
+        let known = self.routes.knowing(|routes| routes.known(source).is_some(), least, moment).await;
+        let routes = known.map_err(away)?;
         let delivery = Delivery { endpoint: &endpoint, verified, request, moment };
         let refused = match self.name_by(&routes, delivery, trace).await {
             Err(answer) if matches!(answer.outcome, Outcome::SenderRefused(_) | Outcome::Malformed) => answer,
             named => return named,
         };
-        let current = self.routes.current().await.map_err(away)?;
+        let current = self.routes.current(least, moment).await.map_err(away)?;
         let named = if current.version == routes.version {
             Err(refused)
         } else {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use lambda_http::Error;
 use surehook::{
     config::Variables,
+    environment::Environment,
     qstash::KeyRing,
     store::Store,
     telemetry::{self, Telemetry},
-    web::serve::serve,
+    web::{Moment, serve::serve},
 };
 
 use crate::{
@@ -32,8 +33,9 @@ pub async fn run_with<H: Handler>(
     let variables = Variables::of_environment().await;
     let config = Config::load(&variables)?;
     let store = Store::connect(&config.table).await;
-    let consumer = Arc::new(build(config, variables, store, handler).await?);
-    serve(move |request, moment| {
+    let environment = Environment::new(Moment::of_start());
+    let consumer = Arc::new(build(config, variables, store, &environment, handler).await?);
+    serve(environment, move |request, moment| {
         let consumer = Arc::clone(&consumer);
         async move { consumer.call(request, moment).await }
     })
@@ -46,12 +48,14 @@ pub async fn build<H: Handler>(
     config: Config,
     variables: Variables,
     store: Store,
+    environment: &Environment,
     handler: impl FnOnce(&Config, &Arc<RoutesCache>) -> Result<H, Error>,
 ) -> Result<Consumer<H>, Error> {
     let telemetry = Telemetry::new(config.stack.clone(), "consumer", telemetry::on_lambda());
-    let breakers = Arc::new(Breakers::new(store.clone(), config.breaker, telemetry.clone()));
-    let routes = Arc::new(RoutesCache::new(store.clone(), breakers));
-    let (read, handler) = tokio::join!(routes.refresh(false), async { handler(&config, &routes) });
+    let background = environment.background();
+    let breakers = Arc::new(Breakers::new(store.clone(), config.breaker, telemetry.clone(), background.clone()));
+    let routes = Arc::new(RoutesCache::new(store.clone(), breakers, background));
+    let (read, handler) = tokio::join!(routes.load(environment.start()), async { handler(&config, &routes) });
     if let Err(error) = read {
         tracing::warn!(error = %error, "the routes could not be read at start; the first event reads them");
     }

@@ -8,6 +8,7 @@ use dhat::HeapStats;
 use http::HeaderMap;
 use surehook::{
     config::Variables,
+    environment::Environment,
     outside,
     qstash::token,
     routes::Routes,
@@ -71,7 +72,9 @@ async fn consumer(table: &Dynamo) -> Consumer<Deliverer> {
         ];
         known.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
     });
-    build(Config::load(&variables).unwrap(), variables, store, deliverer).await.unwrap()
+    build(Config::load(&variables).unwrap(), variables, store, &Environment::new(Moment::of_start()), deliverer)
+        .await
+        .unwrap()
 }
 
 async fn deliver(consumer: &Consumer<Deliverer>, size: usize, times: usize) {

@@ -17,7 +17,7 @@ use surehook::{
     retry::RETRIES_PER_ROUND,
     routes::Routes,
     store::replays::PendingReplay,
-    web::{EndpointUrl, Moment},
+    web::{EndpointUrl, Moment, ROUTES_HEADER},
 };
 
 use crate::{Processor, ProcessorError, Rate};
@@ -31,6 +31,15 @@ const MOST_AT_ONCE: u32 = 10;
 /// Headers that belong to one connection or to QStash, and not to the event.
 const NOT_REPLAYED: [&str; 6] =
     ["host", "content-length", "connection", "user-agent", "transfer-encoding", "accept-encoding"];
+
+/// How a replayed event is published.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// Its pace.
+    rate: Option<Rate>,
+    /// The version of the routes that stood at the replay. The consumer uses these or newer ones.
+    routes: u64,
+}
 
 impl Processor {
     /// Replays one letter, or finishes its replay. A rate paces all replays of this deployment, which share a flow-control key.
@@ -54,10 +63,11 @@ impl Processor {
         // The consumer completes this letter's own record, unless its endpoint is not ours, it is a conflict, or it was buried before its
         // source was configured.
         let claimed = named.is_some_and(|named| named.key == letter.key);
+        let terms = Terms { rate, routes: routes.version };
         if letter.redacted {
-            self.retry(&letter, rate, moment).await?;
+            self.retry(&letter, terms, moment).await?;
         } else {
-            let message = self.publish(&letter, body, rate).await?;
+            let message = self.publish(&letter, body, terms).await?;
             if let (Some(record), true) = (&record, claimed) {
                 self.note_message(&letter, record, &message, moment).await;
             }
@@ -134,11 +144,11 @@ impl Processor {
     }
 
     /// Has QStash deliver a redacted letter's entry again, as it is.
-    async fn retry(&self, letter: &DeadLetter, rate: Option<Rate>, moment: Moment) -> Result<(), ProcessorError> {
+    async fn retry(&self, letter: &DeadLetter, terms: Terms, moment: Moment) -> Result<(), ProcessorError> {
         if let Some(event) = &letter.about {
             self.path.store.reopen(event, moment.at_present()).await.map_err(|error| unconfirmed(error.into()))?;
         }
-        match self.path.qstash.dlq_retry(&letter.dlq_id, &self.retry_headers(letter, rate)).await {
+        match self.path.qstash.dlq_retry(&letter.dlq_id, &self.retry_headers(letter, terms)).await {
             Ok(_) => Ok(()),
             Err(ClientError::NotFound) => self.was_retried(letter).await,
             Err(error) => Err(unconfirmed(error.into())),
@@ -161,8 +171,8 @@ impl Processor {
 
     /// Publishes a letter. What QStash refuses for good is not tried again by the sweep: the operator hears of it, and may
     /// replay or purge the letter.
-    async fn publish(&self, letter: &DeadLetter, body: Vec<u8>, rate: Option<Rate>) -> Result<String, ProcessorError> {
-        let headers = self.headers(letter, rate);
+    async fn publish(&self, letter: &DeadLetter, body: Vec<u8>, terms: Terms) -> Result<String, ProcessorError> {
+        let headers = self.headers(letter, terms);
         match self.path.qstash.publish(&self.destination(letter), &headers, body.into()).await {
             Ok(ids) if !ids.is_empty() => Ok(ids.into_iter().next().unwrap_or_default()),
             Ok(_) | Err(ClientError::NotFound) => Err(ProcessorError::NoEndpoints(letter.url.clone())),
@@ -184,10 +194,10 @@ impl Processor {
         Destination::Url(current.unwrap_or_else(|| letter.url.clone()))
     }
 
-    fn headers(&self, letter: &DeadLetter, rate: Option<Rate>) -> Vec<(String, String)> {
+    fn headers(&self, letter: &DeadLetter, terms: Terms) -> Vec<(String, String)> {
         let mut headers: Vec<(String, String)> =
             letter.headers.iter().filter_map(|(name, values)| forwarded(name, values)).collect();
-        headers.extend(self.retry_headers(letter, rate));
+        headers.extend(self.retry_headers(letter, terms));
         headers.extend([
             ("Upstash-Method".to_owned(), letter.method.clone()),
             ("Upstash-Deduplication-Id".to_owned(), letter.replay_id()),
@@ -195,14 +205,15 @@ impl Processor {
         headers
     }
 
-    fn retry_headers(&self, letter: &DeadLetter, rate: Option<Rate>) -> [(String, String); 5] {
+    fn retry_headers(&self, letter: &DeadLetter, terms: Terms) -> [(String, String); 6] {
         let callback = first_callback(&self.requeuer, &letter.first_message_id);
         [
             ("Upstash-Retries".to_owned(), RETRIES_PER_ROUND.to_string()),
             ("Upstash-Failure-Callback".to_owned(), callback.to_string()),
             ("Upstash-Flow-Control-Key".to_owned(), format!("surehook-replay-{}", self.stack)),
-            ("Upstash-Flow-Control-Value".to_owned(), flow(rate)),
+            ("Upstash-Flow-Control-Value".to_owned(), flow(terms.rate)),
             (format!("Upstash-Forward-{EVENT_HEADER}"), letter.first_message_id.clone()),
+            (format!("Upstash-Forward-{ROUTES_HEADER}"), terms.routes.to_string()),
         ]
     }
 }
@@ -248,6 +259,7 @@ fn forwarded(name: &str, values: &[String]) -> Option<(String, String)> {
         || bare.starts_with("upstash-")
         || NOT_REPLAYED.contains(&bare)
         || bare.eq_ignore_ascii_case(EVENT_HEADER)
+        || bare.eq_ignore_ascii_case(ROUTES_HEADER)
     {
         return None;
     }
@@ -265,7 +277,9 @@ mod tests {
         assert_eq!(name("Content-Type").as_deref(), Some("Content-Type"));
         assert_eq!(name("X-Strapi-Event").as_deref(), Some("Upstash-Forward-x-strapi-event"));
         assert_eq!(name("Upstash-Forward-Authorization").as_deref(), Some("Upstash-Forward-authorization"));
-        for other in ["Upstash-Signature", "Upstash-Message-Id", "Host", "Content-Length", "Surehook-Event"] {
+        for other in
+            ["Upstash-Signature", "Upstash-Message-Id", "Host", "Content-Length", "Surehook-Event", "Surehook-Routes"]
+        {
             assert_eq!(name(other), None, "{other}");
         }
     }

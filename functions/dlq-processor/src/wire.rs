@@ -1,10 +1,11 @@
 //! Configuration, clients, runtime: all that is built once, in Lambda's init phase.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use surehook::{
     config::Variables,
+    environment::Environment,
     failure::FailurePath,
     outside,
     qstash::Client,
@@ -42,11 +43,13 @@ pub async fn connect(variables: &Variables) -> Result<Processor, Error> {
 /// Runs the processor until Lambda ends it.
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
+    let environment = Arc::new(Environment::new(Moment::of_start()));
     let processor = connect(&Variables::of_environment().await).await?;
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Command>| {
-        let processor = processor.clone();
+        let (processor, environment) = (processor.clone(), Arc::clone(&environment));
         async move {
             let moment = Moment::new(outside::now(), Instant::now(), event.context.deadline);
+            environment.begin(moment);
             // Boxed, because the compiler gives up on the layout of futures that are nested so deeply.
             let reply = Box::pin(processor.call(event.payload, moment, outside::draw())).await;
             // Lambda's runtime logs the `Debug` of an error, and that of the SDK has whole answers of the table in it.

@@ -3,8 +3,8 @@
 //! The routes document says which source a topic belongs to, and how that source's sender proves who it is. Topics that it does not
 //! name, but `TOPICS` does, take our own payload from whoever has `PRODUCER_TOKEN`. All else is refused.
 //!
-//! A refusal may be a loss, because many senders never ask again. So none is concluded from routes that may have been replaced: before
-//! it is given, the table is asked, at most once a second.
+//! A rejection may lose the event, because many senders never send it again. Before the producer rejects a request, it asks the table for
+//! the routes of this moment, at most once a second.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -15,9 +15,6 @@ use surehook::{
     store::routes_cache::RoutesCache,
     web::{Incoming, Moment, Outcome},
 };
-
-/// Routes that are older than this refuse nobody.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// What senders are judged by.
 #[derive(Debug, Clone)]
@@ -65,7 +62,7 @@ impl Door {
 
     /// Judges the sender of a request to a topic.
     pub(crate) async fn admit(&self, topic: &str, request: &Incoming, moment: Moment) -> Result<Admitted, Outcome> {
-        let routes = self.routes.at_hand(self.patience).await;
+        let routes = self.routes.available(self.patience, moment).await;
         match self.judge(routes.as_deref(), topic, request, moment) {
             Ok(source) => Ok(Admitted { source: source.into_owned(), routes: routes.clone() }),
             Err(refused) => self.judge_again(routes, refused, topic, request, moment).await,
@@ -81,7 +78,7 @@ impl Door {
         request: &Incoming,
         moment: Moment,
     ) -> Result<Admitted, Outcome> {
-        let Some(newer) = self.routes.within(FRESH, self.patience).await else { return Err(Outcome::StoreAway) };
+        let Some(newer) = self.routes.fresh(self.patience, moment).await else { return Err(Outcome::StoreAway) };
         if known.is_some_and(|known| known.version == newer.version) {
             return Err(refused);
         }

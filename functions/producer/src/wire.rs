@@ -5,11 +5,12 @@ use std::sync::Arc;
 use lambda_http::Error;
 use surehook::{
     config::Variables,
+    environment::Environment,
     outside,
     qstash::Client,
     store::{Store, routes_cache::RoutesCache},
     telemetry::{self, Telemetry},
-    web::serve::serve,
+    web::{Moment, serve::serve},
 };
 
 use crate::{Producer, config::Config, door::Door, durable::Durable};
@@ -20,25 +21,27 @@ const FOR_ROUTES: u32 = 5;
 /// Runs the producer until Lambda ends it.
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
-    let producer = producer(Config::load(&Variables::of_environment().await)?).await?;
-    serve(move |request, moment| {
+    let environment = Environment::new(Moment::of_start());
+    let config = Config::load(&Variables::of_environment().await)?;
+    let producer = producer(config, &environment).await?;
+    serve(environment, move |request, moment| {
         let producer = producer.clone();
         async move { producer.call(request, moment, outside::new_id()).await }
     })
     .await
 }
 
-async fn producer(config: Config) -> Result<Producer, Error> {
+async fn producer(config: Config, environment: &Environment) -> Result<Producer, Error> {
     let (url, token) = config.qstash.ok_or("QSTASH_TOKEN is required")?;
     let store = Store::connect(&config.table).await;
     let door = Door {
-        routes: Arc::new(RoutesCache::new(store.clone(), ())),
+        routes: Arc::new(RoutesCache::new(store.clone(), (), environment.background())),
         secrets: config.source_secrets,
         tokens: config.tokens,
         topics: config.topics,
         patience: config.answer_within / FOR_ROUTES,
     };
-    match door.routes.at_hand(door.patience).await {
+    match door.routes.available(door.patience, environment.start()).await {
         Some(routes) => door.tell_missing(&routes),
         None => tracing::warn!("the routes could not be read at start; the first event reads them"),
     }

@@ -83,7 +83,7 @@ impl Requeuer {
         let Some(entry) = self.entry_of(&callback).await? else {
             return Ok(Outcome::Settled);
         };
-        let routes = self.routes.current().await.map_err(|error| failed(&error.into()))?;
+        let routes = self.routes.current(0, moment).await.map_err(|error| failed(&error.into()))?;
         trace.event = Some(self.path.key_of(&entry, &routes));
         let requeuer = self.own_url(&verified);
         let case = Case::new(&entry, verified.url(), &requeuer, &routes, moment.now);

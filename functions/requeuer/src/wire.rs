@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use lambda_http::Error;
 use surehook::{
     config::Variables,
+    environment::Environment,
     failure::FailurePath,
     outside,
     qstash::{Client, KeyRing},
     store::{Store, routes_cache::RoutesCache},
     telemetry::{self, Telemetry},
-    web::serve::serve,
+    web::{Moment, serve::serve},
 };
 
 use crate::{Requeuer, config::Config};
@@ -30,14 +31,15 @@ pub async fn run() -> Result<(), Error> {
         bases: config.consumers,
         policy: config.lifetimes.retry,
     };
+    let environment = Environment::new(Moment::of_start());
     let requeuer = Requeuer {
         keys: Arc::new(KeyRing::new(config.keys.ok_or("signing keys are required")?, variables)),
         bases: config.bases,
-        routes: Arc::new(RoutesCache::new(path.store.clone(), ())),
+        routes: Arc::new(RoutesCache::new(path.store.clone(), (), environment.background())),
         path: Arc::new(path),
         telemetry: Telemetry::new(config.stack, "requeuer", telemetry::on_lambda()),
     };
-    serve(move |request, moment| {
+    serve(environment, move |request, moment| {
         let requeuer = requeuer.clone();
         async move { requeuer.call(request, moment, outside::draw()).await }
     })

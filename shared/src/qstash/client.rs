@@ -1,6 +1,6 @@
 //! Calls to QStash.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{Method, Response, StatusCode};
@@ -13,7 +13,7 @@ use super::{
     publish::Published,
     topic::KnownTopic,
 };
-use crate::{Millis, identity::cut, secret::Secret, tls};
+use crate::{Millis, environment::Renewed, identity::cut, secret::Secret, tls};
 
 /// The header in which our retries forward the id of an event's first message.
 pub const EVENT_HEADER: &str = "Surehook-Event";
@@ -21,7 +21,7 @@ pub const EVENT_HEADER: &str = "Surehook-Event";
 /// One connection pool to one QStash account.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    http: Arc<Renewed<reqwest::Client>>,
     base: Url,
     token: Secret,
 }
@@ -98,12 +98,14 @@ pub struct KeyPair {
 impl Client {
     /// A client for one account. `base` is `QSTASH_URL`; no call takes longer than `timeout`.
     pub fn new(base: Url, token: Secret, timeout: Duration) -> Result<Self, reqwest::Error> {
-        let http = tls::client()
-            .timeout(timeout)
-            .connect_timeout(timeout.min(Duration::from_secs(3)))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self { http, base, token })
+        let build = move || {
+            tls::client()
+                .timeout(timeout)
+                .connect_timeout(timeout.min(Duration::from_secs(3)))
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+        };
+        Ok(Self { http: Arc::new(Renewed::new(build)?), base, token })
     }
 
     /// Publishes a message; answers the ids of what it became, one per endpoint.
@@ -303,7 +305,7 @@ impl Client {
         headers: &[(String, String)],
         body: Bytes,
     ) -> Result<Response, ClientError> {
-        let mut request = self.http.request(method, url).bearer_auth(self.token.expose()).body(body);
+        let mut request = self.http.get().request(method, url).bearer_auth(self.token.expose()).body(body);
         for (name, value) in headers {
             request = request.header(name, value);
         }

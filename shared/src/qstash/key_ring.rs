@@ -8,13 +8,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::Mutex,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Mutex, time::timeout};
 
 use super::{Refusal, SigningKeys, Verified};
 use crate::{
+    age::Age,
     config::{Reader, SIGNING_KEYS, Variables},
     telemetry::{Metric, Tally},
     web::{EndpointUrl, Incoming, Moment},
@@ -31,7 +29,7 @@ pub struct KeyRing {
     known: RwLock<Arc<SigningKeys>>,
     variables: Variables,
     /// When the keeper was asked last. Locked while it is being asked.
-    asked: Mutex<Option<Instant>>,
+    asked: Mutex<Option<Age>>,
 }
 
 impl KeyRing {
@@ -55,7 +53,7 @@ impl KeyRing {
     ) -> Result<Verified, Refusal> {
         let known = self.known();
         let mut verified = request.verify(&known, bases, moment.now);
-        if matches!(verified, Err(Refusal::Signature)) && self.learn(&known, moment.started).await {
+        if matches!(verified, Err(Refusal::Signature)) && self.learn(&known, moment).await {
             verified = request.verify(&self.known(), bases, moment.now);
             if verified.is_ok() {
                 tally.add(Metric::KeysChanged, 1);
@@ -72,7 +70,7 @@ impl KeyRing {
     }
 
     /// Whether there are others by now than those that were `tried`.
-    async fn learn(&self, tried: &Arc<SigningKeys>, now: Instant) -> bool {
+    async fn learn(&self, tried: &Arc<SigningKeys>, moment: Moment) -> bool {
         if !self.variables.has_references() {
             return false;
         }
@@ -81,10 +79,10 @@ impl KeyRing {
         if !Arc::ptr_eq(tried, &self.known()) {
             return true;
         }
-        if asked.is_some_and(|asked| now.saturating_duration_since(asked) < PAUSE) {
+        if asked.is_some_and(|asked| asked.elapsed(moment) < PAUSE) {
             return false;
         }
-        *asked = Some(now);
+        *asked = Some(Age::begin(moment));
         match timeout(PATIENCE, self.read()).await {
             Ok(Some(keys)) if keys != **tried => {
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);

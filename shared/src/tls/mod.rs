@@ -6,16 +6,19 @@
 //! libraries do as they are used to.
 
 use std::{
+    convert::Infallible,
     fs,
     path::PathBuf,
     sync::{Arc, LazyLock},
 };
 
-use aws_sdk_dynamodb::config::SharedHttpClient;
+use aws_sdk_dynamodb::config::{HttpClient, RuntimeComponents, SharedHttpClient};
 use aws_smithy_http_client::{
-    Builder,
+    Builder, Connector,
+    proxy::ProxyConfig,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
+use aws_smithy_runtime_api::client::http::http_client_fn;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -24,7 +27,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::{outside, telemetry::on_lambda};
+use crate::{environment::Renewed, outside, telemetry::on_lambda};
 
 /// Amazon Root CA 1 to 4 and Starfield Services Root Certificate Authority G2, none of which ends before 2037. Source: Amazon Trust
 /// Services, "Repository": who keeps a list of his own is to have these five on it. Should AWS ever move on, the template's parameter
@@ -65,26 +68,50 @@ const ENDPOINTS: [&str; 4] =
 /// The system's authorities, read when the first client is built.
 static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| Arc::new(system()));
 
-/// A builder of clients that trust whom the system trusts, and speak HTTP/2 or 1.1.
+/// The one TLS configuration of all clients but those for AWS. A client that is built anew after a freeze resumes the sessions of the last.
+static CONFIG: LazyLock<Option<ClientConfig>> = LazyLock::new(config);
+
+/// Returns a builder of clients that trust the system's authorities, and speak HTTP/2 or 1.1.
 pub fn client() -> reqwest::ClientBuilder {
-    if outside::variable(IN_A_FUNCTION).is_none() {
-        return reqwest::Client::builder();
+    let config = if outside::variable(IN_A_FUNCTION).is_some() { CONFIG.clone() } else { None };
+    let builder = reqwest::Client::builder();
+    match config {
+        Some(config) => builder.tls_backend_preconfigured(config),
+        None => builder,
     }
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    // The provider has suites for both versions, which is all that could be wrong.
-    let Ok(builder) = builder.with_protocol_versions(&[&TLS13, &TLS12]) else { return reqwest::Client::builder() };
-    let mut config = builder.with_root_certificates(Arc::clone(&SYSTEM)).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    reqwest::Client::builder().tls_backend_preconfigured(config)
 }
 
-/// The client for calls to AWS from a function; `None` where the SDK's own is the right one, because somebody said whom to trust, how to
-/// connect, or where AWS is.
-pub fn for_aws(look_up: impl Fn(&str) -> Option<String>) -> Option<SharedHttpClient> {
-    if !on_lambda() || !amazon_vouches(look_up) {
-        return None;
-    }
-    amazons_client()
+/// Returns `None` only if the provider had no suites for both versions, which it has.
+fn config() -> Option<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_protocol_versions(&[&TLS13, &TLS12]).ok()?;
+    let mut config = builder.with_root_certificates(Arc::clone(&SYSTEM)).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Some(config)
+}
+
+/// Returns the client for calls to AWS from a function, whose connections do not outlive a freeze; `None` elsewhere, where the SDK's own
+/// client is the right one. It trusts Amazon alone, unless the environment says otherwise.
+pub fn for_aws(look_up: impl Fn(&str) -> Option<String> + Copy + Send + Sync + 'static) -> Option<SharedHttpClient> {
+    look_up(IN_A_FUNCTION)?;
+    let build = move || {
+        let amazons = if on_lambda() && amazon_vouches(look_up) { amazons_client() } else { None };
+        Ok::<_, Infallible>(amazons.unwrap_or_else(systems_client))
+    };
+    let Ok(client) = Renewed::new(build);
+    Some(http_client_fn(move |settings, components| client.get().http_connector(settings, components)))
+}
+
+/// Returns a client that trusts the system's authorities and goes through its proxies, as the SDK's own does.
+fn systems_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let mut builder = Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .proxy_config(ProxyConfig::from_env());
+        builder.set_connector_settings(settings.cloned());
+        builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        builder.build()
+    })
 }
 
 fn amazons_client() -> Option<SharedHttpClient> {

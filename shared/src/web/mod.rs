@@ -10,5 +10,5 @@ pub mod serve;
 
 pub use answer::{Answer, Outcome, Part};
 pub use endpoint_url::EndpointUrl;
-pub use request::Incoming;
+pub use request::{Incoming, ROUTES_HEADER, least_routes};
 pub use serve::Moment;

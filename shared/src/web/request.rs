@@ -30,6 +30,16 @@ pub struct Incoming {
     pub request_id: String,
 }
 
+/// The header of a replayed message that names the version of the routes at its replay.
+pub const ROUTES_HEADER: &str = "Surehook-Routes";
+
+/// Returns the version of the routes that an event must be handled by, or a newer one: 0 for all but replayed events. No signature covers
+/// it. A forged one costs a read.
+pub fn least_routes(headers: &HeaderMap) -> u64 {
+    let version = headers.get(ROUTES_HEADER).and_then(|value| value.to_str().ok());
+    version.and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
 /// A body that says it is base64 and is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the request says that its body is base64, but it is not")]
@@ -57,6 +67,11 @@ impl Incoming {
     /// How often QStash has retried this message: 0 the first time. No signature covers it.
     pub fn retried(&self) -> u32 {
         self.header("upstash-retried").and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// Returns the least version of the routes that this request may be handled by.
+    pub fn least_routes(&self) -> u64 {
+        least_routes(&self.headers)
     }
 
     /// Our public bases: those that are configured, and the domain that Lambda names, at which the function answers

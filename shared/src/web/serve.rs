@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Answer, Incoming, Outcome};
-use crate::{Millis, outside};
+use crate::{Millis, environment::Environment, outside};
 
 /// What is left to answer before Lambda ends the process.
 const ANSWERING: Duration = Duration::from_millis(500);
@@ -44,6 +44,11 @@ impl Moment {
         Self { now, started, deadline }
     }
 
+    /// The start of a process, which no deadline ends.
+    pub fn of_start() -> Self {
+        Self { now: outside::now(), started: Instant::now(), deadline: None }
+    }
+
     /// The wall clock now, counted by the monotonic one, so that it never runs backwards within an invocation.
     pub fn at_present(&self) -> Millis {
         let elapsed = Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX);
@@ -69,26 +74,40 @@ impl Moment {
 
 /// Serves function-URL events until the runtime ends. The handler never fails: what goes wrong is an [`Answer`] too,
 /// because a function error would reach QStash as a bare 502.
-pub async fn serve<F, Fut>(handle: F) -> Result<(), lambda_http::Error>
+pub async fn serve<F, Fut>(environment: Environment, handle: F) -> Result<(), lambda_http::Error>
 where
     F: Fn(Incoming, Moment) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
 {
-    let handle = Arc::new(handle);
+    let (handle, environment) = (Arc::new(handle), Arc::new(environment));
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
-        let handle = Arc::clone(&handle);
-        // Boxed, because the compiler gives up on the layout of futures that are nested so deeply.
-        async move { Ok::<ApiGatewayV2httpResponse, lambda_http::Error>(Box::pin(respond(&*handle, event)).await.into()) }
+        let (handle, environment) = (Arc::clone(&handle), Arc::clone(&environment));
+        async move {
+            // Boxed, because the compiler gives up on the layout of futures that are nested so deeply.
+            let answer = Box::pin(respond(&environment, &*handle, event)).await;
+            Ok::<ApiGatewayV2httpResponse, lambda_http::Error>(answer.into())
+        }
     }))
     .await
 }
 
-async fn respond<F, Fut>(handle: &F, event: LambdaEvent<ApiGatewayV2httpRequest>) -> Answer
+async fn respond<F, Fut>(environment: &Environment, handle: &F, event: LambdaEvent<ApiGatewayV2httpRequest>) -> Answer
 where
     F: Fn(Incoming, Moment) -> Fut,
     Fut: Future<Output = Answer>,
 {
     let moment = Moment::new(outside::now(), Instant::now(), event.context.deadline);
+    environment.begin(moment);
+    let answer = answer(handle, event, moment).await;
+    environment.end().await;
+    answer
+}
+
+async fn answer<F, Fut>(handle: &F, event: LambdaEvent<ApiGatewayV2httpRequest>, moment: Moment) -> Answer
+where
+    F: Fn(Incoming, Moment) -> Fut,
+    Fut: Future<Output = Answer>,
+{
     match Incoming::from_event(event.payload, event.context.request_id) {
         Ok(request) => {
             let retried = request.retried();

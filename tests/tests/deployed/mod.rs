@@ -10,12 +10,15 @@
 //! | [`every_path`] | (everything that functions can be asked) |
 //! | [`described`] | the template says what the code needs: variables, limits, table, metrics, secrets |
 //! | [`permissions`] | every permission that is used is granted, and none more |
+//! | [`frozen`] | what an environment remembers is as old as the wall clock says |
 //! | [`log_lines`] | what the functions write, and what they never write |
 //! | [`rotated_keys`] | secrets by reference, and keys that are rotated without a deployment |
 
 pub(crate) mod account;
 mod described;
 mod every_path;
+#[cfg(target_os = "linux")]
+mod frozen;
 mod keeper;
 mod lines;
 mod log_lines;

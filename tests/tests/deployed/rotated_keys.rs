@@ -19,6 +19,8 @@ use super::{
     on_lambda::{CURRENT_KEY, MASTER, NEXT_KEY, SENDERS},
     pairs,
 };
+#[cfg(target_os = "linux")]
+use crate::support::wall_clock::WallClock;
 use crate::support::{
     Answered, accepted, apply_paths, connect, event, options, post, publish, qstash, signature_by, until,
 };
@@ -63,7 +65,13 @@ fn rotate(keeper: &Keeper, current: &str, next: &str) {
 
 /// A consumer as on Lambda, whose secrets are the keeper's. All events go to one of its processes, as long as they come one by one.
 async fn consumer(keeper: &Keeper) -> Deployed {
+    consumer_with(keeper, Vec::new()).await
+}
+
+/// The same, with more variables.
+async fn consumer_with(keeper: &Keeper, more: Vec<(String, String)>) -> Deployed {
     let mut variables = references("ssm", keeper);
+    variables.extend(more);
     variables.extend(pairs([("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")]));
     let deployed = Deployed::start(&["consumer"], |_| move |_| variables.clone()).await;
     apply_paths(&deployed.stack, &["shop"]).await;
@@ -72,8 +80,13 @@ async fn consumer(keeper: &Keeper) -> Deployed {
 
 /// Delivers an event that was signed with a key.
 async fn deliver(stack: &Stack, key: &str, name: &str) -> Answered {
+    deliver_at(stack, key, name, outside::now() / 1_000).await
+}
+
+/// The same, signed at a time in seconds.
+async fn deliver_at(stack: &Stack, key: &str, name: &str, at: i64) -> Answered {
     let (url, body) = (stack.function_url("consumer/strapi"), event(name));
-    let signed = signature_by(key, &url, body.as_bytes(), outside::now() / 1_000);
+    let signed = signature_by(key, &url, body.as_bytes(), at);
     post(&url, Some(signed), body.as_bytes()).await
 }
 
@@ -205,6 +218,20 @@ async fn a_key_is_refused_until_its_keeper_has_it() {
     assert_eq!(keeper.asked().len(), 2, "at start, and for the first of them");
     let deployed = consumer(&keeper).await;
     assert_eq!(deliver(&deployed.stack, NEWER_KEY, "too early").await.word(), "processed", "nothing of it was kept");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_keeper_is_asked_again_after_a_minute_although_the_environment_was_frozen() {
+    let (keeper, clock) = (keeper(), WallClock::new());
+    let deployed = consumer_with(&keeper, clock.variables()).await;
+    let deliver = async |name| deliver_at(&deployed.stack, NEWER_KEY, name, clock.seconds()).await.word().to_owned();
+    assert_eq!(deliver("too early").await, "signature-refused");
+    rotate(&keeper, NEWER_KEY, NEWEST_KEY);
+    clock.freeze_for(59);
+    assert_eq!((deliver("59 s").await.as_str(), keeper.asked().len()), ("signature-refused", 2));
+    clock.freeze_for(2);
+    assert_eq!((deliver("61 s").await.as_str(), keeper.asked().len()), ("processed", 3));
 }
 
 #[tokio::test]

@@ -11,7 +11,6 @@ use surehook_consumer::{
     Consumer,
     breakers::{Health, Permit},
     deliver::Deliverer,
-    routes::RoutesCache,
 };
 use surehook_local::{Stack, receiver::Reaction};
 use tokio::time::Instant;
@@ -226,8 +225,7 @@ async fn a_healthy_destination_costs_no_write_and_a_refusal_is_no_trouble() {
     let stack = stack().await;
     apply_paths(&stack, &["shop"]).await;
     let store = stack.store().metered();
-    let routes = Arc::new(RoutesCache::new(stack.store(), consumer::breakers(store.clone())));
-    routes.refresh(true).await.unwrap();
+    let routes = consumer::loaded_routes(stack.store(), consumer::breakers(store.clone())).await;
     let consumer = consumer_with(&stack, store.clone(), routes);
     let now = outside::now();
     call(&consumer, &stack, &event("healthy"), now).await;

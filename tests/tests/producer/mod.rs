@@ -25,6 +25,7 @@ use std::{sync::Arc, time::Duration};
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 use surehook::{
+    environment::Background,
     outside,
     secret::Secret,
     sources::SourceSecrets,
@@ -38,10 +39,10 @@ use surehook_producer::{Producer, door::Door, durable::Durable};
 use crate::support::{Answered, answered, apply, options, qstash, qstash_at, stack_with, until};
 
 /// The secrets of the senders of these tests, as the functions have them.
-const SECRETS: &str = r#"{"gh": ["new-gh", "old-gh"], "st": "whsec_st", "cms": "cms-token", "seal": "a seal of these tests, and of nothing else"}"#;
+pub(crate) const SECRETS: &str = r#"{"gh": ["new-gh", "old-gh"], "st": "whsec_st", "cms": "cms-token", "seal": "a seal of these tests, and of nothing else"}"#;
 
 /// Sources that sign, those that show a token, and topics for all.
-fn document(stack: &Stack) -> String {
+pub(crate) fn document(stack: &Stack) -> String {
     let source = |name: &str, recipe: &str, secret: &str| {
         let url = &stack.receiver.url;
         format!(
@@ -85,7 +86,7 @@ fn mac(secret: &str, parts: &[&str]) -> String {
 }
 
 /// What GitHub sends.
-fn github(secret: &str, delivery: &str, body: &str) -> Vec<(String, String)> {
+pub(crate) fn github(secret: &str, delivery: &str, body: &str) -> Vec<(String, String)> {
     let headers = [
         ("x-github-event", "issues".to_owned()),
         ("x-github-delivery", delivery.to_owned()),
@@ -105,7 +106,12 @@ fn stripe_event(id: &str) -> String {
 }
 
 /// Posts to a topic of the producer.
-async fn post(stack: &Stack, topic: &str, headers: &[(String, String)], body: impl Into<reqwest::Body>) -> Answered {
+pub(crate) async fn post(
+    stack: &Stack,
+    topic: &str,
+    headers: &[(String, String)],
+    body: impl Into<reqwest::Body>,
+) -> Answered {
     let mut request = reqwest::Client::new().post(format!("{}/{topic}", stack.function_url("producer"))).body(body);
     for (name, value) in headers {
         request = request.header(name, value);
@@ -123,7 +129,7 @@ fn producer(qstash: &str, store: Store, within: Duration) -> Producer {
     Producer {
         stack: "test".into(),
         door: Door {
-            routes: Arc::new(RoutesCache::new(store.clone(), ())),
+            routes: Arc::new(RoutesCache::new(store.clone(), (), Background::default())),
             secrets: SourceSecrets::parse(SECRETS).unwrap(),
             tokens: vec![Secret::new(PRODUCER_TOKEN).unwrap()],
             topics: vec!["orders".into()],

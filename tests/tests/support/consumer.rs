@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use surehook::{
     breaker::BreakerPolicy,
+    environment::Background,
     outside,
     qstash::{KeyRing, SigningKeys},
     secret::Secret,
@@ -48,15 +49,26 @@ pub(crate) fn with_handler<H>(consumer: Consumer<Deliverer>, handler: H) -> Cons
 
 /// A consumer in this process, its routes read beforehand, as in Lambda's init phase.
 pub(crate) async fn consumer(stack: &Stack, store: surehook::store::Store) -> Consumer<Deliverer> {
-    let routes = Arc::new(RoutesCache::new(stack.store(), breakers(stack.store())));
-    routes.refresh(true).await.unwrap();
+    let routes = loaded_routes(stack.store(), breakers(stack.store())).await;
     consumer_with(stack, store, routes)
+}
+
+/// Returns an empty cache of routes.
+pub(crate) fn routes_cache(store: Store, breakers: Arc<Breakers>) -> Arc<RoutesCache> {
+    Arc::new(RoutesCache::new(store, breakers, Background::default()))
+}
+
+/// Returns a cache of routes that was loaded, as in Lambda's init phase.
+pub(crate) async fn loaded_routes(store: Store, breakers: Arc<Breakers>) -> Arc<RoutesCache> {
+    let routes = routes_cache(store, breakers);
+    routes.load(moment()).await.unwrap();
+    routes
 }
 
 /// Breakers over a table.
 pub(crate) fn breakers(store: Store) -> Arc<Breakers> {
     let policy = BreakerPolicy { wait: Duration::from_secs(60) };
-    Arc::new(Breakers::new(store, Some(policy), Telemetry::new("test", "consumer", false)))
+    Arc::new(Breakers::new(store, Some(policy), Telemetry::new("test", "consumer", false), Background::default()))
 }
 
 /// A consumer that knows its routes from this cache.

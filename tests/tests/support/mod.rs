@@ -5,8 +5,11 @@ pub(crate) mod fuse;
 pub(crate) mod ledger;
 pub(crate) mod proxy;
 pub(crate) mod raw;
+pub(crate) mod relay;
 pub(crate) mod requeuer;
 pub(crate) mod served;
+#[cfg(target_os = "linux")]
+pub(crate) mod wall_clock;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use surehook::{
+    environment::Background,
     failure::FailurePath,
     outside,
     qstash::{KeyRing, SigningKeys},
@@ -24,7 +25,7 @@ pub(crate) fn requeuer(stack: &Stack, path: FailurePath, routes: Store) -> Reque
         keys: Arc::new(KeyRing::fixed(keys)),
         bases: vec![url(&stack.function_url("requeuer"))],
         path: path.into(),
-        routes: Arc::new(RoutesCache::new(routes, ())),
+        routes: Arc::new(RoutesCache::new(routes, (), Background::default())),
         telemetry: Telemetry::new("test", "requeuer", false),
     }
 }

@@ -9,7 +9,7 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use reqwest::{Client, Response, redirect::Policy};
-use surehook::tls;
+use surehook::{environment::Renewed, tls};
 use url::{Host, Url};
 
 use super::address::{Lookup, NotPublic, VettingResolver, is_public};
@@ -52,7 +52,7 @@ impl ConnectError {
 /// A pool of connections to destinations.
 #[derive(Debug, Clone)]
 pub struct Connections {
-    http: Client,
+    http: Arc<Renewed<Client>>,
     allow_private: bool,
 }
 
@@ -60,24 +60,16 @@ impl Connections {
     /// A pool. `lookup` resolves names; what it finds is vetted unless private destinations are allowed. There are no redirects,
     /// because a destination is the URL that the operator wrote, and no proxies, because a proxy would resolve the name again.
     pub fn new(allow_private: bool, lookup: Lookup) -> Result<Self, reqwest::Error> {
-        let http = tls::client()
-            .redirect(Policy::none())
-            .no_proxy()
-            .dns_resolver(Arc::new(VettingResolver { allow_private, lookup }))
-            .pool_idle_timeout(KEPT)
-            .connect_timeout(MOST_FOR_CONNECTION)
-            .http2_keep_alive_interval(SIGN_OF_LIFE)
-            .http2_keep_alive_timeout(SIGN_OF_LIFE)
-            .user_agent(concat!("Surehook/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, allow_private })
+        let resolver = Arc::new(VettingResolver { allow_private, lookup });
+        let http = Renewed::new(move || client(Arc::clone(&resolver)))?;
+        Ok(Self { http: Arc::new(http), allow_private })
     }
 
     /// Posts a body and returns when the answer's head is there.
     pub async fn post(&self, url: &str, headers: HeaderMap, body: bytes::Bytes) -> Result<Response, ConnectError> {
         let url = Url::parse(url).map_err(ConnectError::Url)?;
         self.vet_literal(&url)?;
-        self.http.post(url).headers(headers).body(body).send().await.map_err(ConnectError::Http)
+        self.http.get().post(url).headers(headers).body(body).send().await.map_err(ConnectError::Http)
     }
 
     /// Addresses that are written in the URL never meet the resolver.
@@ -87,6 +79,19 @@ impl Connections {
             _ => Ok(()),
         }
     }
+}
+
+fn client(resolver: Arc<VettingResolver>) -> Result<Client, reqwest::Error> {
+    tls::client()
+        .redirect(Policy::none())
+        .no_proxy()
+        .dns_resolver(resolver)
+        .pool_idle_timeout(KEPT)
+        .connect_timeout(MOST_FOR_CONNECTION)
+        .http2_keep_alive_interval(SIGN_OF_LIFE)
+        .http2_keep_alive_timeout(SIGN_OF_LIFE)
+        .user_agent(concat!("Surehook/", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
 /// What the operating system says of a connection that did not come about.

@@ -27,6 +27,7 @@ use surehook::{
     retry::millis,
     routes::{Destination, Route, Routes, Subject},
     signing::SigningSecrets,
+    web::least_routes,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -84,13 +85,14 @@ impl Handler for Deliverer {
 }
 
 impl Deliverer {
-    /// The routes of an event. Only the table's word of this moment makes an event unwanted, and ends one that failed before: who
-    /// mended the routes and replays must not have it delivered by those that were wrong, and whom an earlier attempt knew must not
-    /// be forgotten by a worker that does not know them yet.
+    /// Returns the routes of an event. Retries, and events that match no known route, use the routes of the last second. A replayed event
+    /// uses the routes that stood when it was replayed, or newer ones, because the operator may just have fixed them.
     async fn routes_of(&self, event: &Event, attempt: &Attempt) -> Result<Arc<Routes>, HandlerError> {
+        let (least, moment) = (least_routes(&event.headers), attempt.moment());
+        let takes = |routes: &Routes| !routes.destinations(&subject(routes, event)).is_empty();
         let known = match attempt.number {
-            0 | 1 => self.routes.knowing(|routes| !routes.destinations(&subject(routes, event)).is_empty()).await,
-            _again => self.routes.current().await,
+            0 | 1 => self.routes.knowing(takes, least, moment).await,
+            _again => self.routes.current(least, moment).await,
         };
         let routes = known.map_err(|_away| HandlerError::transient("the routes can't be read", attempt))?;
         if routes.routes.is_empty() { Err(HandlerError::Unconfigured) } else { Ok(routes) }
