@@ -294,6 +294,9 @@ impl<H: Handler> Consumer<H> {
         if let Some(metric) = ended {
             tally.add(metric, 1);
         }
+        if matches!(answer.outcome, Outcome::NoRoutes | Outcome::SourceUnconfigured(_) | Outcome::SecretMissing(_)) {
+            tally.add(Metric::Unconfigured, 1);
+        }
         self.telemetry.line(Line {
             event: answer.event.as_ref(),
             source: &trace.source,

@@ -40,6 +40,17 @@ pub(crate) struct Admitted {
     pub(crate) routes: Option<Arc<Routes>>,
 }
 
+/// The most likely sender of a rejected request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Suspect {
+    /// The sender of this source, with another secret.
+    Sender(String),
+    /// A real sender, whose topic or secret is not configured.
+    Unconfigured,
+    /// Anybody.
+    Stranger,
+}
+
 impl Door {
     /// Says at start which senders will have to be turned away.
     pub(crate) fn tell_missing(&self, routes: &Routes) {
@@ -84,6 +95,36 @@ impl Door {
         }
         let source = self.judge(Some(&newer), topic, request, moment)?.into_owned();
         Ok(Admitted { source, routes: Some(newer) })
+    }
+
+    /// Returns the most likely sender of a rejected request.
+    pub(crate) async fn suspect(&self, topic: &str, rejected: &Outcome, request: &Incoming, moment: Moment) -> Suspect {
+        let Some(routes) = self.routes.available(self.patience, moment).await else { return Suspect::Stranger };
+        let (headers, body, now) = (&request.headers, &request.body, moment.now);
+        match (rejected, self.source_of(&routes, topic)) {
+            (Outcome::Unauthorized(rejection), Some(source)) if source.is_plausible(rejection, headers, body, now) => {
+                Suspect::Sender(source.name.clone())
+            }
+            (Outcome::SecretMissing(_), Some(source)) if source.is_well_formed(headers, body, now) => {
+                Suspect::Unconfigured
+            }
+            // The token was right.
+            (Outcome::UnknownTopic(_), _) => Suspect::Unconfigured,
+            (Outcome::Unauthorized(_), None) if self.knows_sender(&routes, request, moment) => Suspect::Unconfigured,
+            _ => Suspect::Stranger,
+        }
+    }
+
+    /// Returns the source of a topic, which `TOPICS` may name as well as the document.
+    fn source_of<'r>(&self, routes: &'r Routes, topic: &str) -> Option<Cow<'r, Source>> {
+        let is_listed = self.topics.iter().any(|known| known == topic);
+        routes.of_topic(topic).or_else(|| routes.known("payload").filter(|_| is_listed))
+    }
+
+    /// Returns whether a request to an unknown topic was signed by the sender of a source.
+    fn knows_sender(&self, routes: &Routes, request: &Incoming, moment: Moment) -> bool {
+        let signing = routes.sources.iter().filter(|source| source.signature.is_some());
+        signing.into_iter().any(|source| self.judge_sender(source, request, moment).is_ok())
     }
 
     fn judge<'r>(

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`door`] | whose event is this, and does its sender prove it? |
 //! | [`events`] | from a request to the events in it |
+//! | [`senders`] | which sources are accepted and rejected, for the alarm |
 //! | [`durable`] | QStash, or else the outbox |
 //!
 //! It answers 202 only when the event is durable.
@@ -12,6 +13,7 @@ pub mod config;
 pub mod door;
 pub mod durable;
 pub mod events;
+pub mod senders;
 mod wire;
 
 use futures::{StreamExt, stream};
@@ -24,9 +26,10 @@ use surehook::{
     web::{Answer, Incoming, Moment, Outcome, Part},
 };
 
-use door::{Admitted, Door};
+use door::{Admitted, Door, Suspect};
 use durable::Durable;
 use events::{Events, Posted};
+use senders::Senders;
 pub use wire::run;
 
 /// Bytes of a stranger's topic that a log line has.
@@ -41,6 +44,8 @@ pub struct Producer {
     pub stack: String,
     /// What senders are judged by.
     pub door: Door,
+    /// Counts of accepted and rejected requests.
+    pub senders: Senders,
     /// Where events become durable.
     pub durable: Durable,
     /// The largest body that is taken, in bytes.
@@ -78,7 +83,7 @@ impl Producer {
         if is_name(topic) {
             trace.source = cut(topic.to_owned(), LONGEST_NAME);
         }
-        let admitted = self.door.admit(topic, request, moment).await?;
+        let admitted = self.admit(topic, request, moment).await?;
         admitted.source.name.clone_into(&mut trace.source);
         trace.is_believed = true;
         let events = match self.events(topic, &admitted, request, moment, fresh_id) {
@@ -93,6 +98,20 @@ impl Producer {
             Events::One(row) => Ok(self.durable.keep(row, moment).await),
             Events::Batch(rows) => Ok(Outcome::Batch(self.keep_all(rows, moment).await).into()),
         }
+    }
+
+    /// Authenticates the sender, and counts how that ended.
+    async fn admit(&self, topic: &str, request: &Incoming, moment: Moment) -> Result<Admitted, Outcome> {
+        let admitted = self.door.admit(topic, request, moment).await;
+        match &admitted {
+            Ok(admitted) => self.senders.accept(&admitted.source.name, moment),
+            Err(rejected) => match self.door.suspect(topic, rejected, request, moment).await {
+                Suspect::Sender(source) => self.senders.reject(&source, moment),
+                Suspect::Unconfigured => self.senders.report_unconfigured(moment),
+                Suspect::Stranger => {}
+            },
+        }
+        admitted
     }
 
     fn topic<'r>(&self, request: &'r Incoming) -> Result<&'r str, Outcome> {

@@ -13,7 +13,7 @@ use surehook::{
     web::{Moment, serve::serve},
 };
 
-use crate::{Producer, config::Config, door::Door, durable::Durable};
+use crate::{Producer, config::Config, door::Door, durable::Durable, senders::Senders};
 
 /// The table's part of the time in which a sender is answered, where it must be asked for the routes.
 const FOR_ROUTES: u32 = 5;
@@ -45,15 +45,17 @@ async fn producer(config: Config, environment: &Environment) -> Result<Producer,
         Some(routes) => door.tell_missing(&routes),
         None => tracing::warn!("the routes could not be read at start; the first event reads them"),
     }
+    let telemetry = Telemetry::new(config.stack.clone(), "producer", telemetry::on_lambda());
     Ok(Producer {
         door,
+        senders: Senders::new(store.clone(), environment.background(), telemetry.clone(), &outside::new_id()),
         durable: Durable {
             qstash: Client::new(url, token, config.answer_within)?,
             store,
             within: config.answer_within,
         },
         max_body_bytes: config.max_body_bytes,
-        telemetry: Telemetry::new(config.stack.clone(), "producer", telemetry::on_lambda()),
+        telemetry,
         stack: config.stack,
     })
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`place`] | where in an event a value stands |
 //! | [`signature`] | signatures of senders, each scheme as data for one mechanism |
+//! | `plausible` | rejected requests that look like those of the real sender |
 //! | [`refusal`] | why a sender is not believed |
 //! | [`keys`] | the senders' secrets |
 //! | [`seal`] | the producer's verdict, which travels with the event |
@@ -13,6 +14,7 @@
 
 pub mod keys;
 pub mod place;
+mod plausible;
 pub mod recipe;
 pub mod refusal;
 pub mod seal;

@@ -194,6 +194,18 @@ impl Signature {
         }
     }
 
+    /// Returns the MACs of a request, as far as they are encoded as they should be.
+    pub(super) fn macs_of(&self, headers: &HeaderMap) -> Vec<Vec<u8>> {
+        text(headers, &self.header).map(|value| self.candidates(value)).unwrap_or_default()
+    }
+
+    /// Returns the time at which a request says that it was signed.
+    pub(super) fn stamp_of(&self, headers: &HeaderMap) -> Result<Stamp, SenderRefusal> {
+        let value = text(headers, &self.header)?;
+        let stamp = self.timestamp.as_ref().map(|place| self.stamp(place, headers, value)).transpose()?;
+        Ok(Stamp(stamp.map(|(at, _)| at)))
+    }
+
     fn parts<'v>(&self, value: &'v str) -> Vec<&'v str> {
         match self.separator.as_str() {
             "" => vec![value.trim()],
@@ -258,6 +270,11 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, SenderRefusal
 }
 
 impl Algorithm {
+    /// Returns the length of a MAC, in bytes.
+    pub(super) fn mac_length(self) -> usize {
+        self.hmac().tag_len()
+    }
+
     fn hmac(self) -> hmac::Algorithm {
         match self {
             Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,

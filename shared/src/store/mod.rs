@@ -11,6 +11,7 @@
 //! | [`letters`] | `pk = config#dead-letter-days`: the days that have letters; [`shelves`] reads letters by time |
 //! | [`replays`] | `pk = replay#<0..7>`: replays under way |
 //! | [`place`] | `pk = config#sweep`: where the last sweep was cut short |
+//! | [`rejected`] | `pk = config#rejected`: senders whose plausible requests the producer rejects |
 //! | [`breakers`] | `pk = breaker`: destinations that keep failing |
 //! | [`schema`], [`inspect`] | the table itself and its indexes: as it should be, and as it is |
 
@@ -24,6 +25,7 @@ mod letter_item;
 pub mod letters;
 pub mod outbox;
 pub mod place;
+pub mod rejected;
 pub mod replays;
 pub mod routes;
 pub mod routes_cache;

@@ -33,6 +33,10 @@ pub enum Metric {
     NextKeyUsed,
     /// The signing keys were read anew, and one that was not known made the signature.
     KeysChanged,
+    /// Sources of which at least half of the plausible requests were rejected in the last hour.
+    SourceRejecting,
+    /// An authenticated event found no routes, no source, or no secret for its sender.
+    Unconfigured,
     /// The producer made an event durable.
     Accepted,
     /// QStash was away, and the event went to the outbox.

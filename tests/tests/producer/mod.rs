@@ -8,6 +8,7 @@
 //! | [`door`] | each sender proves who it is, in its own way |
 //! | [`durable`] | QStash away, slow, over quota or lost for words: the outbox, in time and in order |
 //! | [`libraries`] | what the official libraries of senders sign is believed |
+//! | [`rejected`] | a sender that is rejected is told from strangers |
 //! | [`storm`] | QStash cut off for a third of the time, the producer killed again and again |
 //! | [`straight`] | senders that sign and publish straight to QStash are judged by the consumer |
 
@@ -17,6 +18,7 @@ mod client;
 mod door;
 mod durable;
 mod libraries;
+mod rejected;
 mod storm;
 mod straight;
 
@@ -34,7 +36,7 @@ use surehook::{
     web::Incoming,
 };
 use surehook_local::{Stack, StackOptions, stack::PRODUCER_TOKEN};
-use surehook_producer::{Producer, door::Door, durable::Durable};
+use surehook_producer::{Producer, door::Door, durable::Durable, senders::Senders};
 
 use crate::support::{Answered, answered, apply, options, qstash, qstash_at, stack_with, until};
 
@@ -135,6 +137,12 @@ fn producer(qstash: &str, store: Store, within: Duration) -> Producer {
             topics: vec!["orders".into()],
             patience: within,
         },
+        senders: Senders::new(
+            store.clone(),
+            Background::default(),
+            Telemetry::new("test", "producer", false),
+            &outside::new_id(),
+        ),
         durable: Durable { qstash: qstash_at(qstash), store, within },
         max_body_bytes: 4_500_000,
         telemetry: Telemetry::new("test", "producer", false),

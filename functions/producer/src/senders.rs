@@ -1,0 +1,157 @@
+//! Senders that are accepted and rejected, as this environment sees them.
+//!
+//! A sender whose secret is wrong is rejected with 401, and most senders never send the event again. The producer therefore writes down
+//! which sources it rejects, so that the sweep can raise an alarm. Accepted requests cost no call.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use surehook::{
+    Millis,
+    age::Age,
+    environment::Background,
+    store::{Store, rejected::SenderCounts},
+    telemetry::{Metric, Telemetry},
+    web::Moment,
+};
+
+/// The shortest time between two writes about one source.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Minutes that the counts cover.
+const WINDOW: Millis = 60;
+
+/// Counts of all sources.
+#[derive(Debug, Clone)]
+pub struct Senders {
+    store: Store,
+    background: Background,
+    telemetry: Telemetry,
+    /// Tells this environment from the others.
+    environment: Arc<str>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    sources: BTreeMap<String, Sender>,
+    /// When a source without a configuration was reported last.
+    unconfigured: Option<Age>,
+}
+
+/// One source.
+#[derive(Debug, Default)]
+struct Sender {
+    /// Counts by minute since the epoch, the oldest first.
+    minutes: VecDeque<(Millis, SenderCounts)>,
+    written: Option<Age>,
+}
+
+impl Senders {
+    /// Returns counts of nothing yet. `environment` is an id that no other environment has.
+    pub fn new(store: Store, background: Background, telemetry: Telemetry, environment: &str) -> Self {
+        Self { store, background, telemetry, environment: environment.into(), known: Arc::default() }
+    }
+
+    /// Counts an accepted request.
+    pub(crate) fn accept(&self, source: &str, moment: Moment) {
+        self.with(|known| known.sender(source).count(moment.now).accepted += 1);
+    }
+
+    /// Counts a plausible request that was rejected, and writes the counts of its source, at most once a minute.
+    pub(crate) fn reject(&self, source: &str, moment: Moment) {
+        let counts = self.with(|known| {
+            let sender = known.sender(source);
+            sender.count(moment.now).rejected += 1;
+            is_due(&mut sender.written, moment).then(|| sender.sum())
+        });
+        let Some(counts) = counts else { return };
+        tracing::error!(
+            source,
+            "a request that looks like the sender's own was rejected: compare its secret with SOURCE_SECRETS"
+        );
+        let (senders, source, now) = (self.clone(), source.to_owned(), moment.now);
+        drop(self.background.spawn(async move { senders.write(&source, counts, now).await }));
+    }
+
+    /// Reports an authenticated request that has no topic or no secret here, at most once a minute.
+    pub(crate) fn report_unconfigured(&self, moment: Moment) {
+        if self.with(|known| is_due(&mut known.unconfigured, moment)) {
+            self.telemetry.count(Metric::Unconfigured, 1, moment.now);
+        }
+    }
+
+    async fn write(&self, source: &str, counts: SenderCounts, now: Millis) {
+        if let Err(error) = self.store.put_rejected(source, &self.environment, counts, now).await {
+            tracing::warn!(error = %error, "a rejected sender could not be written down; its next request will be");
+            self.with(|known| known.sender(source).written = None);
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Known {
+    fn sender(&mut self, source: &str) -> &mut Sender {
+        self.sources.entry(source.to_owned()).or_default()
+    }
+}
+
+impl Sender {
+    /// Returns the counts of this minute, and forgets those that are older than an hour.
+    fn count(&mut self, now: Millis) -> &mut SenderCounts {
+        let minute = now.div_euclid(60_000);
+        self.minutes.retain(|(known, _)| (minute - WINDOW + 1..=minute).contains(known));
+        if self.minutes.back().is_none_or(|(known, _)| *known != minute) {
+            self.minutes.push_back((minute, SenderCounts::default()));
+        }
+        let last = self.minutes.len() - 1;
+        &mut self.minutes[last].1
+    }
+
+    fn sum(&self) -> SenderCounts {
+        let add = |sum: SenderCounts, (_, counts): &(Millis, SenderCounts)| SenderCounts {
+            accepted: sum.accepted + counts.accepted,
+            rejected: sum.rejected + counts.rejected,
+        };
+        self.minutes.iter().fold(SenderCounts::default(), add)
+    }
+}
+
+/// Returns whether the last time is at least a minute ago, and notes the present if so.
+fn is_due(last: &mut Option<Age>, moment: Moment) -> bool {
+    let is_due = last.is_none_or(|last| last.elapsed(moment) >= PAUSE);
+    if is_due {
+        *last = Some(Age::begin(moment));
+    }
+    is_due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Millis = 3_600_000;
+
+    #[test]
+    fn counts_cover_the_last_hour() {
+        let mut sender = Sender::default();
+        sender.count(0).accepted += 1;
+        sender.count(1).rejected += 1;
+        sender.count(HOUR - 1).rejected += 1;
+        assert_eq!(sender.sum(), SenderCounts { accepted: 1, rejected: 2 });
+        sender.count(HOUR).accepted += 1;
+        assert_eq!(sender.sum(), SenderCounts { accepted: 1, rejected: 1 });
+        assert_eq!(sender.minutes.len(), 2);
+    }
+
+    #[test]
+    fn a_source_rejects_from_half_of_its_requests_on() {
+        let of = |accepted, rejected| SenderCounts { accepted, rejected }.is_rejecting();
+        assert_eq!([of(0, 0), of(0, 1), of(1, 1), of(2, 1), of(99, 100)], [false, true, true, false, true]);
+    }
+}
