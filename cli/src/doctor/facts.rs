@@ -10,6 +10,7 @@ use surehook::{
     store::inspect::Inspected,
     web::EndpointUrl,
 };
+use surehook_dlq_processor::reply::Permissions;
 
 /// The functions, as the template names them behind the stack's name.
 pub(crate) use surehook_local::stack::FUNCTIONS;
@@ -30,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) table: Learned<Option<Inspected>>,
     pub(crate) routes: Learned<Routes>,
     pub(crate) waiting: Learned<Waiting>,
+    /// Whether the DLQ processor's role grants its transactions; before a deployment, whether the shell's credentials do.
+    pub(crate) permissions: Learned<Permissions>,
     /// Calls of functions' URLs; none where they were not asked for.
     pub(crate) probes: Vec<Probe>,
     /// The signed event; `None` where it was not asked for.

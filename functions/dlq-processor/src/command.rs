@@ -115,6 +115,8 @@ pub enum Command {
         #[serde(default)]
         deep: bool,
     },
+    /// Prove that the function's role grants its transactions. Writes nothing.
+    Permissions,
 }
 
 impl Command {
@@ -132,6 +134,7 @@ impl Command {
             Self::Stranded { .. } => "stranded",
             Self::Dismiss { .. } => "dismiss",
             Self::Why { .. } => "why",
+            Self::Permissions => "permissions",
         }
     }
 }
@@ -339,6 +342,7 @@ mod tests {
             r#"{"command":"causes","filter":{"since":1}}"#,
             r#"{"command":"replay","selection":{"all":true},"rate":"50/s","limit":9}"#,
             r#"{"command":"why","subject":"msg_1"}"#,
+            r#"{"command":"permissions"}"#,
         ] {
             assert!(serde_json::from_str::<Command>(json).is_ok(), "{json}");
         }

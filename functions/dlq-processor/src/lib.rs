@@ -8,6 +8,7 @@ pub mod command;
 pub mod config;
 pub mod letters;
 mod outbox;
+mod permissions;
 pub mod replay;
 pub mod reply;
 pub mod stranded;
@@ -181,6 +182,7 @@ impl Processor {
             }
             Command::Stranded { limit, deep } => self.stranded(moment.now, limit, deep).await.map(Reply::Stranded),
             Command::Dismiss { events } => Ok(Reply::Dismissed(self.dismiss(events, moment).await)),
+            Command::Permissions => self.permissions().await.map(Reply::Permissions),
             Command::Why { subject, deep } => {
                 Box::pin(self.why(&subject, deep, moment)).await.map(|story| Reply::Story(Box::new(story)))
             }

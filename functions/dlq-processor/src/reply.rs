@@ -33,6 +33,8 @@ pub enum Reply {
     Dismissed(Done),
     /// Of why.
     Story(Box<Story>),
+    /// Of permissions.
+    Permissions(Permissions),
 }
 
 /// What a sweep found and did.
@@ -250,6 +252,14 @@ pub enum Fate {
     Waiting,
     /// The ledger does not follow it: its endpoint is not our consumer, or it was filed under a key of its own.
     Unknown,
+}
+
+/// Whether the role grants the transactions of replays and purges.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Permissions {
+    /// DynamoDB's message if it denies them.
+    pub denied: Option<String>,
 }
 
 /// An event that waits too long.

@@ -58,6 +58,11 @@ impl StoreError {
         matches!(self, Self::Refused { code, .. } if code == "ValidationException")
     }
 
+    /// Whether the caller lacks a permission.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "AccessDeniedException")
+    }
+
     /// A transaction that was cancelled for this reason.
     pub(super) fn cancelled(reason: &str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         // The reasons of a cancellation have names of their own for what single calls call exceptions.

@@ -14,6 +14,7 @@
 //! | [`rejected`] | `pk = config#rejected`: senders whose plausible requests the producer rejects |
 //! | [`breakers`] | `pk = breaker`: destinations that keep failing |
 //! | [`schema`], [`inspect`] | the table itself and its indexes: as it should be, and as it is |
+//! | `permissions` | none: proves what the caller is allowed to write |
 
 pub mod breakers;
 mod commit;
@@ -24,6 +25,7 @@ pub mod ledger;
 mod letter_item;
 pub mod letters;
 pub mod outbox;
+mod permissions;
 pub mod place;
 pub mod rejected;
 pub mod replays;

@@ -12,7 +12,7 @@ use surehook::{
     qstash::{Client, ClientError},
     store::Store,
 };
-use surehook_dlq_processor::{Command, Reply, command::Filter};
+use surehook_dlq_processor::{Command, Reply, command::Filter, reply::Permissions};
 
 use super::facts::{FUNCTIONS, Facts, Function, Learned, Topic, Waiting};
 use crate::{
@@ -36,6 +36,7 @@ pub(super) async fn facts(stack: Option<String>, sends: bool) -> Result<Facts, F
         Ok(client) => clocks(client).await,
         Err(why) => (outside::now(), Err(why.clone())),
     };
+    let processor = processor(stack.as_deref()).await;
     let mut facts = Facts {
         now,
         qstash_clock,
@@ -43,7 +44,8 @@ pub(super) async fn facts(stack: Option<String>, sends: bool) -> Result<Facts, F
         topics: ask(&client, topics).await,
         table: ask(&store, async |store| store.inspect().await).await,
         routes: ask(&store, async |store| store.routes(true).await).await,
-        waiting: waiting(stack.as_deref()).await,
+        waiting: waiting(&processor).await,
+        permissions: permissions(&processor).await,
         functions,
         probes: Vec::new(),
         canary: None,
@@ -102,11 +104,15 @@ async fn topics(client: &Client) -> Result<Vec<Topic>, ClientError> {
     Ok(topics)
 }
 
-/// Asks the DLQ processor: the deployed one, which thereby proves its role, or this process.
-async fn waiting(stack: Option<&str>) -> Learned<Waiting> {
+/// The DLQ processor: the deployed one, which thereby proves its role, or this process.
+async fn processor(stack: Option<&str>) -> Learned<Asker> {
     let function = stack.map(|stack| deployed::name(stack, "dlq-processor"));
+    Asker::new(&OperatorArguments { json: false, function }).await.map_err(|error| first_line(&error))
+}
+
+async fn waiting(processor: &Learned<Asker>) -> Learned<Waiting> {
+    let asker = processor.as_ref().map_err(Clone::clone)?;
     let asked = async {
-        let asker = Asker::new(&OperatorArguments { json: false, function }).await?;
         let stranded = match asker.ask(Command::Stranded { limit: 1_000, deep: false }).await? {
             Reply::Stranded(events) => events.len(),
             _ => 0,
@@ -117,5 +123,17 @@ async fn waiting(stack: Option<&str>) -> Learned<Waiting> {
         };
         Ok::<_, Failure>(Waiting { stranded, letters })
     };
-    asked.await.map_err(|error| with_causes(error.as_ref()).lines().next().unwrap_or_default().to_owned())
+    asked.await.map_err(|error| first_line(&error))
+}
+
+async fn permissions(processor: &Learned<Asker>) -> Learned<Permissions> {
+    let asker = processor.as_ref().map_err(Clone::clone)?;
+    match asker.ask(Command::Permissions).await.map_err(|error| first_line(&error))? {
+        Reply::Permissions(permissions) => Ok(permissions),
+        _ => Err("the DLQ processor answers something else than it was asked".to_owned()),
+    }
+}
+
+fn first_line(error: &Failure) -> String {
+    with_causes(error.as_ref()).lines().next().unwrap_or_default().to_owned()
 }

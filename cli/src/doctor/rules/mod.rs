@@ -3,6 +3,7 @@
 mod keys;
 mod limits;
 mod path;
+mod permissions;
 mod settings;
 mod table;
 mod topics;
@@ -19,6 +20,7 @@ pub(crate) fn judge(facts: &Facts) -> Report {
     limits::judge(facts, &mut report);
     keys::judge(facts, &mut report);
     table::judge(facts, &mut report);
+    permissions::judge(facts, &mut report);
     topics::judge(facts, &mut report);
     path::judge(facts, &mut report);
     report
@@ -37,6 +39,8 @@ fn advice(why: &str) -> &'static str {
         "give your AWS credentials the permission that the message names"
     } else if said("answered 401") || said("answered 403") {
         "the token is not one of this QStash account and region: copy it from the console again (QSTASH_TOKEN, QSTASH_URL)"
+    } else if said("does not take this command") {
+        "deploy the stack again: its functions have another version than this command line"
     } else if said("missing") {
         "set the variable, or name a deployed stack: --stack NAME"
     } else {

@@ -12,6 +12,7 @@ use surehook::{
     },
     web::EndpointUrl,
 };
+use surehook_dlq_processor::reply::Permissions;
 
 use super::judge;
 use crate::doctor::{
@@ -81,6 +82,7 @@ fn facts() -> Facts {
         table: Ok(Some(table())),
         routes: Ok(Routes { version: 1, ..Routes::default() }),
         waiting: Ok(Waiting::default()),
+        permissions: Ok(Permissions::default()),
         probes: Vec::new(),
         canary: None,
     }
@@ -185,4 +187,27 @@ fn a_secret_that_only_the_doctor_may_not_read_is_no_error() {
         judge(&facts)
     };
     assert_eq!(report.exit_code(), 1, "{report:?}");
+}
+
+#[test]
+fn a_denied_transaction_is_an_error_of_the_role_and_a_warning_for_the_shell() {
+    let denied = |facts: &mut Facts| facts.permissions = Ok(Permissions { denied: Some("not authorized".to_owned()) });
+    let mut deployed = facts();
+    denied(&mut deployed);
+    assert_eq!((codes(&deployed), judge(&deployed).exit_code()), (vec!["transactions-denied"], 2));
+    let mut shell = facts();
+    denied(&mut shell);
+    shell.functions.iter_mut().for_each(|function| function.deployed = None);
+    assert_eq!((codes(&shell), judge(&shell).exit_code()), (vec!["transactions-denied"], 1));
+}
+
+#[test]
+fn a_processor_that_could_not_be_asked_is_one_finding() {
+    let away = || "it does not take this command".to_owned();
+    assert_eq!(with(|facts| facts.permissions = Err(away())), ["permissions-unknown"]);
+    let found = with(|facts| {
+        facts.permissions = Err(away());
+        facts.waiting = Err(away());
+    });
+    assert_eq!(found, ["processor"]);
 }
