@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use serde_json::{Value, json};
 use surehook_local::{Stack, stack::FUNCTIONS};
+use surehook_tests::{account::Account, template::Template};
 
 use crate::{
-    deployed::{Deployed, account::Account, template::Template},
+    deployed::Deployed,
     support::{apply, connect, event, key, ledger, options, publish, qstash, stack, surehook},
 };
 
@@ -62,7 +63,9 @@ async fn a_healthy_stack_is_proved_through_the_whole_path() {
         let (code, report) = examined(&stack, arguments, &[]).await;
         assert_eq!((code, codes(&report)), (Some(0), unseen.clone()), "{report}");
         let right: Vec<&str> = report["right"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
-        for part in ["time: ", "size: ", "signing keys", "table: ", "URLs", "call: ", "canary: ", "clock"] {
+        for part in
+            ["time: ", "size: ", "signing keys", "table: ", "permissions: ", "URLs", "call: ", "canary: ", "clock"]
+        {
             assert!(right.iter().any(|text| text.starts_with(part)), "{part} in {right:?}");
         }
     }
@@ -206,6 +209,40 @@ async fn functions_that_do_not_belong_together_are_found() {
     }
     let found = found(&deployed.stack, &["--stack", "nobody", "--no-canary"], &[]).await;
     assert!(found.contains("not-deployed"), "{found:?}");
+}
+
+/// The template before `UpdateItem` was granted together with the keys of replays.
+fn without_update_of_replays() -> Template {
+    let (now, before) =
+        ("[dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem, dynamodb:Query]", "[dynamodb:GetItem]");
+    let text = Template::text();
+    assert!(text.contains(now) && text.contains(before));
+    let apart = text.replace(now, "[dynamodb:PutItem, dynamodb:DeleteItem, dynamodb:Query]");
+    Template::parse(&apart.replace(before, "[dynamodb:GetItem, dynamodb:UpdateItem]"))
+}
+
+#[tokio::test]
+async fn a_role_that_does_not_grant_the_transaction_of_a_replay_is_found() {
+    let mut account = None;
+    let deployed = Deployed::start(&FUNCTIONS, |stack| {
+        let started = account.insert(Account::start(&without_update_of_replays(), &stack.dynamo.url));
+        let url = started.url.clone();
+        move |name| {
+            vec![
+                ("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), url.clone()),
+                ("AWS_ACCESS_KEY_ID".to_owned(), name.to_owned()),
+            ]
+        }
+    })
+    .await;
+    let stack = &deployed.stack;
+    let (_, report) = examined(stack, &["--stack", "local", "--no-canary"], &[]).await;
+    let denied = report["findings"].as_array().unwrap().iter().find(|it| it["code"] == "transactions-denied").unwrap();
+    assert_eq!(denied["severity"], "error", "{denied}");
+    assert!(denied["problem"].as_str().unwrap().contains("dynamodb:UpdateItem"), "{denied}");
+    let account = account.unwrap();
+    let shell = [("AWS_ENDPOINT_URL_DYNAMODB", account.url.as_str()), ("AWS_ACCESS_KEY_ID", "dlq-processor")];
+    finds(stack, "transactions-denied", &shell).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@
 //! `ADD` and `done` are one transaction, so each order counts once and none is left out. The test
 //! `a_counter_is_exact_after_kills` runs this very file in eight processes that are killed at random.
 //!
-//! Deploy it like the consumer it replaces, and give its role `dynamodb:UpdateItem` on the counter's table.
+//! Deploy it like the consumer it replaces. Add `counter#*` to the keys of the statement `Ledger` of its role, and the counter's
+//! table to the statement's resources if it is another one.
 
 use std::process::ExitCode;
 

@@ -82,6 +82,7 @@ contract!(
     a_commit_with_writes_is_repeated_without_effect,
     the_lost_lease_wins_over_the_handlers_own_condition,
     the_end_of_a_replay_forgets_only_its_own_record,
+    the_proof_of_permissions_writes_nothing,
     a_late_burial_does_not_reach_into_the_next_life,
     a_late_burial_does_not_reach_over_a_claim,
     a_late_first_burial_does_not_reach_over_a_claim,
@@ -229,6 +230,15 @@ async fn the_end_of_a_replay_forgets_only_its_own_record(Engine { store, .. }: E
     let open = store.begin_replay(&second, START + 5).await.unwrap();
     store.forget_replayed(&first).await.unwrap();
     assert_eq!(store.record(&key).await.unwrap(), Some(open), "it is replayed in its turn");
+}
+
+async fn the_proof_of_permissions_writes_nothing(Engine { store, url }: Engine) {
+    store.prove_transactions().await.unwrap();
+    store.prove_transactions().await.unwrap();
+    let items = surehook_local::dynamo::client_of(&url).scan().table_name(store.table()).send().await.unwrap();
+    assert_eq!(items.items(), []);
+    let nowhere = Store::new(surehook_local::dynamo::client_of(&url), "nowhere");
+    assert!(nowhere.prove_transactions().await.is_err(), "only a failed condition is a proof");
 }
 
 /// A key that no other run had: a DynamoDB that serves many runs remembers their request tokens.

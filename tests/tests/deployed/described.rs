@@ -10,8 +10,7 @@ use surehook::{
     config::{ConfigError, LEASE_MARGIN, SECRETS, Variables},
     store::schema::{LETTER_INDEX, LETTER_INDEX_ATTRIBUTES, OPEN_INDEX},
 };
-
-use super::template::{FUNCTIONS, Template, branches, each};
+use surehook_tests::template::{FUNCTIONS, Template, branches, each};
 
 /// Variables that no configuration reads: the log's filter, AWS's own, and one that only starts functions anew.
 const READ_ELSEWHERE: [&str; 4] = ["RUST_LOG", "AWS_ENDPOINT_URL", "SSL_CERT_FILE", "SECRETS_REVISION"];

@@ -15,8 +15,7 @@ use axum::{
 };
 use http::HeaderMap;
 use serde_json::{Value, json};
-
-use crate::support::served::Served;
+use surehook_tests::served::Served;
 
 /// How it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,8 +2,6 @@
 //!
 //! | module | what must hold |
 //! |---|---|
-//! | [`template`] | (reads `template.yaml`) |
-//! | [`account`] | (a table that lets each function do only what its role allows) |
 //! | [`on_lambda`] | (functions that log as on Lambda, with secrets of the tests' own) |
 //! | [`lines`] | (what the functions wrote) |
 //! | [`keeper`] | (Parameter Store and Secrets Manager) |
@@ -14,7 +12,6 @@
 //! | [`log_lines`] | what the functions write, and what they never write |
 //! | [`rotated_keys`] | secrets by reference, and keys that are rotated without a deployment |
 
-pub(crate) mod account;
 mod described;
 mod every_path;
 #[cfg(target_os = "linux")]
@@ -25,7 +22,6 @@ mod log_lines;
 mod on_lambda;
 mod permissions;
 mod rotated_keys;
-pub(crate) mod template;
 
 use std::{
     path::PathBuf,

@@ -24,11 +24,11 @@ use surehook::{
     web::EndpointUrl,
 };
 use surehook_local::{Stack, qstash::TOKEN};
+use surehook_tests::served::Served;
 
 use super::{Deployed, pairs};
 use crate::support::{
     proxy::{Proxy, Verdict},
-    served::Served,
     signature_by,
 };
 

@@ -13,12 +13,13 @@ use surehook_local::{
     receiver::{Reaction, Received},
     stack::{FUNCTIONS, PRODUCER_TOKEN},
 };
-
-use super::{
-    Deployed,
-    account::{Account, Grant},
+use surehook_tests::{
+    account::Account,
+    policy::{Call, Grant, Policies},
     template::Template,
 };
+
+use super::Deployed;
 use crate::failure_path::refuse;
 use crate::support::{
     apply, bury, connect, deliver, event, key, ledger, letters, noise, operate, publish, publish_with, record, until,
@@ -69,6 +70,53 @@ async fn every_permission_that_is_used_is_granted_and_none_more() {
     assert_eq!(book.denied, [""; 0], "a role lacks something that its function does");
     let unused: BTreeSet<&Grant> = account.grants.difference(&book.used).collect();
     assert_eq!(unused, BTreeSet::new(), "a role allows something that its function never did");
+}
+
+/// The transaction with which a replay begins.
+fn replay() -> Call {
+    let item = |kind: &str, part: &str, pk: &str| json!({kind: {part: {"pk": {"S": pk}}}});
+    let items = [item("Put", "Item", "e#1"), item("Update", "Key", "e#1"), item("Put", "Item", "replay#7")];
+    Call::of("TransactWriteItems", &json!({"TransactItems": items}))
+}
+
+/// A call of one action on some keys of the table.
+fn call(actions: &[&str], keys: &[&str]) -> Call {
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    Call { actions: owned(actions), resource: "table".to_owned(), keys: owned(keys) }
+}
+
+/// The policies of the template with a piece of its text replaced.
+fn policies(old: &str, new: &str) -> Policies {
+    let text = Template::text();
+    assert!(text.contains(old), "{old}");
+    Policies::of(&Template::parse(&text.replace(old, new)))
+}
+
+#[test]
+fn all_keys_of_a_transaction_are_compared_for_each_of_its_actions() {
+    assert_eq!(replay(), call(&["PutItem", "UpdateItem"], &["e#1", "replay#7"]));
+    Policies::of(&Template::load()).judge("dlq-processor", &replay()).unwrap();
+    let apart =
+        policies("[dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem, dynamodb:Query]", "[dynamodb:PutItem]");
+    let denied = apart.judge("dlq-processor", &replay()).unwrap_err().to_string();
+    assert!(denied.contains("dynamodb:UpdateItem") && denied.contains("replay#7"), "{denied}");
+}
+
+#[test]
+fn a_call_without_a_key_is_denied_where_a_statement_names_keys() {
+    let policies = Policies::of(&Template::load());
+    for grant in policies.grants().into_iter().filter(|grant| grant.keys.is_some()) {
+        let without_key = policies.judge(grant.function, &call(&[&grant.action], &[]));
+        assert!(without_key.is_err(), "{grant:?}");
+    }
+}
+
+/// `docs/operations.md`, "Permissions", and the example of the order counter tell users so.
+#[test]
+fn a_handlers_own_writes_need_their_keys_in_the_statement_of_the_ledger() {
+    let commit = call(&["PutItem", "UpdateItem"], &["e#1", "counter#orders"]);
+    Policies::of(&Template::load()).judge("consumer", &commit).unwrap_err();
+    policies(r#"["e#*"]"#, r#"["e#*", "counter#*"]"#).judge("consumer", &commit).unwrap();
 }
 
 /// Done, a copy, a record whose life has ended, and a sender that is not who it says.

@@ -7,7 +7,6 @@ pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod relay;
 pub(crate) mod requeuer;
-pub(crate) mod served;
 #[cfg(target_os = "linux")]
 pub(crate) mod wall_clock;
 

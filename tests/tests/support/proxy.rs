@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::Body,
     extract::{Request, State},
     response::Response,
 };
 use futures::stream;
-use http::HeaderMap;
+use surehook_tests::{relay::relay, served::Served};
 use tokio::sync::Semaphore;
-
-use super::served::Served;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,17 +105,6 @@ async fn forward(way: &Way, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     relay(way.http.request(parts.method, format!("{}{}", way.upstream, parts.uri)), parts.headers, body).await
-}
-
-/// Sends a request on with its headers and body, and answers what is answered.
-pub(crate) async fn relay(request: reqwest::RequestBuilder, mut headers: HeaderMap, body: Bytes) -> Response {
-    headers.remove("host");
-    let sent = request.headers(headers).body(body).send().await.unwrap();
-    let mut response = Response::builder().status(sent.status());
-    for (name, value) in sent.headers() {
-        response = response.header(name, value);
-    }
-    response.body(Body::from(sent.bytes().await.unwrap())).unwrap()
 }
 
 /// Ends the connection without a word: the body fails before anything is sent.

@@ -6,59 +6,73 @@ use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Map, Value, json};
 
 /// The four functions: names and logical ids.
-pub(crate) const FUNCTIONS: [(&str, &str); 4] =
+pub const FUNCTIONS: [(&str, &str); 4] =
     [("consumer", "Consumer"), ("requeuer", "Requeuer"), ("producer", "Producer"), ("dlq-processor", "DlqProcessor")];
 
 /// The template, with short forms of intrinsic functions as `{"!Ref": …}`.
 #[derive(Debug)]
-pub(crate) struct Template(Value);
+pub struct Template(Value);
 
 impl Template {
-    pub(crate) fn load() -> Self {
-        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml")).unwrap();
-        Self(json_of(&Yaml::load_from_str(&text).unwrap()[0]))
+    /// Reads `template.yaml`.
+    pub fn load() -> Self {
+        Self::parse(&Self::text())
     }
 
-    pub(crate) fn resource(&self, id: &str) -> &Value {
+    /// Returns the text of `template.yaml`.
+    pub fn text() -> String {
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml")).unwrap()
+    }
+
+    /// Reads a template's text.
+    pub fn parse(text: &str) -> Self {
+        Self(json_of(&Yaml::load_from_str(text).unwrap()[0]))
+    }
+
+    /// Returns a resource by its logical id.
+    pub fn resource(&self, id: &str) -> &Value {
         let resource = &self.0["Resources"][id];
         assert!(resource.is_object(), "the template has no resource {id}");
         resource
     }
 
-    pub(crate) fn resources_of(&self, kind: &str) -> Vec<(&str, &Value)> {
+    /// Returns the resources of a type, with their logical ids.
+    pub fn resources_of(&self, kind: &str) -> Vec<(&str, &Value)> {
         let all = self.0["Resources"].as_object().unwrap();
         all.iter().filter(|(_, resource)| resource["Type"] == kind).map(|(id, it)| (id.as_str(), it)).collect()
     }
 
-    pub(crate) fn parameters(&self) -> &Map<String, Value> {
+    /// Returns the parameters.
+    pub fn parameters(&self) -> &Map<String, Value> {
         self.0["Parameters"].as_object().unwrap()
     }
 
     /// What CloudFormation shows in its console, in groups.
-    pub(crate) fn parameter_groups(&self) -> &Value {
+    pub fn parameter_groups(&self) -> &Value {
         &self.0["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     }
 
-    pub(crate) fn outputs(&self) -> &Map<String, Value> {
+    /// Returns the outputs.
+    pub fn outputs(&self) -> &Map<String, Value> {
         self.0["Outputs"].as_object().unwrap()
     }
 
     /// The variables that a function gets, its own over those of all.
-    pub(crate) fn variables(&self, id: &str) -> BTreeMap<String, Value> {
+    pub fn variables(&self, id: &str) -> BTreeMap<String, Value> {
         let variables = |at: &Value| at["Environment"]["Variables"].as_object().cloned().unwrap_or_default();
         let own = variables(&self.resource(id)["Properties"]);
         variables(&self.0["Globals"]["Function"]).into_iter().chain(own).collect()
     }
 
     /// The statements of a function's role. Those that a condition leaves out are told by both of its branches.
-    pub(crate) fn statements(&self, id: &str) -> Vec<Value> {
+    pub fn statements(&self, id: &str) -> Vec<Value> {
         let policy = &self.resource(&format!("{id}Role"))["Properties"]["Policies"][0]["PolicyDocument"];
         policy["Statement"].as_array().unwrap().iter().flat_map(branches).collect()
     }
 }
 
 /// What a value may be: an `!If` has two branches, of which `AWS::NoValue` is none.
-pub(crate) fn branches(value: &Value) -> Vec<Value> {
+pub fn branches(value: &Value) -> Vec<Value> {
     match value.get("!If").and_then(Value::as_array) {
         Some(parts) => parts[1..].iter().flat_map(branches).collect(),
         None if *value == json!({"!Ref": "AWS::NoValue"}) => Vec::new(),
@@ -67,7 +81,7 @@ pub(crate) fn branches(value: &Value) -> Vec<Value> {
 }
 
 /// One or several.
-pub(crate) fn each(value: &Value) -> Vec<Value> {
+pub fn each(value: &Value) -> Vec<Value> {
     value.as_array().cloned().unwrap_or_else(|| vec![value.clone()])
 }
 

@@ -5,15 +5,15 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 /// A running server. It ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Served {
+pub struct Served {
     /// Where it listens.
-    pub(crate) url: String,
+    pub url: String,
     task: JoinHandle<()>,
 }
 
 impl Served {
     /// Serves what `app` makes of the server's own URL.
-    pub(crate) fn start(app: impl FnOnce(&str) -> Router) -> Self {
+    pub fn start(app: impl FnOnce(&str) -> Router) -> Self {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
