@@ -214,11 +214,13 @@ async fn replays(deployed: &Deployed) {
 /// Published; kept in the outbox while QStash is away; buried where QStash refuses it.
 async fn producer(deployed: &Deployed) {
     let stack = &deployed.stack;
-    let post = |id: &'static str| {
+    let post_by = |token: &'static str, id: &'static str| {
         let url = stack.function_url("producer/orders");
-        let request = reqwest::Client::new().post(url).bearer_auth(PRODUCER_TOKEN).header("idempotency-key", id);
+        let request = reqwest::Client::new().post(url).bearer_auth(token).header("idempotency-key", id);
         request.body(r#"{"eventType": "order.created", "data": {}}"#).send()
     };
+    let post = |id| post_by(PRODUCER_TOKEN, id);
+    assert_eq!(post_by("another token", "0").await.unwrap().status().as_u16(), 401, "written down as rejected");
     let endpoint = stack.function_url("consumer/payload");
     crate::support::qstash(stack).add_endpoints("orders", &[endpoint]).await.unwrap();
     assert_eq!(post("1").await.unwrap().status().as_u16(), 202);
