@@ -66,6 +66,9 @@ pub(crate) struct QstashArguments {
     /// Entries that the log remembers, at least 1
     #[arg(long, default_value_t = Settings::default().log_entries, value_parser = log_entries)]
     log_entries: usize,
+    /// Management calls that each user has in a second; publishing has no limit. Without the flag there is none
+    #[arg(long, value_name = "CALLS")]
+    burst_limit: Option<u32>,
     /// Print nothing about messages
     #[arg(long)]
     quiet: bool,
@@ -145,6 +148,7 @@ fn settings(arguments: &QstashArguments) -> Result<Settings, Failure> {
         seed: arguments.seed.unwrap_or_else(drawn_seed),
         chaos: arguments.chaos.clone(),
         log_entries: arguments.log_entries,
+        burst_limit: arguments.burst_limit,
         host_names: arguments.host_name.clone(),
     })
 }

@@ -56,6 +56,8 @@ pub struct StackOptions {
     pub functions: Vec<&'static str>,
     /// Entries that QStash's log remembers.
     pub log_entries: usize,
+    /// Management calls that QStash takes in a second; `None` is no limit.
+    pub burst_limit: Option<u32>,
 }
 
 impl Default for StackOptions {
@@ -74,6 +76,7 @@ impl Default for StackOptions {
             environment: Vec::new(),
             functions: FUNCTIONS.to_vec(),
             log_entries: Settings::default().log_entries,
+            burst_limit: None,
         }
     }
 }
@@ -215,6 +218,7 @@ fn settings(options: &StackOptions) -> Settings {
         pace: Pace::Times(options.speed),
         plan: Plan { parallelism: options.parallelism, dlq_retention: None, log_retention: None, ..Plan::PAYG },
         log_entries: options.log_entries,
+        burst_limit: options.burst_limit,
         ..Settings::default()
     }
 }

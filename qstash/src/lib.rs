@@ -7,12 +7,14 @@
 //! | [`deliver`] | HTTP to destinations, signed |
 //! | [`api`] | HTTP from clients: `/v1`, `/v2`, and `/_surehook` for tests and the page |
 //! | [`options`], [`destination`], [`expression`], [`cron`] | what a call may say |
+//! | [`burst`] | the limit of management calls |
 //! | [`retry`] | what an answer means |
 //! | [`clock`], [`chance`], [`chaos`] | time, chance and unkindness, all of which can be played again |
 //! | [`plan`], [`users`], [`choices`] | data: the plans' limits, the published users, and what was chosen where the documentation is silent |
 
 mod account;
 mod api;
+mod burst;
 mod chance;
 mod chaos;
 mod choices;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub chaos: Vec<Rule>,
     /// Entries that the log remembers.
     pub log_entries: usize,
+    /// Management calls that each user has in a second, by the callers' clock; `None` is no limit.
+    pub burst_limit: Option<u32>,
     /// Names besides `localhost` and addresses by which the server may be called.
     pub host_names: Vec<String>,
 }
@@ -80,6 +84,7 @@ impl Default for Settings {
             seed: 0,
             chaos: Vec::new(),
             log_entries: 10_000,
+            burst_limit: None,
             host_names: Vec::new(),
         }
     }

@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     Settings,
     account::{Account, Common, Start},
+    burst::Bursts,
     chaos::Chaos,
     choices::Choices,
     clock::{Clock, Moment, Pace},
@@ -43,6 +44,7 @@ pub(crate) struct Server {
     pub(crate) clock: Clock,
     chaos: Mutex<Chaos>,
     pub(crate) choices: Arc<Choices>,
+    pub(crate) bursts: Bursts,
     pub(crate) settings: Settings,
     pub(crate) http: reqwest::Client,
     pub(crate) news: broadcast::Sender<News>,
@@ -107,6 +109,7 @@ impl Server {
             chaos: Mutex::new(Chaos::new(settings.seed, settings.chaos.clone())),
             http: deliver::client(&choices)?,
             choices,
+            bursts: Bursts::new(settings.burst_limit),
             settings,
             news,
             busy: watch::channel(0).0,

@@ -116,6 +116,8 @@ pub enum BuryReason {
     Redacted,
     /// QStash refused to take it from the outbox.
     RefusedByQStash,
+    /// Its topic had no endpoints for as long as retries last.
+    NoEndpoints,
 }
 
 impl BuryReason {
@@ -127,6 +129,7 @@ impl BuryReason {
             Self::TooOld => "too-old",
             Self::Redacted => "redacted",
             Self::RefusedByQStash => "refused-by-qstash",
+            Self::NoEndpoints => "no-endpoints",
         }
     }
 }

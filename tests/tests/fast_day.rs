@@ -24,7 +24,7 @@ use surehook_local::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Answered, answered, connect, key, operate, options, qstash, stack_with};
+use crate::support::{Answered, answered, connect, end_lease, key, operate, options, qstash, stack_with};
 
 /// How long a day takes at least, and how many events one second of it brings at most: QStash's waits of seconds, minutes and hours
 /// become those of a day in fast motion.
@@ -213,7 +213,9 @@ async fn misfortune(day: &Day, stack: &Stack) {
 
 async fn schedule(day: &Day, stack: &Stack) {
     while !day.is_over.load(Ordering::SeqCst) {
-        let _killed = command(stack, json!({"command": "sweep"})).await;
+        if command(stack, json!({"command": "sweep"})).await.is_none() {
+            end_lease(stack).await;
+        }
         sleep(SWEEP_PAUSE).await;
     }
 }
@@ -237,6 +239,7 @@ async fn replay_everything(day: &Day, stack: &Stack) -> usize {
 async fn settle(stack: &Stack) {
     reaches("everything is settled", || async {
         stack.qstash.idle().await;
+        end_lease(stack).await;
         operate(stack, json!({"command": "sweep"})).await;
         stack.qstash.idle().await;
         let left = operate(stack, json!({"command": "replay", "selection": {"all": true}})).await;

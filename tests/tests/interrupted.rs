@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::{
     failure_path::{callback, lose_notice},
     support::{
-        accepted, event,
+        accepted, end_lease, event,
         fuse::{Fault, Fuse},
         key,
         ledger::claim,
@@ -110,8 +110,8 @@ at_every_step!(requeue_interrupted: 5 steps, prepare_refused, requeue, check_arr
 at_every_step!(bury_interrupted: 8 steps, prepare_rejected, requeue, check_one_letter);
 at_every_step!(replay_interrupted: 20 steps, prepare_buried, replay_all, check_replayed_once);
 at_every_step!(redacted_replay_interrupted: 24 steps, prepare_redacted, replay_all, check_replayed_once);
-at_every_step!(sweep_interrupted: 96 steps, prepare_mess, sweep, check_mess_is_gone);
-at_every_step!(resumption_interrupted: 98 steps, prepare_leftovers, sweep, check_leftovers_are_gone);
+at_every_step!(sweep_interrupted: 101 steps, prepare_mess, sweep, check_mess_is_gone);
+at_every_step!(resumption_interrupted: 103 steps, prepare_leftovers, sweep, check_leftovers_are_gone);
 at_every_step!(stranding_interrupted: 66 steps, prepare_abandoned, look_deep, check_is_shown);
 
 async fn prepare_refused(stack: &Stack, name: &str) -> String {
@@ -196,6 +196,7 @@ async fn look_deep(stack: &Stack, fuse: &Fuse) {
 /// What follows a kill: the next sweeps. Two, because the first may find work that a killed process has just moved.
 async fn follow_up(stack: &Stack) {
     stack.qstash.idle().await;
+    end_lease(stack).await;
     for _ in 0..2 {
         operate(stack, json!({"command": "sweep"})).await;
         stack.qstash.idle().await;

@@ -56,10 +56,17 @@ fn print_sweep(report: &Sweep) {
         (report.settled, "needed nothing: their events are done, or dead already"),
         (report.replays_finished, "replays that were cut short are finished"),
         (report.published, "outbox rows were published"),
-        (report.outbox_buried, "outbox rows became dead letters, because QStash refuses them"),
+        (
+            report.outbox_buried,
+            "outbox rows became dead letters, because QStash rejects them or their topic had no endpoints for too long",
+        ),
         (report.busy, "are being worked on"),
         (report.not_ours, "belong to somebody else of the account"),
         (report.outbox_left, "outbox rows wait"),
+        (
+            report.held_topics,
+            "topics have no endpoints at QStash, and hold events: `surehook topics sync` adds endpoints",
+        ),
         (report.stranded, "events wait although nobody brings them again: `surehook stranded`"),
         (report.failed, "could not be settled now; the next sweep tries again"),
     ] {

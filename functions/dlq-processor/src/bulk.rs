@@ -1,12 +1,16 @@
 //! What is done to many letters: replay and purge by selection, a page at a time, and what became of them.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use futures::{StreamExt, stream};
 use surehook::{
     Millis,
     ledger::{DeadLetter, Record, Status},
     retry::millis,
+    routes::Routes,
     store::shelves::{Order, Place},
     web::Moment,
 };
@@ -23,11 +27,12 @@ use crate::{
 const AT_ONCE: usize = 4;
 
 /// What is done with a letter.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Act {
     /// Only see whether it is there.
     Look,
-    Replay(Option<Rate>),
+    /// Replay it by the routes that stood when the command began.
+    Replay(Option<Rate>, Arc<Routes>),
     Purge,
 }
 
@@ -59,15 +64,15 @@ impl Processor {
             let (unreadable, next, until) = (chosen.unreadable, chosen.next, chosen.until);
             return Ok(Done { ids, unreadable, next, until, dry_run: true, ..Done::default() });
         }
-        let act = if bulk.dry_run { Act::Look } else { act };
-        if matches!(act, Act::Replay(_)) && !chosen.letters.is_empty() {
+        let act = &if bulk.dry_run { Act::Look } else { act };
+        if matches!(act, Act::Replay(..)) && !chosen.letters.is_empty() {
             // A wrong token is noticed before the first letter is marked.
             self.path.qstash.keys().await?;
         }
         let deadline = moment.give_up_at(LONGEST);
         // Whoever opened ten thousand letters while QStash refuses them would have them sent later, unwatched and at no pace.
         let stopped = OnceLock::new();
-        let act = |letter: Place| {
+        let act_on = |letter: Place| {
             let stopped = &stopped;
             async move {
                 if Instant::now() >= deadline || stopped.get().is_some() {
@@ -80,7 +85,7 @@ impl Processor {
                 (letter, Some(result))
             }
         };
-        let results: Vec<_> = stream::iter(chosen.letters).map(act).buffered(AT_ONCE).collect().await;
+        let results: Vec<_> = stream::iter(chosen.letters).map(act_on).buffered(AT_ONCE).collect().await;
         let (unreadable, dry_run) = (chosen.unreadable, bulk.dry_run);
         let stopped = stopped.into_inner();
         let mut done = Done { unreadable, dry_run, stopped, next: chosen.next, until: chosen.until, ..Done::default() };
@@ -103,10 +108,10 @@ impl Processor {
     }
 
     /// Does it to one letter; answers its id, which may have been asked for by its event's key.
-    async fn act(&self, id: &str, act: Act, moment: Moment) -> Result<String, ProcessorError> {
+    async fn act(&self, id: &str, act: &Act, moment: Moment) -> Result<String, ProcessorError> {
         match act {
             Act::Look => self.find(id).await.map(|(letter, _)| letter.id()),
-            Act::Replay(rate) => Box::pin(self.replay_one(id, rate, moment)).await,
+            Act::Replay(rate, routes) => Box::pin(self.replay_one(id, *rate, routes, moment)).await,
             Act::Purge => self.purge_one(id, moment).await.map(|()| id.to_owned()),
         }
     }

@@ -6,9 +6,13 @@
 mod bulk;
 pub mod command;
 pub mod config;
+mod entries;
+mod held;
 pub mod letters;
 mod outbox;
+mod outbox_letter;
 mod permissions;
+mod queue;
 pub mod replay;
 pub mod reply;
 pub mod stranded;
@@ -16,13 +20,13 @@ pub mod sweep;
 pub mod why;
 mod wire;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use surehook::{
     failure::{FailureError, FailurePath},
     ledger::Refused,
     qstash::ClientError,
-    store::{LedgerError, StoreError},
+    store::{LedgerError, StoreError, routes_cache::RoutesCache},
     telemetry::{Line, Telemetry},
     web::{EndpointUrl, Moment},
 };
@@ -37,6 +41,8 @@ pub use wire::{connect, run};
 pub struct Processor {
     /// The failure path, shared with the requeuer.
     pub path: FailurePath,
+    /// The routes, of which each sweep and each replay command reads the version once.
+    pub routes: Arc<RoutesCache<()>>,
     /// The requeuer's URL, which hears of failures.
     pub requeuer: EndpointUrl,
     /// All of its URLs: what is under way still names those that were there before a domain of one's own.
@@ -173,7 +179,8 @@ impl Processor {
             Command::Body { id, offset } => self.body(&id, offset).await.map(Reply::Part),
             Command::Replay { selection, dry_run, limit, after, rate } => {
                 let bulk = Bulk { selection, dry_run, limit, after };
-                Box::pin(self.each(bulk, Act::Replay(rate), moment)).await.map(Reply::Replayed)
+                let act = Act::Replay(rate, self.routes.latest(moment).await?);
+                Box::pin(self.each(bulk, act, moment)).await.map(Reply::Replayed)
             }
             Command::Outcomes { ids } => self.outcomes(ids).await.map(Reply::Outcomes),
             Command::Purge { selection, dry_run, limit, after } => {

@@ -1,284 +1,236 @@
-//! The outbox: events that the producer took while QStash was away are published, the oldest first.
+//! The outbox: events that QStash did not take are published. They *start* in order of age; no order is promised.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{collections::BTreeSet, time::Duration};
 
-use futures::future::join_all;
+use futures::{StreamExt, stream::FuturesUnordered};
 use surehook::{
     Millis,
-    digest::Sha256,
-    identity::{Delivered, Endpoint, cut, identify_foreign},
-    ledger::{Cause, DeadLetter, Failure, Refused, Response, record::MOST_ERROR_TEXT, rules::Burial},
     qstash::{ClientError, client::Destination},
-    retry::BuryReason,
-    store::{
-        LedgerError, SHARDS, Store, StoreError,
-        outbox::{Kept, OutboxRow, Position},
-    },
+    store::outbox::{Kept, OutboxRow},
     web::Moment,
 };
 use tokio::time::Instant;
 
-use crate::{Processor, ProcessorError, replay::TOPIC_SCHEME, reply::Sweep};
+use crate::{
+    Processor, ProcessorError,
+    outbox_letter::End,
+    queue::{Queue, Row, at},
+    reply::Sweep,
+};
 
-/// Rows of one shard that are read at a time.
-const ROWS: i32 = 25;
-/// Rows that are published at the same time.
-const AT_ONCE: usize = 10;
+/// Rows that are published at the same time, at most. Publishing has no burst limit at QStash.
+pub(crate) const AT_ONCE: usize = 32;
+/// The same at first, and while nothing is known of QStash: an unavailable QStash is asked for no more rows than these.
+const AT_FIRST: usize = 8;
+
+/// How long a start that only measures may take.
+const MAX_MEASURE: Duration = Duration::from_secs(30);
 
 /// What became of a row.
-enum Fate {
+#[derive(Debug)]
+pub(crate) enum Fate {
     /// QStash has it.
     Published,
-    /// QStash refuses it for good; it stands as a dead letter.
+    /// QStash rejects it for good; it stands as a dead letter.
     Buried,
-    /// Its topic has no endpoints.
-    Waits {
-        /// The topic.
-        topic: String,
-        /// What to tell.
-        why: String,
-    },
+    /// Its topic has no endpoints; it is held under its topic.
+    Held,
     /// QStash did not take it now, and why.
-    Away(String),
+    Unavailable(String),
     /// Something went wrong.
-    Failed(String),
+    Failed(ProcessorError),
+}
+
+/// How many rows may run at the same time, and how QStash answered lately.
+#[derive(Debug)]
+struct Window {
+    limit: usize,
+    /// Rows in succession that QStash or the table did not take.
+    failed: usize,
+}
+
+impl Window {
+    /// Each failure in succession takes a place, so that an unavailable QStash sees no more calls than there are places.
+    fn has_room(&self, running: usize) -> bool {
+        running + self.failed < self.limit
+    }
+
+    fn is_shut(&self) -> bool {
+        self.failed >= self.limit
+    }
+
+    fn note(&mut self, fate: &Fate) {
+        match fate {
+            Fate::Unavailable(_) => self.failed += 1,
+            Fate::Failed(error) if error.is_away() => self.failed += 1,
+            Fate::Published => (self.failed, self.limit) = (0, AT_ONCE.min(self.limit + 1)),
+            _ => self.failed = 0,
+        }
+        if self.failed > 0 {
+            self.limit = self.limit.min(AT_FIRST.max(self.failed));
+        }
+    }
 }
 
 impl Processor {
-    /// Publishes what it can, the oldest first, several at a time. An error on one row or one shard never stops the next. Rows that
-    /// QStash has a fault with must not hold up all that came after them: only when it does not take a younger one either is it away.
+    /// Publishes what waits, the oldest first, then what is held.
     pub(crate) async fn publish_outbox(&self, moment: Moment, deadline: Instant, report: &mut Sweep) {
-        let mut queue = Queue::new(&self.path.store, moment.now);
-        while Instant::now() < deadline {
-            let rows = queue.oldest(AT_ONCE, report).await;
-            if rows.is_empty()
-                || (self.settle_rows(rows, moment, &mut queue, report).await
-                    && !self.probe(moment, &mut queue, report).await)
-            {
-                break;
-            }
-        }
+        (report.outbox_left, report.outbox_age, report.held_topics) = (0, 0, 0);
+        let mut queue = Queue::waiting(&self.path.store, moment.now);
+        let is_available = self.drain(&mut queue, moment, deadline, report).await;
         queue.leave_rest(report);
+        let asked = queue.without_endpoints;
+        let held = self.publish_held(&asked, is_available, moment, deadline, report).await;
+        report.check("held rows of the outbox", held);
     }
 
-    /// Whether QStash takes the youngest row that was read.
-    async fn probe(&self, moment: Moment, queue: &mut Queue<'_>, report: &mut Sweep) -> bool {
-        let Some(row) = queue.youngest() else { return false };
-        !self.settle_rows(vec![row], moment, queue, report).await
+    /// Counts what waits and what is held, without asking QStash.
+    pub(crate) async fn measure_outbox(&self, moment: Moment, report: &mut Sweep) {
+        let mut queue = Queue::waiting(&self.path.store, moment.now);
+        queue.fill(report).await;
+        queue.leave_rest(report);
+        let held = self.publish_held(&BTreeSet::new(), false, moment, moment.give_up_at(MAX_MEASURE), report).await;
+        report.check("held rows of the outbox", held);
     }
 
-    /// Settles rows at the same time. Answers whether QStash took none of them, and may be away.
-    async fn settle_rows(
+    /// Publishes the rows of a queue until none is left, time is over, or QStash is unavailable; `false` for the latter. A row that
+    /// QStash fails at does not block those behind it: QStash counts as unavailable only if it does not take the youngest row either.
+    pub(crate) async fn drain(
         &self,
-        rows: Vec<Result<Kept, StoreError>>,
-        moment: Moment,
         queue: &mut Queue<'_>,
+        moment: Moment,
+        deadline: Instant,
         report: &mut Sweep,
     ) -> bool {
-        let now = moment.at_present();
-        let since: Vec<Option<Millis>> = rows.iter().map(at).collect();
-        let fates = join_all(rows.into_iter().map(|row| self.settle_row(row, now))).await;
-        let is_away = fates.iter().all(|fate| matches!(fate, Fate::Away(_)));
-        for (fate, since) in fates.into_iter().zip(since) {
-            if let Fate::Waits { topic, .. } = &fate {
-                queue.waiting.insert(topic.clone());
+        let mut window = Window { limit: AT_FIRST, failed: 0 };
+        loop {
+            self.run_window(queue, &mut window, moment, deadline, report).await;
+            if !window.is_shut() {
+                report.outbox_cut_short |= Instant::now() >= deadline;
+                return true;
             }
-            tell(fate, since, now, report);
+            let Some(youngest) = queue.youngest() else { return false };
+            let settled = self.settle_row(youngest, queue.is_held, false, moment.at_present()).await;
+            window.failed = 0;
+            settled.note(&mut window, queue, moment, report);
+            if window.failed > 0 {
+                return false;
+            }
         }
-        is_away
     }
 
-    async fn settle_row(&self, row: Result<Kept, StoreError>, now: Millis) -> Fate {
-        let settled = match row {
-            Ok(kept) => self.take_row(&kept, now).await,
-            Err(error) => Err(error.into()),
+    /// Starts a row as soon as another ends, until none is left or the window is shut, and waits for those that run.
+    async fn run_window(
+        &self,
+        queue: &mut Queue<'_>,
+        window: &mut Window,
+        moment: Moment,
+        deadline: Instant,
+        report: &mut Sweep,
+    ) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            while window.has_room(running.len()) && Instant::now() < deadline {
+                let Some(row) = queue.next(report).await else { break };
+                let is_known = row.as_ref().is_ok_and(|kept| queue.without_endpoints.contains(&kept.row.topic));
+                running.push(self.settle_row(row, queue.is_held, is_known, moment.at_present()));
+            }
+            let Some(settled) = running.next().await else { return };
+            settled.note(window, queue, moment, report);
+        }
+    }
+
+    /// Settles one row. `is_known` says that its topic is known to have no endpoints, so that QStash is not asked.
+    async fn settle_row(&self, row: Row, is_held: bool, is_known: bool, now: Millis) -> SettledRow {
+        let since = at(&row);
+        match row {
+            Ok(kept) => {
+                let fate = if is_known { Ok(Fate::Held) } else { self.publish_row(&kept.row, now).await };
+                let fate = match fate {
+                    Ok(fate) => self.move_row(&kept, fate, is_held).await,
+                    Err(error) => Fate::Failed(error),
+                };
+                SettledRow { fate, since, topic: kept.row.topic }
+            }
+            Err(error) => SettledRow { fate: Fate::Failed(error.into()), since, topic: String::new() },
+        }
+    }
+
+    /// Deletes a row that is published, dead-lettered, or stands under its topic. Nothing is deleted before that.
+    async fn move_row(&self, kept: &Kept, fate: Fate, is_held: bool) -> Fate {
+        let store = &self.path.store;
+        let moved = match fate {
+            Fate::Published | Fate::Buried => store.delete_outbox(kept).await,
+            Fate::Held if !is_held => self.hold_row(kept).await,
+            _ => Ok(()),
         };
-        settled.unwrap_or_else(|error| Fate::Failed(format!("an outbox row: {error}")))
+        moved.map_or_else(|error| Fate::Failed(error.into()), |()| fate)
     }
 
-    async fn take_row(&self, kept: &Kept, now: Millis) -> Result<Fate, ProcessorError> {
-        let fate = self.publish_row(&kept.row, now).await?;
-        if matches!(fate, Fate::Published | Fate::Buried) {
-            self.path.store.delete_outbox(kept).await?;
-        }
-        Ok(fate)
-    }
-
-    async fn publish_row(&self, row: &OutboxRow, now: Millis) -> Result<Fate, ProcessorError> {
+    pub(crate) async fn publish_row(&self, row: &OutboxRow, now: Millis) -> Result<Fate, ProcessorError> {
         let to = Destination::Topic(row.topic.clone());
         match self.path.qstash.publish(&to, &row.headers, row.body.clone()).await {
             Ok(ids) if !ids.is_empty() => Ok(Fate::Published),
-            Err(error @ ClientError::Refused { .. }) => self.bury_row(row, &error, now).await.map(|()| Fate::Buried),
-            Ok(_) | Err(ClientError::NotFound) => {
-                tracing::error!(topic = row.topic, "the topic has no endpoints; its outbox rows wait");
-                let why = format!("outbox row {}: its topic {} has no endpoints", row.id, row.topic);
-                Ok(Fate::Waits { topic: row.topic.clone(), why })
+            Err(error @ ClientError::Refused { .. }) => {
+                self.bury_row(row, &End::rejected(&error), now).await.map(|()| Fate::Buried)
             }
+            Ok(_) | Err(ClientError::NotFound) => Ok(Fate::Held),
             Err(error) => {
                 tracing::warn!(error = %error, "an outbox row could not be published now");
-                Ok(Fate::Away(format!("outbox row {}: {error}", row.id)))
-            }
-        }
-    }
-
-    /// Two events of one id and different bodies, as a sender makes them that posts again after a time-out: the second gets
-    /// a letter of its own.
-    async fn bury_row(&self, row: &OutboxRow, error: &ClientError, now: Millis) -> Result<(), ProcessorError> {
-        let (burial, letter) = letter_of(row, error, now);
-        let second = DeadLetter { key: letter.key.of_conflict(&burial.content), ..letter.clone() };
-        match self.path.store.bury(&burial, letter, &row.body).await {
-            Err(LedgerError::Refused(Refused::Conflict)) => {
-                settled(self.path.store.bury(&burial, second, &row.body).await)
-            }
-            other => settled(other),
-        }
-    }
-}
-
-fn tell(fate: Fate, since: Option<Millis>, now: Millis, report: &mut Sweep) {
-    match fate {
-        Fate::Published => report.published += 1,
-        Fate::Buried => report.outbox_buried += 1,
-        Fate::Waits { why, .. } | Fate::Away(why) => {
-            report.wait(since, now);
-            report.leave(why);
-        }
-        Fate::Failed(why) => {
-            report.wait(since, now);
-            report.fail(why);
-        }
-    }
-}
-
-/// The rows of all shards, by age. A page of each is in memory.
-struct Queue<'s> {
-    store: &'s Store,
-    now: Millis,
-    shards: Vec<Shard>,
-    /// Topics without endpoints: QStash is not asked for each of their rows.
-    waiting: BTreeSet<String>,
-}
-
-#[derive(Default)]
-struct Shard {
-    rows: VecDeque<Result<Kept, StoreError>>,
-    /// Where the next page begins.
-    from: Option<Position>,
-    is_read: bool,
-}
-
-impl<'s> Queue<'s> {
-    fn new(store: &'s Store, now: Millis) -> Self {
-        Self { store, now, shards: (0..SHARDS).map(|_| Shard::default()).collect(), waiting: BTreeSet::new() }
-    }
-
-    /// Counts the rows that were read and not taken.
-    fn leave_rest(&self, report: &mut Sweep) {
-        for row in self.shards.iter().flat_map(|shard| &shard.rows) {
-            report.wait(at(row), self.now);
-        }
-    }
-
-    /// Takes the oldest rows. Of one that can't be read nobody knows how old it is: it comes first.
-    async fn oldest(&mut self, count: usize, report: &mut Sweep) -> Vec<Result<Kept, StoreError>> {
-        let mut oldest = Vec::new();
-        while oldest.len() < count {
-            self.fill(report).await;
-            let next = self.shards.iter_mut().filter(|shard| !shard.rows.is_empty()).min_by_key(|shard| shard.age());
-            match next.and_then(|shard| shard.rows.pop_front()) {
-                Some(Ok(kept)) if self.waiting.contains(&kept.row.topic) => report.wait(Some(kept.row.at), self.now),
-                Some(row) => oldest.push(row),
-                None => break,
-            }
-        }
-        oldest
-    }
-
-    /// Takes the youngest row that was read.
-    fn youngest(&mut self) -> Option<Result<Kept, StoreError>> {
-        let shard = self.shards.iter_mut().max_by_key(|shard| shard.rows.back().and_then(at))?;
-        shard.rows.pop_back()
-    }
-
-    /// Reads the next page of each shard of which no row is left.
-    async fn fill(&mut self, report: &mut Sweep) {
-        for (number, shard) in (0..SHARDS).zip(&mut self.shards) {
-            while shard.rows.is_empty() && !shard.is_read {
-                match self.store.outbox(number, ROWS, shard.from.take()).await {
-                    Ok(page) => {
-                        shard.is_read = page.next.is_none();
-                        (shard.rows, shard.from) = (page.rows.into(), page.next);
-                    }
-                    Err(error) => {
-                        shard.is_read = true;
-                        report.fail(format!("a part of the outbox: {error}"));
-                    }
-                }
+                Ok(Fate::Unavailable(format!("outbox row {}: {error}", row.id)))
             }
         }
     }
 }
 
-/// When a row was taken, where it can be read.
-fn at(row: &Result<Kept, StoreError>) -> Option<Millis> {
-    row.as_ref().ok().map(|kept| kept.row.at)
+/// A row that was settled, and what is to be counted of it.
+#[derive(Debug)]
+struct SettledRow {
+    fate: Fate,
+    since: Option<Millis>,
+    topic: String,
 }
 
-impl Shard {
-    fn age(&self) -> Option<Millis> {
-        self.rows.front().and_then(at)
+impl SettledRow {
+    fn note(self, window: &mut Window, queue: &mut Queue<'_>, moment: Moment, report: &mut Sweep) {
+        window.note(&self.fate);
+        match self.fate {
+            Fate::Published => report.published += 1,
+            Fate::Buried => report.outbox_buried += 1,
+            // Held rows are counted by topic.
+            Fate::Held => {
+                queue.without_endpoints.insert(self.topic);
+                return;
+            }
+            Fate::Unavailable(why) => {
+                report.wait(self.since, moment.now);
+                return report.leave(why);
+            }
+            Fate::Failed(error) => {
+                report.wait(self.since, moment.now);
+                return report.fail(format!("an outbox row: {error}"));
+            }
+        }
+        *queue.removed.entry(self.topic).or_default() += 1;
     }
 }
 
-/// A row whose letter stands already is one whose deletion was cut short.
-fn settled(buried: Result<DeadLetter, LedgerError>) -> Result<(), ProcessorError> {
-    match buried {
-        Ok(_) | Err(LedgerError::Refused(Refused::Dead | Refused::Done)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn letter_of(row: &OutboxRow, error: &ClientError, now: Millis) -> (Burial, DeadLetter) {
-    let url = format!("{TOPIC_SCHEME}{}", row.topic);
-    let endpoint = Endpoint::Foreign(url.clone());
-    let named = identify_foreign(&endpoint, Delivered::bare(&row.body, &row.id));
-    let reason = BuryReason::RefusedByQStash.word().to_owned();
-    let status = if let ClientError::Refused { status, .. } = error { *status } else { 0 };
-    let text = cut(error.to_string(), MOST_ERROR_TEXT);
-    let cause = Cause { error: &text, status, source: "", event_type: "", endpoint: &url };
-    let letter = DeadLetter {
-        key: named.key,
-        fence: 0,
-        at: now,
-        first_failed: now,
-        reason: reason.clone(),
-        status,
-        fingerprint: cause.fingerprint(),
-        error: text.clone(),
-        url: url.clone(),
-        path: None,
-        source: String::new(),
-        event_type: None,
-        method: "POST".to_owned(),
-        headers: row.headers.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect(),
-        message_id: row.id.clone(),
-        first_message_id: row.id.clone(),
-        rounds: 0,
-        size: row.body.len() as u64,
-        body_sha256: Sha256::of(&row.body).hex(),
-        redacted: false,
-        about: None,
-        dlq_id: String::new(),
-        replaying: None,
-        response: Response::default(),
-    };
-    let burial = Burial {
-        content: named.content,
-        source: String::new(),
-        event_type: None,
-        message_id: row.id.clone(),
-        failure: Failure { class: reason, text },
-        now,
-    };
-    (burial, letter)
+    fn unavailable() -> Fate {
+        Fate::Unavailable(String::new())
+    }
+
+    #[test]
+    fn an_unavailable_qstash_sees_no_more_rows_than_at_first() {
+        let mut window = Window { limit: AT_FIRST, failed: 0 };
+        (0..100).for_each(|_| window.note(&Fate::Published));
+        assert_eq!((window.limit, window.has_room(AT_ONCE - 1), window.has_room(AT_ONCE)), (AT_ONCE, true, false));
+        window.note(&unavailable());
+        assert_eq!((window.has_room(AT_FIRST - 1), window.has_room(AT_FIRST - 2)), (false, true));
+        (1..AT_FIRST).for_each(|_| window.note(&unavailable()));
+        assert!(window.is_shut() && !window.has_room(0));
+    }
 }

@@ -48,12 +48,12 @@ impl Processor {
         &self,
         id: &str,
         rate: Option<Rate>,
+        routes: &Routes,
         moment: Moment,
     ) -> Result<String, ProcessorError> {
         let (letter, body) = self.find(id).await?;
-        let routes = self.path.store.routes(true).await?;
-        let named = named_today(&letter, &body, &routes);
-        self.check_route(&letter, &body, named.as_ref(), &routes).await?;
+        let named = named_today(&letter, &body, routes);
+        self.check_route(&letter, &body, named.as_ref(), routes).await?;
         let mut record = None;
         if letter.replaying.is_none() {
             self.check_entry(&letter).await?;

@@ -59,16 +59,23 @@ pub struct Sweep {
     pub replays_finished: u64,
     /// Outbox rows that were published.
     pub published: u64,
-    /// Outbox rows that QStash refuses for good.
+    /// Outbox rows that became dead letters: QStash rejects them, or their topic had no endpoints for too long.
     pub outbox_buried: u64,
-    /// Outbox rows that still wait.
+    /// Outbox rows that still wait, those of topics without endpoints included.
     pub outbox_left: u64,
+    /// Topics without endpoints, whose rows are held.
+    pub held_topics: u64,
     /// How long the oldest of them has waited, in seconds.
     pub outbox_age: u64,
     /// Events that have waited longer than every retry can take.
     pub stranded: u64,
     /// Whether time ran out; the next sweep goes on.
     pub cut_short: bool,
+    /// Whether time ran out for the outbox, so far.
+    #[serde(skip)]
+    pub outbox_cut_short: bool,
+    /// Whether another run was at work, so that this one only measured what waits.
+    pub is_another_at_work: bool,
     /// What was left alone, and why: the first of each kind.
     pub left: Vec<String>,
 }

@@ -4,7 +4,7 @@ use surehook::{
     Millis,
     identity::EventKey,
     retry::millis,
-    store::stranded::{Segment, Waiting},
+    store::stranded::{Segment, TablePlace, Waiting},
     web::Moment,
 };
 use tokio::time::Instant;
@@ -26,7 +26,15 @@ impl Processor {
         let before = self.stranded_before(now);
         let mut unreadable = Vec::new();
         if deep {
-            unreadable = self.path.store.strand(Segment::WHOLE, before, now, || true).await?.unreadable;
+            let mut after = None;
+            loop {
+                let looked = self.path.store.strand(Segment::WHOLE, after, before, now).await?;
+                unreadable.extend(looked.unreadable);
+                after = looked.next;
+                if after.is_none() {
+                    break;
+                }
+            }
         }
         let waiting = self.path.store.stranded(before, limit).await?;
         Ok(unreadable.into_iter().chain(waiting).take(limit).map(shown).collect())
@@ -57,15 +65,48 @@ impl Processor {
         deadline: Instant,
         report: &mut Sweep,
     ) -> Result<(), ProcessorError> {
-        let now = moment.at_present();
-        let in_time = || Instant::now() < deadline;
-        // The part is that of the sweep's beginning: what the sweep did before must not shift its turn.
-        let part = Segment::at(moment.now);
-        let looked = self.path.store.strand(part, self.stranded_before(now), now, in_time).await?;
-        report.cut_short |= looked.cut_short;
-        for event in looked.unreadable.into_iter().map(shown) {
-            report.fail(format!("event {}: {}", event.event, event.error.unwrap_or_default()));
+        let store = &self.path.store;
+        let began_at = store.table_place().await?;
+        let (place, result) = self.look(began_at.clone(), moment, deadline, report).await;
+        // What was seen so far is not looked at again, whatever ended the look.
+        if place != began_at {
+            store.put_table_place(&place).await?;
         }
+        result?;
+        self.count_stranded(moment.at_present(), report).await
+    }
+
+    /// Looks on from a place to the end of its part, or until time is over; returns where the next sweep goes on.
+    async fn look(
+        &self,
+        from: TablePlace,
+        moment: Moment,
+        deadline: Instant,
+        report: &mut Sweep,
+    ) -> (TablePlace, Result<(), ProcessorError>) {
+        let (mut place, now) = (from, moment.at_present());
+        loop {
+            if Instant::now() >= deadline {
+                report.cut_short = true;
+                return (place, Ok(()));
+            }
+            let before = self.stranded_before(now);
+            let looked = match self.path.store.strand(place.segment(), place.after(), before, now).await {
+                Ok(looked) => looked,
+                Err(error) => return (place, Err(error.into())),
+            };
+            for event in looked.unreadable.into_iter().map(shown) {
+                report.fail(format!("event {}: {}", event.event, event.error.unwrap_or_default()));
+            }
+            place = match looked.next {
+                None => return (place.next(), Ok(())),
+                after => place.behind(after),
+            };
+        }
+    }
+
+    /// Counts and names events that have waited longer than every retry can take.
+    pub(crate) async fn count_stranded(&self, now: Millis, report: &mut Sweep) -> Result<(), ProcessorError> {
         let stranded = self.stranded(now, MOST_COUNTED, false).await?;
         for event in stranded.iter().take(MOST_NAMED) {
             tracing::error!(

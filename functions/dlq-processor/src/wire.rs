@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use surehook::{
     config::Variables,
-    environment::Environment,
+    environment::{Background, Environment},
     failure::FailurePath,
     outside,
     qstash::Client,
-    store::Store,
+    store::{Store, routes_cache::RoutesCache},
     telemetry::{self, Telemetry},
     web::Moment,
 };
@@ -31,6 +31,7 @@ pub async fn connect(variables: &Variables) -> Result<Processor, Error> {
         policy: config.lifetimes.retry,
     };
     Ok(Processor {
+        routes: Arc::new(RoutesCache::new(path.store.clone(), (), Background::default())),
         path,
         requeuer: config.requeuers.first().cloned().ok_or("REQUEUER_URL is required")?,
         requeuers: config.requeuers,

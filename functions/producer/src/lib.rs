@@ -173,6 +173,10 @@ fn count(outcome: &Outcome, tally: &Tally) {
             }
         }
         Outcome::Batch(parts) => parts.iter().for_each(|part| count(&part.outcome, tally)),
+        Outcome::RejectedByQStash => {
+            tally.add(Metric::RejectedByQStash, 1);
+            tally.add(Metric::Failed, 1);
+        }
         _ => tally.add(Metric::Failed, 1),
     }
 }

@@ -103,6 +103,10 @@ fn answer(server: &Arc<Server>, parts: &Parts, body: Bytes) -> Reply {
     let Some(user) = user(parts) else {
         return Reply::error(StatusCode::UNAUTHORIZED, "unable to authenticate: invalid token");
     };
+    let now = server.clock.moment().callers_now;
+    if let Err(too_many) = server.bursts.take(user, parts.uri.path(), now) {
+        return Reply::too_many(too_many);
+    }
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
     let call = Call {
         server,

@@ -5,7 +5,7 @@ use http::{Response, StatusCode, header};
 use serde_json::{Value, json};
 use surehook::Millis;
 
-use crate::account::Refused;
+use crate::{account::Refused, burst::TooMany};
 
 /// What a call is answered with.
 #[derive(Debug)]
@@ -76,6 +76,18 @@ impl Reply {
             ("RateLimit-Reset", (reset / 1_000).to_string()),
         ];
         self
+    }
+
+    /// 429 with the headers of the burst limit. Source: QStash documentation, "API Rate Limit Response".
+    pub(super) fn too_many(too_many: TooMany) -> Self {
+        let text = format!("burst rate limit exceeded, current limit: {}", too_many.limit);
+        let mut reply = Self::error(StatusCode::TOO_MANY_REQUESTS, text);
+        reply.headers = vec![
+            ("Burst-RateLimit-Limit", too_many.limit.to_string()),
+            ("Burst-RateLimit-Remaining", "0".to_owned()),
+            ("Burst-RateLimit-Reset", too_many.reset.to_string()),
+        ];
+        reply
     }
 
     pub(super) fn into_response(self) -> Response<Body> {

@@ -10,6 +10,7 @@ use url::Url;
 use super::{
     entry::{DlqEntry, DlqPage},
     log::{LogEntry, Logs},
+    pace::{MAX_WAITS, Pace, burst_wait},
     publish::Published,
     topic::KnownTopic,
 };
@@ -24,6 +25,8 @@ pub struct Client {
     http: Arc<Renewed<reqwest::Client>>,
     base: Url,
     token: Secret,
+    /// How fast calls other than publishing are made; `None` where each is made once.
+    pace: Option<Arc<Pace>>,
 }
 
 /// Where a message goes.
@@ -105,7 +108,12 @@ impl Client {
                 .redirect(reqwest::redirect::Policy::none())
                 .build()
         };
-        Ok(Self { http: Arc::new(Renewed::new(build)?), base, token })
+        Ok(Self { http: Arc::new(Renewed::new(build)?), base, token, pace: None })
+    }
+
+    /// Returns a client whose calls wait where QStash's burst limit is hit. Publishing has no such limit and is not held up.
+    pub fn paced(&self, pace: Arc<Pace>) -> Self {
+        Self { pace: Some(pace), ..self.clone() }
     }
 
     /// Publishes a message; answers the ids of what it became, one per endpoint.
@@ -127,7 +135,7 @@ impl Client {
         body: Bytes,
     ) -> Result<Vec<Published>, ClientError> {
         let url = self.publish_url(to)?;
-        let response = self.send(Method::POST, url, headers, body).await?;
+        let response = accept(self.send_once(Method::POST, url, headers, body).await?).await?;
         Ok(match decode::<Answered>(response).await? {
             Answered::Many(many) | Answered::Wrapped { messages: many } => many,
             Answered::One(one) => vec![one],
@@ -305,14 +313,46 @@ impl Client {
         headers: &[(String, String)],
         body: Bytes,
     ) -> Result<Response, ClientError> {
+        let Some(pace) = &self.pace else {
+            return accept(self.send_once(method, url, headers, body).await?).await;
+        };
+        for _ in 0..MAX_WAITS {
+            let permit = pace.enter().await;
+            let answer = self.send_once(method.clone(), url.clone(), headers, body.clone()).await;
+            let wait = answer.as_ref().ok().and_then(burst_wait);
+            wait.into_iter().for_each(|wait| pace.slow_down(wait));
+            pace.leave(permit, wait.is_none() && answer.is_ok());
+            if wait.is_none() {
+                return accept(answer?).await;
+            }
+        }
+        let text = "its burst limit rejected every attempt".to_owned();
+        Err(ClientError::Unavailable { status: StatusCode::TOO_MANY_REQUESTS.as_u16(), text })
+    }
+
+    async fn send_once(
+        &self,
+        method: Method,
+        url: Url,
+        headers: &[(String, String)],
+        body: Bytes,
+    ) -> Result<Response, ClientError> {
         let mut request = self.http.get().request(method, url).bearer_auth(self.token.expose()).body(body);
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let response = request.send().await.map_err(|error| ClientError::Away(error.without_url()))?;
-        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+        request.send().await.map_err(|error| ClientError::Away(error.without_url()))
     }
 }
+
+/// Returns the answer to a call that succeeded, or why QStash did not do it.
+async fn accept(response: Response) -> Result<Response, ClientError> {
+    if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+}
+
+/// The statuses by which QStash rejects the content of a call: malformed, above a quota of the plan, too large. Every other failure
+/// says that QStash, its host, or our token is not as it should be, and the same call may succeed later.
+const REJECTIONS: [u16; 3] = [400, 412, 413];
 
 /// Letters, digits, `-`, `_` and `.`, but not only dots: what QStash takes as a topic's name.
 pub fn is_name(name: &str) -> bool {
@@ -326,9 +366,10 @@ async fn refusal(response: Response) -> ClientError {
         return ClientError::NotFound;
     }
     let text = cut(response.text().await.unwrap_or_default(), 256);
-    let again = status.is_server_error() || matches!(status.as_u16(), 401 | 402 | 403 | 408 | 429);
-    let status = status.as_u16();
-    if again { ClientError::Unavailable { status, text } } else { ClientError::Refused { status, text } }
+    match status.as_u16() {
+        status if REJECTIONS.contains(&status) => ClientError::Refused { status, text },
+        status => ClientError::Unavailable { status, text },
+    }
 }
 
 /// An answer's body, if it is not larger than this.

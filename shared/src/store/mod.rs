@@ -8,9 +8,10 @@
 //! | [`letters`] | `sk = dead-letter#<fence>`: heads; `…#<ms>#000` and so on: chunks of the body |
 //! | [`routes`] | `pk = config#routes`: what stands, and every version; [`routes_cache`] keeps it for a process |
 //! | [`outbox`] | `pk = outbox#<0..7>` |
+//! | [`held`] | `pk = outbox-held#<topic>`: rows of topics without endpoints; `pk = config#held-topics` lists those topics |
 //! | [`letters`] | `pk = config#dead-letter-days`: the days that have letters; [`shelves`] reads letters by time |
 //! | [`replays`] | `pk = replay#<0..7>`: replays under way |
-//! | [`place`] | `pk = config#sweep`: where the last sweep was cut short |
+//! | [`place`], [`sweep_lease`] | `pk = config#sweep`: where the last sweep stopped; which run sweeps now |
 //! | [`rejected`] | `pk = config#rejected`: senders whose plausible requests the producer rejects |
 //! | [`breakers`] | `pk = breaker`: destinations that keep failing |
 //! | [`schema`], [`inspect`] | the table itself and its indexes: as it should be, and as it is |
@@ -19,6 +20,7 @@
 pub mod breakers;
 mod commit;
 pub mod error;
+pub mod held;
 pub mod inspect;
 mod item;
 pub mod ledger;
@@ -37,6 +39,7 @@ pub mod shelves;
 #[cfg(test)]
 mod spread_tests;
 pub mod stranded;
+pub mod sweep_lease;
 mod writes;
 
 use std::sync::{Arc, Mutex, atomic::AtomicI64};

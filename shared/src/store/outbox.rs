@@ -1,6 +1,7 @@
-//! The outbox: events that the producer took while QStash was away. `pk = outbox#<0..7>`, `sk = <ms>#<digest>`, no expiry.
+//! The outbox: events that the producer accepted while QStash was unavailable. `pk = outbox#<0..7>`, `sk = <ms>#<digest>`, no expiry.
+//! Rows of topics without endpoints stand apart ([`super::held`]).
 
-use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+use aws_sdk_dynamodb::{operation::query::QueryOutput, primitives::Blob, types::AttributeValue};
 use bytes::Bytes;
 
 use super::{
@@ -29,10 +30,38 @@ pub struct OutboxRow {
 
 impl OutboxRow {
     pub(super) fn keys(&self) -> (String, String) {
+        (format!("outbox#{}", self.digest().shard(SHARDS)), self.sort_key())
+    }
+
+    /// Sorts by age. Thirteen digits reach to the year 2286.
+    pub(super) fn sort_key(&self) -> String {
+        format!("{:013}#{}", self.at, self.digest().hex())
+    }
+
+    fn digest(&self) -> Sha256 {
         // Senders choose ids: two topics may have the same, or two events of one, and neither may take the other's place.
-        let digest = Sha256::of_parts(&[self.topic.as_bytes(), self.id.as_bytes(), &self.body]);
-        // Thirteen digits reach to the year 2286, so that rows sort by age.
-        (format!("outbox#{}", digest.shard(SHARDS)), format!("{:013}#{}", self.at, digest.hex()))
+        Sha256::of_parts(&[self.topic.as_bytes(), self.id.as_bytes(), &self.body])
+    }
+
+    pub(super) fn item(&self, pk: String, sk: String) -> Item {
+        Builder::new(pk, sk)
+            .with("id", text(&self.id))
+            .with("at", number(self.at))
+            .with("topic", text(&self.topic))
+            .with("headers", text(serde_json::to_string(&self.headers).unwrap_or_default()))
+            .with("body", AttributeValue::B(Blob::new(self.body.to_vec())))
+            .build()
+    }
+}
+
+/// A partition of rows that are read by age.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane(pub(super) String);
+
+impl Lane {
+    /// The partitions of events that wait for QStash.
+    pub fn ordinary() -> impl Iterator<Item = Self> {
+        (0..SHARDS).map(|shard| Self(format!("outbox#{shard}")))
     }
 }
 
@@ -47,7 +76,7 @@ pub struct Kept {
 
 /// Where the next page of rows begins.
 #[derive(Debug, Clone)]
-pub struct Position(Item);
+pub struct Position(pub(super) Item);
 
 /// A page of rows, the oldest first, each as it came: one that can't be read must not hide the others.
 #[derive(Debug)]
@@ -62,41 +91,42 @@ impl Store {
     /// Makes an event durable. Repeating it replaces the row by itself.
     pub async fn put_outbox(&self, row: &OutboxRow) -> Result<(), StoreError> {
         let (pk, sk) = row.keys();
-        let item = Builder::new(pk, sk)
-            .with("id", text(&row.id))
-            .with("at", number(row.at))
-            .with("topic", text(&row.topic))
-            .with("headers", text(serde_json::to_string(&row.headers).unwrap_or_default()))
-            .with("body", AttributeValue::B(Blob::new(row.body.to_vec())))
-            .build();
+        self.put_row(row.item(pk, sk)).await
+    }
+
+    pub(super) async fn put_row(&self, item: Item) -> Result<(), StoreError> {
         self.client.put_item().table_name(&self.table).set_item(Some(item)).send().await?;
         Ok(())
     }
 
-    /// The oldest rows of one shard, or those from a position on.
-    pub async fn outbox(&self, shard: u8, limit: i32, from: Option<Position>) -> Result<OutboxPage, StoreError> {
+    /// Returns the oldest rows of one lane, or those from a position on.
+    pub async fn outbox(&self, lane: &Lane, limit: i32, from: Option<Position>) -> Result<OutboxPage, StoreError> {
         let output = self
             .client
             .query()
             .table_name(&self.table)
             .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", text(format!("outbox#{shard}")))
+            .expression_attribute_values(":pk", text(&lane.0))
             .consistent_read(true)
             .set_exclusive_start_key(from.map(|position| position.0))
             .limit(limit)
             .send()
             .await?;
-        let rows = output.items().iter().map(to_row).collect();
-        Ok(OutboxPage { rows, next: output.last_evaluated_key.map(Position) })
+        Ok(page(output))
     }
 
-    /// Removes a row that was published or buried.
+    /// Removes a row that was published, moved or dead-lettered.
     pub async fn delete_outbox(&self, kept: &Kept) -> Result<(), StoreError> {
         let (pk, sk) = kept.place.clone();
         let request = self.client.delete_item().table_name(&self.table);
         request.key("pk", text(pk)).key("sk", text(sk)).send().await?;
         Ok(())
     }
+}
+
+pub(super) fn page(output: QueryOutput) -> OutboxPage {
+    let rows = output.items().iter().map(to_row).collect();
+    OutboxPage { rows, next: output.last_evaluated_key.map(Position) }
 }
 
 fn to_row(item: &Item) -> Result<Kept, StoreError> {

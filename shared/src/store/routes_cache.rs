@@ -99,6 +99,12 @@ impl<B: Beside> RoutesCache<B> {
         }
     }
 
+    /// Returns the routes as they stand in the table now. It reads their version, and the routes only where that changed.
+    pub async fn latest(&self, moment: Moment) -> Result<Arc<Routes>, StoreError> {
+        let reads = self.reads.lock().await;
+        self.read(reads, Consistency::Strong, moment).await
+    }
+
     /// Returns routes of at least the version `least` of which `enough` is true, or else the current ones.
     pub async fn knowing(
         self: &Arc<Self>,

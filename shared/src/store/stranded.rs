@@ -20,22 +20,48 @@ pub struct Segment {
     of: u32,
 }
 
-/// How many parts the sweeps see. A prime, so that a sweep at any interval comes to every part: at five minutes, once in 25
-/// hours.
+/// How many parts the sweeps see, one after the other: at five minutes, all of them in 25 hours.
 const SEGMENTS: u32 = 293;
-/// The interval by which the parts take turns.
-const TURN: Millis = 300_000;
 /// Partitions of the index that are asked at the same time.
 const AT_ONCE: u8 = 8;
 
 impl Segment {
     /// The whole table.
     pub const WHOLE: Self = Self { number: 0, of: 1 };
+}
 
-    /// The part whose turn it is.
-    pub fn at(now: Millis) -> Self {
-        let number = u32::try_from((now / TURN).rem_euclid(Millis::from(SEGMENTS))).unwrap_or_default();
-        Self { number, of: SEGMENTS }
+/// Where a look through the table goes on: a part of it, behind a key in that part.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TablePlace {
+    pub(super) segment: u32,
+    /// Partition and sort key; `None` is the beginning of the part.
+    pub(super) after: Option<(String, String)>,
+}
+
+impl TablePlace {
+    pub(super) fn new(segment: u32, after: Option<(String, String)>) -> Self {
+        // A version with fewer parts may read what one with more parts wrote.
+        if segment < SEGMENTS { Self { segment, after } } else { Self::default() }
+    }
+
+    /// Returns the part that is looked through.
+    pub fn segment(&self) -> Segment {
+        Segment { number: self.segment, of: SEGMENTS }
+    }
+
+    /// Returns the key behind which the look goes on.
+    pub fn after(&self) -> Option<(String, String)> {
+        self.after.clone()
+    }
+
+    /// Returns the place in the same part behind a key.
+    pub fn behind(&self, after: Option<(String, String)>) -> Self {
+        Self { segment: self.segment, after }
+    }
+
+    /// Returns the beginning of the next part; the first follows the last.
+    pub fn next(&self) -> Self {
+        Self { segment: (self.segment + 1) % SEGMENTS, after: None }
     }
 }
 
@@ -50,15 +76,15 @@ pub struct Waiting {
     pub record: Result<Record, StoreError>,
 }
 
-/// What a look through one part of the table came to.
+/// What a page of a look through the table came to.
 #[derive(Debug, Default)]
 pub struct Looked {
     /// Records that were made visible.
     pub raised: usize,
     /// Records that can't be read.
     pub unreadable: Vec<Waiting>,
-    /// Whether time ran out before its end.
-    pub cut_short: bool,
+    /// The key behind which the next page begins; `None` after the last page.
+    pub next: Option<(String, String)>,
 }
 
 impl Store {
@@ -93,33 +119,24 @@ impl Store {
         Ok(output.items().iter().filter_map(|item| waiting(item, "open_since")).collect())
     }
 
-    /// Makes those records of one part of the table visible whose worker ended without a word before `before`. Only
-    /// a look at every record finds them: an index of what is `running` would double the writes of every event. `go_on` is
-    /// asked before each page.
+    /// Looks through one page of a part of the table, and makes those records visible whose worker ended without a word before
+    /// `before`. Only a look at every record finds them: an index of what is `running` would double the writes of every event.
     pub async fn strand(
         &self,
         segment: Segment,
+        after: Option<(String, String)>,
         before: Millis,
         now: Millis,
-        go_on: impl Fn() -> bool,
     ) -> Result<Looked, StoreError> {
-        let (mut looked, mut from) = (Looked::default(), None);
-        loop {
-            if !go_on() {
-                return Ok(Looked { cut_short: true, ..looked });
-            }
-            let (page, next) = self.abandoned(segment, before, from).await?;
-            for found in page.iter().filter_map(|item| waiting(item, "lease_until")) {
-                match &found.record {
-                    Ok(record) => looked.raised += usize::from(self.strand_one(&found.key, record, before, now).await?),
-                    Err(_unreadable) => looked.unreadable.push(found),
-                }
-            }
-            from = next;
-            if from.is_none() {
-                return Ok(looked);
+        let (page, next) = self.abandoned(segment, before, after).await?;
+        let mut looked = Looked { next, ..Looked::default() };
+        for found in page.iter().filter_map(|item| waiting(item, "lease_until")) {
+            match &found.record {
+                Ok(record) => looked.raised += usize::from(self.strand_one(&found.key, record, before, now).await?),
+                Err(_unreadable) => looked.unreadable.push(found),
             }
         }
+        Ok(looked)
     }
 
     /// Ends an event that has waited since before `before`, because an operator has seen to it; its record stays until
@@ -138,8 +155,9 @@ impl Store {
         &self,
         segment: Segment,
         before: Millis,
-        from: Option<Item>,
-    ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+        after: Option<(String, String)>,
+    ) -> Result<(Vec<Item>, Option<(String, String)>), StoreError> {
+        let from = after.map(|(pk, sk)| Item::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))]));
         let output = self
             .client
             .scan()
@@ -154,7 +172,9 @@ impl Store {
             .set_exclusive_start_key(from)
             .send()
             .await?;
-        Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
+        let last = output.last_evaluated_key.as_ref().map(Reading);
+        let next = last.and_then(|last| last.optional_text("pk").zip(last.optional_text("sk")));
+        Ok((output.items.unwrap_or_default(), next))
     }
 
     /// `false` where somebody took the record up meanwhile.
@@ -187,11 +207,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sweeps_at_any_interval_come_to_every_part() {
-        for minutes in [1, 5, 10, 15, 60, 24 * 60] {
-            let visited: std::collections::BTreeSet<u32> =
-                (0..i64::from(SEGMENTS) * 5).map(|sweep| Segment::at(sweep * minutes * 60_000).number).collect();
-            assert_eq!(visited.len(), SEGMENTS as usize, "every {minutes} minutes");
+    fn sweeps_come_to_every_part_whenever_they_run() {
+        let mut place = TablePlace::default();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..SEGMENTS {
+            seen.insert(place.segment);
+            place = place.next();
         }
+        assert_eq!((seen.len(), place), (SEGMENTS as usize, TablePlace::default()));
+    }
+
+    #[test]
+    fn a_place_that_this_version_does_not_know_is_the_beginning() {
+        assert_eq!(TablePlace::new(SEGMENTS, Some(("e#1".into(), "ledger".into()))), TablePlace::default());
     }
 }

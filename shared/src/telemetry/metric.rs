@@ -39,8 +39,10 @@ pub enum Metric {
     Unconfigured,
     /// The producer made an event durable.
     Accepted,
-    /// QStash was away, and the event went to the outbox.
+    /// The event could not be published, and went to the outbox.
     Outboxed,
+    /// QStash rejected an event for good, so that its sender got a 4xx.
+    RejectedByQStash,
     /// Something that a sweep could not do.
     SweepFailed,
     /// Events in the outbox that a sweep left there.

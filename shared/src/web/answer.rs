@@ -53,6 +53,10 @@ pub enum Outcome {
     StoreAway,
     /// QStash does not answer.
     QStashAway,
+    /// QStash rejects the event itself, for its size for example.
+    RejectedByQStash,
+    /// The topic has no endpoints, and too many of its events are held already.
+    TopicFull(String),
     /// No routes are configured.
     NoRoutes,
     /// Nobody said how events of this source are told apart.
@@ -108,6 +112,8 @@ impl Outcome {
             Self::LeaseLost => "lease-lost",
             Self::StoreAway => "store-away",
             Self::QStashAway => "qstash-away",
+            Self::RejectedByQStash => "rejected-by-qstash",
+            Self::TopicFull(_) => "topic-full",
             Self::NoRoutes => "no-routes",
             Self::SourceUnconfigured(_) => "source-unconfigured",
             Self::SecretMissing(_) => "secret-missing",
@@ -132,7 +138,7 @@ impl Outcome {
             Self::Processed | Self::Ignored | Self::Duplicate | Self::Dead => 200,
             Self::Requeued | Self::Buried | Self::Settled | Self::UndecodableCallback => 200,
             Self::Accepted { .. } => 202,
-            Self::BadRequest(_) => 400,
+            Self::BadRequest(_) | Self::RejectedByQStash => 400,
             Self::SignatureRefused | Self::Unauthorized(_) => 401,
             Self::UnknownTopic(_) => 404,
             Self::MethodNotAllowed => 405,
@@ -142,7 +148,7 @@ impl Outcome {
             Self::PermanentFailure | Self::Malformed | Self::Conflict | Self::TooLarge => STATUS_NON_RETRYABLE,
             Self::SenderRefused(_) => STATUS_NON_RETRYABLE,
             Self::TransientFailure(_) | Self::LeaseLost | Self::StoreAway | Self::QStashAway => 503,
-            Self::NoRoutes | Self::SourceUnconfigured(_) | Self::SecretMissing(_) => 503,
+            Self::NoRoutes | Self::SourceUnconfigured(_) | Self::SecretMissing(_) | Self::TopicFull(_) => 503,
             // The worst of its parts: who looks at nothing else must not take a part that is lost for one that was taken.
             Self::Batch(parts) => {
                 let told =
@@ -176,7 +182,9 @@ impl Outcome {
         let wish = match self {
             Self::InProgress(rest) => Some(*rest + Duration::from_secs(1)),
             Self::TransientFailure(wished) => *wished,
-            Self::StoreAway | Self::QStashAway | Self::SecretMissing(_) => Some(backoff(retried.saturating_add(1))),
+            Self::StoreAway | Self::QStashAway | Self::SecretMissing(_) | Self::TopicFull(_) => {
+                Some(backoff(retried.saturating_add(1)))
+            }
             Self::Batch(parts) => return parts.iter().filter_map(|part| part.outcome.retry_after(retried)).max(),
             _ => None,
         };
@@ -187,34 +195,6 @@ impl Outcome {
     fn whole_wish(&self) -> Option<Duration> {
         match self {
             Self::TransientFailure(wished) => wished.filter(|wish| *wish > LONGEST_WISH),
-            _ => None,
-        }
-    }
-
-    /// What the caller should know beyond the word: names from its own request, and what to change.
-    fn detail(&self) -> Option<String> {
-        match self {
-            Self::SourceUnconfigured(source) => Some(format!(
-                "source \"{source}\" is not configured: add it to the routes document and run `surehook routes apply`"
-            )),
-            Self::NoRoutes => Some("no routes are configured: run `surehook routes apply`".to_owned()),
-            Self::SecretMissing(source) => Some(format!(
-                "SOURCE_SECRETS of this function lacks \"seal\", or a secret of source \"{source}\" that its scheme can use"
-            )),
-            Self::SenderRefused(refusal) | Self::Unauthorized(refusal) => Some(refusal.to_string()),
-            Self::NotTaken => {
-                Some("nothing of this batch was taken: mend what is wrong with the others first".to_owned())
-            }
-            Self::StoreAway => Some("the table does not answer now: send it again".to_owned()),
-            Self::QStashAway => {
-                Some("QStash is away, and this event is too large to wait for it here: send it again".to_owned())
-            }
-            Self::UnknownTopic(topic) => {
-                Some(format!("topic \"{topic}\" is neither in TOPICS nor in the routes document; post to /<topic>"))
-            }
-            Self::BadRequest(sentence) => Some(sentence.clone()),
-            Self::PayloadTooLarge(limit) => Some(format!("the body may hold at most {limit} bytes")),
-            Self::MethodNotAllowed => Some("use POST /<topic>".to_owned()),
             _ => None,
         }
     }

@@ -23,6 +23,8 @@ fn every_outcome_has_its_documented_answer() {
         (Outcome::LeaseLost, (503, None, false)),
         (Outcome::StoreAway, (503, Some("13"), false)),
         (Outcome::QStashAway, (503, Some("13"), false)),
+        (Outcome::RejectedByQStash, (400, None, false)),
+        (Outcome::TopicFull("x".into()), (503, Some("13"), false)),
         (Outcome::NoRoutes, (503, None, false)),
         (Outcome::SourceUnconfigured("x".into()), (503, None, false)),
         (Outcome::Requeued, (200, None, false)),

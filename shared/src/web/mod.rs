@@ -4,6 +4,7 @@
 //! signature needs, [`answer`] is the only place that names an HTTP status, [`serve`] connects them to Lambda's runtime.
 
 pub mod answer;
+mod detail;
 pub mod endpoint_url;
 pub mod request;
 pub mod serve;

@@ -72,7 +72,7 @@ pub(super) async fn a_late_look_does_not_strand_what_was_taken_up(engine: Engine
     store.claim(&key, &claim("a", START)).await.unwrap();
     let (proxy, late) = slow(&engine, "PutItem");
     let later = START + 60_000;
-    let (looked, taken) = tokio::join!(late.strand(Segment::WHOLE, later, later, || true), async {
+    let (looked, taken) = tokio::join!(late.strand(Segment::WHOLE, None, later, later), async {
         proxy.gate.holds_one().await;
         let taken = store.claim(&key, &claim("b", later)).await.unwrap();
         proxy.gate.open();

@@ -202,8 +202,15 @@ impl World {
         let before = self.now - 60_000;
         let expected = self.record.as_ref().and_then(|record| rules::strand(record, before, self.now).ok());
         // Other events of the table may be raised too; what became of this one is compared after each command.
-        let looked = self.store.strand(Segment::WHOLE, before, self.now, || true).await.unwrap();
-        assert!(looked.raised > 0 || expected.is_none());
+        let (mut raised, mut after) = (0, None);
+        loop {
+            let looked = self.store.strand(Segment::WHOLE, after, before, self.now).await.unwrap();
+            (raised, after) = (raised + looked.raised, looked.next);
+            if after.is_none() {
+                break;
+            }
+        }
+        assert!(raised > 0 || expected.is_none());
         self.record = expected.or(self.record.take());
     }
 

@@ -125,7 +125,29 @@ fn time_limits_are_in_order() {
     assert!(lease < 12, "a crash heals with QStash's first retry");
     assert!(lease < timeout("Consumer"), "a worker outlives its lease");
     assert!(timeout("Producer") > 9, "ANSWER_WITHIN is up to 9s");
-    assert!(timeout("Requeuer") > 25 && timeout("DlqProcessor") > 240, "their own limits come first");
+    assert!(timeout("Requeuer") > 25 && timeout("DlqProcessor") > 14 * 60, "their own limits come first");
+}
+
+/// A start that is lost is repeated, and kept where somebody can find it.
+#[test]
+fn the_schedule_of_the_sweep_repeats_a_start_and_keeps_one_that_is_lost() {
+    let template = Template::load();
+    let function = &template.resource("DlqProcessor")["Properties"];
+    let schedule = &function["Events"]["Sweep"]["Properties"];
+    assert!(schedule["RetryPolicy"]["MaximumRetryAttempts"].as_u64().unwrap() > 0);
+    assert!(schedule["RetryPolicy"]["MaximumEventAgeInSeconds"].as_u64().unwrap() >= 300);
+    assert_eq!(schedule["DeadLetterConfig"]["Type"], "SQS");
+    assert!(function["EventInvokeConfig"]["MaximumRetryAttempts"].as_u64().unwrap() > 0);
+}
+
+/// A sender takes a 4xx as final, so that one is enough.
+#[test]
+fn one_event_that_qstash_rejects_rings_an_alarm() {
+    let template = Template::load();
+    let alarm = &template.resource("RejectedByQStashAlarm")["Properties"];
+    let told = ["MetricName", "Statistic", "ComparisonOperator"].map(|name| alarm[name].as_str().unwrap());
+    assert_eq!(told, ["RejectedByQStash", "Sum", "GreaterThanOrEqualToThreshold"]);
+    assert_eq!((alarm["Threshold"].as_u64(), alarm["EvaluationPeriods"].as_u64()), (Some(1), Some(1)));
 }
 
 #[test]

@@ -292,7 +292,7 @@ async fn not_durable(lambda: &OnLambda) {
     // Too large for a row of the outbox.
     let large = order(&"unspeakable ".repeat(33_000));
     lambda.qstash.becomes(Verdict::Answer(400, r#"{"error": "no such plan"}"#));
-    assert_eq!(post(order("unspeakable, and refused by QStash")).await, "bad-request");
+    assert_eq!(post(order("unspeakable, and rejected by QStash")).await, "rejected-by-qstash");
     lambda.qstash.becomes(Verdict::Answer(503, "{}"));
     assert_eq!(post(order("unspeakable, in the outbox")).await, "accepted");
     assert_eq!(post(large.clone()).await, "qstash-away");

@@ -58,6 +58,7 @@ const OUTCOMES: [(&str, &[&str]); 4] = [
             "payload-too-large",
             "qstash-away",
             "refused",
+            "rejected-by-qstash",
             "secret-missing",
             "store-away",
             "unauthorized",

@@ -228,7 +228,29 @@ async fn producer(deployed: &Deployed) {
     assert_eq!(post("2").await.unwrap().status().as_u16(), 202, "in the outbox");
     deployed.qstash_away.store(false, Ordering::SeqCst);
     operate(stack, json!({"command": "sweep"})).await;
+    without_endpoints(deployed).await;
     stack.qstash.idle().await;
+}
+
+/// Held where the topic has no endpoints, moved there by the sweep, and published when the topic has one.
+async fn without_endpoints(deployed: &Deployed) {
+    let stack = &deployed.stack;
+    let post = |id: &'static str| {
+        let url = stack.function_url("producer/orders");
+        let request = reqwest::Client::new().post(url).bearer_auth(PRODUCER_TOKEN).header("idempotency-key", id);
+        request.body(r#"{"eventType": "order.created", "data": {}}"#).send()
+    };
+    let (client, endpoint) = (crate::support::qstash(stack), stack.function_url("consumer/payload"));
+    client.remove_endpoints("orders", std::slice::from_ref(&endpoint)).await.unwrap();
+    assert_eq!(post("3").await.unwrap().status().as_u16(), 202, "held");
+    deployed.qstash_away.store(true, Ordering::SeqCst);
+    assert_eq!(post("4").await.unwrap().status().as_u16(), 202, "in the outbox");
+    deployed.qstash_away.store(false, Ordering::SeqCst);
+    let swept = operate(stack, json!({"command": "sweep"})).await;
+    assert_eq!(swept["swept"]["outboxLeft"], 2, "{swept}");
+    client.add_endpoints("orders", &[endpoint]).await.unwrap();
+    let swept = operate(stack, json!({"command": "sweep"})).await;
+    assert_eq!(swept["swept"]["published"], 2, "{swept}");
 }
 
 /// What no callback brought, what QStash can't show, and a worker that died without a word.

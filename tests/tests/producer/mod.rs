@@ -7,6 +7,7 @@
 //! | [`client`] | `surehook publish`, `sources` and `topics sync` |
 //! | [`door`] | each sender proves who it is, in its own way |
 //! | [`durable`] | QStash away, slow, over quota or lost for words: the outbox, in time and in order |
+//! | [`held`] | topics without endpoints: stored, asked for once, dead-lettered at the end |
 //! | [`libraries`] | what the official libraries of senders sign is believed |
 //! | [`rejected`] | a sender that is rejected is told from strangers |
 //! | [`storm`] | QStash cut off for a third of the time, the producer killed again and again |
@@ -17,6 +18,7 @@ mod batches;
 mod client;
 mod door;
 mod durable;
+mod held;
 mod libraries;
 mod rejected;
 mod storm;

@@ -10,7 +10,7 @@ pub(crate) mod requeuer;
 #[cfg(target_os = "linux")]
 pub(crate) mod wall_clock;
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use surehook::{
     qstash::{Client, token},
     routes::Routes,
     secret::Secret,
+    store::routes_cache::RoutesCache,
     telemetry::Telemetry,
     web::EndpointUrl,
 };
@@ -235,6 +236,11 @@ pub(crate) async fn operate(stack: &Stack, command: Value) -> Value {
     serde_json::from_slice(&reply).unwrap()
 }
 
+/// Ends the lease of a sweep that was killed, as the passing of its term does.
+pub(crate) async fn end_lease(stack: &Stack) {
+    stack.store().claim_sweep("the next run", i64::MAX, 0).await.unwrap();
+}
+
 /// The name of a Strapi event at the consumer's `/strapi`, and what belongs to it.
 fn identified(stack: &Stack, body: &str) -> Identified {
     let endpoint = Endpoint::of(&url(&stack.function_url("consumer/strapi")), &[url(&stack.function_url("consumer"))]);
@@ -302,8 +308,10 @@ pub(crate) async fn letters(stack: &Stack) -> Vec<Value> {
 
 /// A processor whose calls go through a fuse.
 pub(crate) fn processor(stack: &Stack, fuse: &fuse::Fuse) -> Processor {
+    let path = fuse.failure_path(stack);
     Processor {
-        path: fuse.failure_path(stack),
+        routes: Arc::new(RoutesCache::new(path.store.clone(), ())),
+        path,
         requeuer: url(&stack.function_url("requeuer")),
         requeuers: vec![url(&stack.function_url("requeuer"))],
         retention: Duration::from_secs(14 * 86_400),
