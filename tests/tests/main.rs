@@ -19,6 +19,7 @@
 //! | [`load`] | a load is proven, and what is missing is listed |
 //! | [`why`] | the story of one event |
 //! | [`fast_day`] | a day without the receiver, with kills, lost callbacks and doubled deliveries |
+//! | [`faults`] | faults of the configuration that no event of the ledger shows |
 //! | [`interrupted`] | whatever fails between any two steps of the failure path, nothing is lost and nothing is sent twice |
 //! | [`interrupted_consumer`] | whatever fails between any two steps of the consumer, the event comes to its end |
 //! | [`letter_days`] | the days that have letters are listed before their letters stand, and written once |
@@ -40,6 +41,7 @@ mod destinations;
 mod doctor;
 mod failure_path;
 mod fast_day;
+mod faults;
 mod interrupted;
 mod interrupted_consumer;
 mod letter_days;

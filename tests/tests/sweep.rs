@@ -366,7 +366,7 @@ async fn a_replay_of_many_letters_reads_the_routes_once() {
     let fuse = Fuse::new(&stack);
     let mut processor = processor(&stack, &fuse);
     let metered = stack.store().metered();
-    processor.routes = surehook::store::routes_cache::RoutesCache::new(metered.clone(), ()).into();
+    processor.routes = surehook::store::routes_cache::RoutesCache::new(metered.clone(), (), Default::default()).into();
     processor.path.store = metered.clone();
     let replay = || serde_json::from_value(json!({"command": "replay", "selection": {"all": true}})).unwrap();
     let done = processor.call(replay(), moment(), 0.5).await.unwrap();

@@ -16,7 +16,7 @@ use surehook::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Processor, ProcessorError, reply::Sweep};
+use crate::{Processor, ProcessorError, faults::is_misconfigured, reply::Sweep};
 
 /// Entries of a page that are resolved at the same time.
 pub(crate) const AT_ONCE: usize = 32;
@@ -55,6 +55,18 @@ enum Stop {
     Failed(Option<String>, ClientError),
 }
 
+/// An entry of ours, as far as a report needs it.
+struct Entry {
+    id: String,
+    is_misconfigured: bool,
+}
+
+impl Entry {
+    fn of(entry: DlqEntry) -> Self {
+        Self { is_misconfigured: is_misconfigured(&entry), id: entry.dlq_id }
+    }
+}
+
 /// What became of one entry.
 enum Seen {
     /// There was no time for it.
@@ -64,7 +76,7 @@ enum Seen {
     /// It belongs to another application, at this origin.
     Foreign(String, String),
     /// It was resolved, or could not be.
-    Resolved(String, Result<Settled, ProcessorError>),
+    Resolved(Entry, Result<Settled, ProcessorError>),
     /// It can't be read.
     Unreadable(serde_json::Error),
 }
@@ -187,8 +199,8 @@ impl Processor {
         };
         match timeout_at(turn.deadline + GRACE, Box::pin(resolving)).await {
             Ok(Ok(Err(seen))) => seen,
-            Ok(Ok(Ok(settled))) => Seen::Resolved(entry.dlq_id, Ok(settled)),
-            Ok(Err(error)) => Seen::Resolved(entry.dlq_id, Err(error)),
+            Ok(Ok(Ok(settled))) => Seen::Resolved(Entry::of(entry), Ok(settled)),
+            Ok(Err(error)) => Seen::Resolved(Entry::of(entry), Err(error)),
             Err(_elapsed) => Seen::NoTime,
         }
     }
@@ -274,8 +286,13 @@ impl Sweep {
                     self.leave(format!("entry {id} belongs to somebody else of the account: {origin}"));
                 }
             }
-            Seen::Resolved(id, Ok(settled)) => self.note(&id, &settled),
-            Seen::Resolved(id, Err(error)) => self.fail(format!("entry {id}: {error}")),
+            Seen::Resolved(entry, result) => {
+                self.misconfigured += u64::from(entry.is_misconfigured);
+                match result {
+                    Ok(settled) => self.note(&entry.id, &settled),
+                    Err(error) => self.fail(format!("entry {}: {error}", entry.id)),
+                }
+            }
             // Its own text quotes the entry.
             Seen::Unreadable(error) => self.fail(format!(
                 "an entry that can't be read: {:?} error at column {}",

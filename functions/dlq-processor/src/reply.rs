@@ -69,6 +69,10 @@ pub struct Sweep {
     pub outbox_age: u64,
     /// Events that have waited longer than every retry can take.
     pub stranded: u64,
+    /// Sources of which the producer rejected at least half of the plausible requests in the last hour.
+    pub rejecting_sources: u64,
+    /// Entries that our own consumer answered with 401, 403 or 404.
+    pub misconfigured: u64,
     /// Whether time ran out; the next sweep goes on.
     pub cut_short: bool,
     /// Whether time ran out for the outbox, so far.

@@ -40,6 +40,7 @@ impl Processor {
     /// Works while the lease is held. A run that lost it stops where it is, which every step allows.
     async fn sweep_with(&self, lease: &SweepLease, moment: Moment, draw: f64, report: &mut Sweep) {
         let paced = self.paced();
+        self.report_faults(moment, report).await;
         let is_lost = {
             let mut work = pin!(paced.work(moment, draw, report));
             tokio::select! {
@@ -107,10 +108,17 @@ impl Processor {
     /// Measures what waits while another run works, because alarms must see it at every start.
     async fn measure(&self, moment: Moment, report: &mut Sweep) {
         report.is_another_at_work = true;
+        self.report_faults(moment, report).await;
         report.leave("another run of the sweep is at work; this one only measured what waits".to_owned());
         self.measure_outbox(moment, report).await;
         let stranded = self.count_stranded(moment.at_present(), report).await;
         report.check("waiting events", stranded);
+    }
+
+    /// Reports the faults that the sweep can't resolve. It comes first, because a long sweep must not delay an alarm.
+    async fn report_faults(&self, moment: Moment, report: &mut Sweep) {
+        let rejecting = self.report_rejecting(moment.now, report).await;
+        report.check("rejected senders", rejecting);
     }
 
     /// Finishes replays that were cut short. A letter that stands under the name of one but is not being replayed was buried
@@ -169,6 +177,9 @@ impl Sweep {
             (Metric::SweepFailed, self.failed),
             (Metric::OutboxWaiting, self.outbox_left),
             (Metric::OutboxAge, self.outbox_age),
+            (Metric::SourceRejecting, self.rejecting_sources),
+            (Metric::Misconfigured, self.misconfigured),
+            (Metric::Unconfigured, self.held_topics),
         ]
     }
 

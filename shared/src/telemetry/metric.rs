@@ -35,8 +35,10 @@ pub enum Metric {
     KeysChanged,
     /// Sources of which at least half of the plausible requests were rejected in the last hour.
     SourceRejecting,
-    /// An authenticated event found no routes, no source, or no secret for its sender.
+    /// An authenticated event found no routes, no source, or no secret for its sender; topics without endpoints.
     Unconfigured,
+    /// Entries of QStash's dead-letter queue that our own consumer answered with 401, 403 or 404.
+    Misconfigured,
     /// The producer made an event durable.
     Accepted,
     /// The event could not be published, and went to the outbox.

@@ -19,7 +19,7 @@ mod frozen;
 mod keeper;
 mod lines;
 mod log_lines;
-mod on_lambda;
+pub(crate) mod on_lambda;
 mod permissions;
 mod rotated_keys;
 

@@ -1,10 +1,11 @@
 //! A sender that is rejected is told from strangers, and costs nothing while all is well.
 
+use serde_json::json;
 use surehook::{outside, store::rejected::SenderCounts};
 use surehook_local::Stack;
 
 use super::{PRODUCER_TOKEN, bearer, github, post, stack_with_senders, stripe, stripe_event};
-use crate::support::until;
+use crate::support::{operate, until};
 
 /// The counts of one source, once the producer has written some.
 async fn counts(stack: &Stack, source: &str) -> SenderCounts {
@@ -24,6 +25,8 @@ async fn a_sender_with_a_wrong_secret_is_rejecting_from_its_first_event_on() {
     let strapi = r#"{"event":"entry.create","createdAt":"2026-01-01T00:00:00.000Z"}"#;
     assert_eq!(post(&stack, "cms", &[bearer("another-token")], strapi).await.status, 401);
     assert!(counts(&stack, "cms").await.is_rejecting());
+    let swept = operate(&stack, json!({"command": "sweep"})).await;
+    assert_eq!(swept["swept"]["rejectingSources"], 2, "{swept}");
 }
 
 fn stripe_of(secret: &str) -> Vec<(String, String)> {

@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use surehook::{
+    environment::Background,
     identity::{Delivered, Endpoint, EventKey, Identified, Identity, identify},
     ledger::{Cause, DeadLetter, Failure, Record, rules::Burial},
     outside,
@@ -310,7 +311,7 @@ pub(crate) async fn letters(stack: &Stack) -> Vec<Value> {
 pub(crate) fn processor(stack: &Stack, fuse: &fuse::Fuse) -> Processor {
     let path = fuse.failure_path(stack);
     Processor {
-        routes: Arc::new(RoutesCache::new(path.store.clone(), ())),
+        routes: Arc::new(RoutesCache::new(path.store.clone(), (), Background::default())),
         path,
         requeuer: url(&stack.function_url("requeuer")),
         requeuers: vec![url(&stack.function_url("requeuer"))],
