@@ -72,7 +72,7 @@ enum Command {
     Topics(topics::TopicsCommand),
     /// Events that were given up: by cause, one by one, and what to do with them
     DeadLetters(Box<letters::LettersArguments>),
-    /// Events that have waited longer than every retry can take
+    /// List events that have waited longer than every retry can take, and those that are unconfirmed
     Stranded(stranded::StrandedArguments),
     /// The story of one event: what happened, what happens next, what a replay would do
     Why(why::WhyArguments),

@@ -161,7 +161,7 @@ impl RetryPolicy {
 
     /// How long after its first failure an event may be delivered again. There is always such a limit: otherwise an endpoint
     /// that asks for a day each time could put off its event for longer than its record lives.
-    fn greatest_age(&self) -> Duration {
+    pub fn greatest_age(&self) -> Duration {
         self.max_age.unwrap_or_else(|| {
             let longest = 1.0 - f64::EPSILON;
             let waits: Duration = (0..self.rounds).map(|number| self.wait(number, longest).max(LONGEST_WISH)).sum();

@@ -23,6 +23,7 @@
 //! | [`interrupted`] | whatever fails between any two steps of the failure path, nothing is lost and nothing is sent twice |
 //! | [`interrupted_consumer`] | whatever fails between any two steps of the consumer, the event comes to its end |
 //! | [`letter_days`] | the days that have letters are listed before their letters stand, and written once |
+//! | [`policy`] | an operator's shell decides by the stack's policy |
 //! | [`producer`] | accepted means durable |
 //! | [`qstash_command`] | `surehook qstash` as its user sees it |
 //! | [`qstash_server`] | our QStash as the rest of Surehook uses it; all of the protocol is tested in its own crate |
@@ -48,6 +49,7 @@ mod letter_days;
 mod load;
 mod once;
 mod operator;
+mod policy;
 mod producer;
 mod qstash_command;
 mod qstash_server;

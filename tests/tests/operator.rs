@@ -225,7 +225,7 @@ async fn a_stranded_event_is_dismissed_once_somebody_has_seen_to_it() {
     let asked = run(&stack, &["stranded", "--dismiss", key.as_str()]).await;
     assert!(asked.code == Some(1) && asked.err.contains("--yes"), "{asked:?}");
     for _ in 0..2 {
-        let ran = run(&stack, &["stranded", "--dismiss", key.as_str(), "--yes"]).await;
+        let ran = run(&stack, &["stranded", "--dismiss", key.as_str(), "--yes", "--force"]).await;
         assert!(ran.code == Some(0) && ran.out.contains("1 dismissed"), "{ran:?}");
     }
     assert!(run(&stack, &["stranded"]).await.out.contains("No event waits"));

@@ -1,14 +1,20 @@
 //! Asking the DLQ processor: in this process, or as a Lambda function.
 
+use std::time::Duration;
+
 use aws_config::{BehaviorVersion, stalled_stream_protection::StalledStreamProtectionConfig};
 use aws_sdk_lambda::primitives::Blob;
 use serde::Deserialize;
-use surehook::{config::Variables, outside, web::Moment};
-use surehook_dlq_processor::{Command, Processor, Reply, connect};
+
+use surehook::{Millis, config::Variables, outside, web::Moment};
+use surehook_dlq_processor::{Command, PolicyRole, Processor, Reply, connect};
 use tokio::time::Instant;
 
 use super::OperatorArguments;
-use crate::Failure;
+use crate::{
+    Failure,
+    text::{date, harmless, span},
+};
 
 /// Whoever carries commands out.
 pub(crate) enum Asker {
@@ -30,6 +36,7 @@ impl Asker {
                 let error = crate::text::with_causes(error.as_ref());
                 format!("{error}\nSet what `surehook` needs (README, \"Deploy\", step 3), read it with --env-file FILE, or name the function: --function NAME")
             })?;
+            tell_policy(&here);
             return Ok(Self::Here(Box::new(here)));
         };
         // A function may work for minutes before the first byte of its answer.
@@ -46,6 +53,23 @@ impl Asker {
             }
             Self::Function { client, name } => invoke(client, name, &command).await,
         }
+    }
+}
+
+/// Says by which policy this shell works, on standard error, because standard output is the answer's.
+fn tell_policy(processor: &Processor) {
+    let PolicyRole::Follows { stack, contradictions } = &processor.role else { return };
+    let span = |ms: Millis| span(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
+    let policy = &processor.policy;
+    let (horizon, retention) = (span(policy.horizon), span(policy.retention));
+    let effect = format!("{} rounds, stranded after {horizon}, records kept {retention}", policy.rounds);
+    let stack_name = harmless(&processor.stack);
+    match stack {
+        Some(stack) => eprintln!("policy of stack {stack_name}, written {}: {effect}", date(stack.at)),
+        None => eprintln!("policy of this shell, because no sweep of the stack has written one yet: {effect}"),
+    }
+    for contradiction in contradictions {
+        eprintln!("ignored: {}", harmless(&contradiction.to_string()));
     }
 }
 

@@ -150,6 +150,8 @@ impl Run {
             given => given as u64,
         };
         let guard = is_guarded && !dry_run;
+        // At one delivery an hour there is no news for an hour.
+        let patience = arguments.patience + arguments.rate.map_or(Duration::ZERO, |rate| rate.wait_behind(0));
         Ok(Self {
             asker,
             by_id: !selection.ids.is_empty(),
@@ -161,7 +163,7 @@ impl Run {
             rate: arguments.rate,
             after: None,
             is_over: total == 0,
-            guard: guard.then(|| Guard::new(arguments.max_failures.unwrap_or(0.1), arguments.patience)),
+            guard: guard.then(|| Guard::new(arguments.max_failures.unwrap_or(0.1), patience)),
             progress: Progress::new(total, "sent"),
             interrupted: listen(),
             sent: 0,

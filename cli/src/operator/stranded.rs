@@ -1,4 +1,4 @@
-//! `surehook stranded`: events that wait although nobody will bring them again.
+//! `surehook stranded`: events that QStash does not bring again, undelivered or unconfirmed.
 
 use std::process::ExitCode;
 
@@ -22,6 +22,9 @@ pub(crate) struct StrandedArguments {
     /// not delivered
     #[arg(long, value_name = "EVENT", num_args = 1..)]
     dismiss: Vec<String>,
+    /// End them also where QStash's log does not say whether they are still delivered
+    #[arg(long, requires = "dismiss")]
+    force: bool,
     /// Do not ask before dismissing
     #[arg(long, short, requires = "dismiss")]
     yes: bool,
@@ -57,7 +60,9 @@ async fn dismiss(asker: &Asker, arguments: StrandedArguments) -> Result<ExitCode
             plural(number, "this event").replace("this events", "these events")
         ))?;
     }
-    let Reply::Dismissed(done) = asker.ask(Command::Dismiss { events }).await? else { return Err(unexpected()) };
+    let Reply::Dismissed(done) = asker.ask(Command::Dismiss { events, force: arguments.force }).await? else {
+        return Err(unexpected());
+    };
     for (event, reason) in &done.refused {
         eprintln!("not dismissed: {}: {}", harmless(event), harmless(reason));
     }
@@ -70,22 +75,23 @@ async fn dismiss(asker: &Asker, arguments: StrandedArguments) -> Result<ExitCode
 
 fn print(events: &[StrandedEvent]) {
     if events.is_empty() {
-        println!("No event waits longer than its retries can take.");
+        println!("No event waits longer than its retries can take, and none is unconfirmed.");
         return;
     }
     let rows = events.iter().map(|event| {
         let error = event.error.as_deref().unwrap_or("-");
         vec![
             date(event.since),
+            event.state.as_str().to_owned(),
             event.attempts.to_string(),
             short(&event.source, 20),
             short(error, 60),
             event.event.clone(),
         ]
     });
-    println!("{}", table(&["SINCE", "ATTEMPTS", "SOURCE", "LAST ERROR", "EVENT"], rows));
-    println!(
-        "\nNobody brings these again. `surehook why EVENT` tells what happened. Send them again from their sender (the same"
-    );
-    println!("bytes are the same event), or end them: `surehook stranded --dismiss EVENT`.");
+    println!("{}", table(&["SINCE", "STATE", "ATTEMPTS", "SOURCE", "LAST ERROR", "EVENT"], rows));
+    println!("\nQStash does not deliver these again. `surehook why EVENT` shows what happened to one.");
+    println!("  stranded     not delivered: send it again from its sender (the same bytes are the same event)");
+    println!("  unconfirmed  handled, but the table did not record it: ask the destination for its `webhook-id`");
+    println!("End what you have seen to: `surehook stranded --dismiss EVENT`.");
 }

@@ -9,7 +9,6 @@ use futures::{StreamExt, stream};
 use surehook::{
     Millis,
     ledger::{DeadLetter, Record, Status},
-    retry::millis,
     routes::Routes,
     store::shelves::{Order, Place},
     web::Moment,
@@ -18,8 +17,9 @@ use tokio::time::Instant;
 
 use crate::{
     Cursor, Processor, ProcessorError, checked,
-    command::{Filter, Rate, Selection},
+    command::{Filter, Selection},
     letters::LONGEST,
+    replay::Pace,
     reply::{Done, Fate},
 };
 
@@ -32,8 +32,20 @@ pub(crate) enum Act {
     /// Only see whether it is there.
     Look,
     /// Replay it by the routes that stood when the command began.
-    Replay(Option<Rate>, Arc<Routes>),
+    Replay(Pace, Arc<Routes>),
     Purge,
+}
+
+impl Act {
+    /// What is done with the letter of this number: replays before it make it wait.
+    fn of_number(&self, number: usize) -> Self {
+        match self {
+            Self::Replay(pace, routes) => {
+                Self::Replay(Pace { others: pace.others + number as u64, ..*pace }, Arc::clone(routes))
+            }
+            other => other.clone(),
+        }
+    }
 }
 
 /// A selection, and how far this answer goes.
@@ -64,28 +76,31 @@ impl Processor {
             let (unreadable, next, until) = (chosen.unreadable, chosen.next, chosen.until);
             return Ok(Done { ids, unreadable, next, until, dry_run: true, ..Done::default() });
         }
-        let act = &if bulk.dry_run { Act::Look } else { act };
-        if matches!(act, Act::Replay(..)) && !chosen.letters.is_empty() {
+        let mut act = if bulk.dry_run { Act::Look } else { act };
+        if let (Act::Replay(pace, _), false) = (&mut act, chosen.letters.is_empty()) {
             // A wrong token is noticed before the first letter is marked.
             self.path.qstash.keys().await?;
+            pace.others = self.waiting_replays(*pace).await;
         }
         let deadline = moment.give_up_at(LONGEST);
         // Whoever opened ten thousand letters while QStash refuses them would have them sent later, unwatched and at no pace.
         let stopped = OnceLock::new();
-        let act_on = |letter: Place| {
+        let act = &act;
+        let act_on = |(number, letter): (usize, Place)| {
             let stopped = &stopped;
             async move {
                 if Instant::now() >= deadline || stopped.get().is_some() {
                     return (letter, None);
                 }
-                let result = self.act(&letter.id, act, moment).await;
+                let result = self.act(&letter.id, act.of_number(number), moment).await;
                 if let Err(error) = result.as_ref().map_err(|error| error.is_away().then(|| error.to_string())) {
                     let _first = error.map(|error| stopped.set(error));
                 }
                 (letter, Some(result))
             }
         };
-        let results: Vec<_> = stream::iter(chosen.letters).map(act_on).buffered(AT_ONCE).collect().await;
+        let chosen_letters = chosen.letters.into_iter().enumerate();
+        let results: Vec<_> = stream::iter(chosen_letters).map(act_on).buffered(AT_ONCE).collect().await;
         let (unreadable, dry_run) = (chosen.unreadable, bulk.dry_run);
         let stopped = stopped.into_inner();
         let mut done = Done { unreadable, dry_run, stopped, next: chosen.next, until: chosen.until, ..Done::default() };
@@ -108,10 +123,10 @@ impl Processor {
     }
 
     /// Does it to one letter; answers its id, which may have been asked for by its event's key.
-    async fn act(&self, id: &str, act: &Act, moment: Moment) -> Result<String, ProcessorError> {
+    async fn act(&self, id: &str, act: Act, moment: Moment) -> Result<String, ProcessorError> {
         match act {
             Act::Look => self.find(id).await.map(|(letter, _)| letter.id()),
-            Act::Replay(rate, routes) => Box::pin(self.replay_one(id, *rate, routes, moment)).await,
+            Act::Replay(pace, routes) => Box::pin(self.replay_one(id, pace, &routes, moment)).await,
             Act::Purge => self.purge_one(id, moment).await.map(|()| id.to_owned()),
         }
     }
@@ -152,7 +167,7 @@ impl Processor {
 
     /// When a record that is finished now may be forgotten, in seconds since the epoch.
     pub(crate) fn forgotten_at(&self, moment: Moment) -> i64 {
-        (moment.now + millis(self.retention)) / 1_000
+        (moment.now + self.policy.retention) / 1_000
     }
 
     /// What became of letters that were replayed.

@@ -3,7 +3,7 @@
 //! No command takes longer than a function may run, and no answer is larger than a function may give: whoever wants more
 //! asks again behind the `next` of the answer before.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use surehook::{
@@ -106,6 +106,9 @@ pub enum Command {
     Dismiss {
         /// Their keys.
         events: Vec<String>,
+        /// End also those of which QStash's log says nothing.
+        #[serde(default)]
+        force: bool,
     },
     /// The story of one event.
     Why {
@@ -188,6 +191,15 @@ pub struct Rate {
     pub count: u32,
     /// In this many seconds.
     pub seconds: u32,
+}
+
+impl Rate {
+    /// Returns how long a message waits at this rate behind so many others. The period that is under way counts, because others may have
+    /// used it up.
+    pub fn wait_behind(self, others: u64) -> Duration {
+        let periods = others / u64::from(self.count.max(1)) + 1;
+        Duration::from_secs(u64::from(self.seconds).saturating_mul(periods))
+    }
 }
 
 /// A text that is no rate.
@@ -364,6 +376,14 @@ mod tests {
         assert_eq!("7".parse::<Rate>().unwrap(), Rate { count: 7, seconds: 1 });
         for bad in ["", "0/s", "-1", "5/d", "x/s", "5/"] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_message_waits_for_those_before_it_and_for_the_period_under_way() {
+        let rate = |text: &str| text.parse::<Rate>().unwrap();
+        for (text, others, seconds) in [("50/s", 0, 1), ("50/s", 49, 1), ("50/s", 50, 2), ("1/h", 10, 11 * 3_600)] {
+            assert_eq!(rate(text).wait_behind(others), Duration::from_secs(seconds), "{text} behind {others}");
         }
     }
 

@@ -13,6 +13,7 @@ pub mod letters;
 mod outbox;
 mod outbox_letter;
 mod permissions;
+pub mod policy;
 mod queue;
 pub mod replay;
 pub mod reply;
@@ -21,9 +22,14 @@ pub mod sweep;
 pub mod why;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use surehook::{
+    Millis,
+    config::Policy,
     failure::{FailureError, FailurePath},
     ledger::Refused,
     qstash::ClientError,
@@ -34,6 +40,8 @@ use surehook::{
 
 use bulk::{Act, Bulk};
 pub use command::{Command, Cursor, Filter, Rate, Selection};
+pub use policy::PolicyRole;
+use replay::Pace;
 pub use reply::Reply;
 pub use wire::{connect, run};
 
@@ -48,8 +56,10 @@ pub struct Processor {
     pub requeuer: EndpointUrl,
     /// All of its URLs: what is under way still names those that were there before a domain of one's own.
     pub requeuers: Vec<EndpointUrl>,
-    /// How long a purged record is kept.
-    pub retention: Duration,
+    /// The settings that decide when an event is stranded, and how long the record of a finished one is kept.
+    pub policy: Policy,
+    /// Whether these settings are the stack's, or follow it.
+    pub role: PolicyRole,
     /// Names this deployment in QStash's flow-control keys, which are shared by the whole account.
     pub stack: String,
     /// The metrics of a sweep.
@@ -117,6 +127,30 @@ pub enum ProcessorError {
          its dead-letter queue, nor in its log. `--deep` looks through the whole table for a message id"
     )]
     Unknown(String),
+    /// This shell's settings differ from the stack's, which decide about waiting events.
+    #[error(
+        "the settings of this shell contradict those of the stack, so that events that wait would be ended or retried wrongly:{0}\n\
+         Unset these variables, or give them the stack's values; or have the stack do it: --function NAME"
+    )]
+    Contradiction(String),
+    /// QStash still brings the event, so that ending it would lose it.
+    #[error("QStash delivers it{}: it is not stranded", at(*.0))]
+    Due(Option<Millis>),
+    /// The event's message stands in QStash's dead-letter queue, from where the sweep takes it.
+    #[error(
+        "QStash gave its message up (entry {0}): the next sweep retries it or makes it a dead letter. Run `surehook sweep` first"
+    )]
+    InDlq(String),
+    /// Nobody knows whether QStash still brings the event.
+    #[error(
+        "{why} (message \"{message}\"), so it may still be delivered. Look for it in QStash's console; --force ends it all the same"
+    )]
+    NotInLog {
+        /// The event's last message.
+        message: String,
+        /// What QStash said.
+        why: String,
+    },
     /// A text that is no event key.
     #[error("\"{0}\" is not an event key: it has 64 hexadecimal digits")]
     NotAKey(String),
@@ -132,6 +166,15 @@ impl ProcessorError {
             _ => false,
         }
     }
+}
+
+/// When a delivery is due, where that is known.
+fn at(due: Option<Millis>) -> String {
+    let since = due.and_then(|due| u64::try_from(due).ok()).map(Duration::from_millis);
+    since.map_or_else(
+        || " again".to_owned(),
+        |since| format!(" at {}", humantime::format_rfc3339_seconds(UNIX_EPOCH + since)),
+    )
 }
 
 /// A filter that says something about what it names.
@@ -155,7 +198,10 @@ impl Processor {
     /// Carries a command out. `draw` spreads the waits of a sweep.
     pub async fn call(&self, command: Command, moment: Moment, draw: f64) -> Result<Reply, ProcessorError> {
         let word = command.word();
-        let result = self.carry_out(command, moment, draw).await;
+        let result = match self.check_policy(&command) {
+            Ok(()) => self.carry_out(command, moment, draw).await,
+            Err(refused) => Err(refused),
+        };
         self.tell(word, &result, moment);
         result
     }
@@ -180,7 +226,7 @@ impl Processor {
             Command::Body { id, offset } => self.body(&id, offset).await.map(Reply::Part),
             Command::Replay { selection, dry_run, limit, after, rate } => {
                 let bulk = Bulk { selection, dry_run, limit, after };
-                let act = Act::Replay(rate, self.routes.latest(moment).await?);
+                let act = Act::Replay(Pace { rate, others: 0 }, self.routes.latest(moment).await?);
                 Box::pin(self.each(bulk, act, moment)).await.map(Reply::Replayed)
             }
             Command::Outcomes { ids } => self.outcomes(ids).await.map(Reply::Outcomes),
@@ -189,7 +235,7 @@ impl Processor {
                 Box::pin(self.each(bulk, Act::Purge, moment)).await.map(Reply::Purged)
             }
             Command::Stranded { limit, deep } => self.stranded(moment.now, limit, deep).await.map(Reply::Stranded),
-            Command::Dismiss { events } => Ok(Reply::Dismissed(self.dismiss(events, moment).await)),
+            Command::Dismiss { events, force } => Ok(Reply::Dismissed(self.dismiss(events, force, moment).await)),
             Command::Permissions => self.permissions().await.map(Reply::Permissions),
             Command::Why { subject, deep } => {
                 Box::pin(self.why(&subject, deep, moment)).await.map(|story| Reply::Story(Box::new(story)))

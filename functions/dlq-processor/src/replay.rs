@@ -6,6 +6,7 @@
 //! deliver its own entry again instead of (2).
 
 use surehook::{
+    Millis,
     failure::first_callback,
     identity::{Delivered, Endpoint, Identified},
     ledger::{DeadLetter, Record, Refused, Status},
@@ -14,7 +15,7 @@ use surehook::{
         client::{Destination, EVENT_HEADER},
         lenient::header_map,
     },
-    retry::RETRIES_PER_ROUND,
+    retry::{RETRIES_PER_ROUND, millis},
     routes::Routes,
     store::replays::PendingReplay,
     web::{EndpointUrl, Moment, ROUTES_HEADER},
@@ -32,44 +33,70 @@ const MOST_AT_ONCE: u32 = 10;
 const NOT_REPLAYED: [&str; 6] =
     ["host", "content-length", "connection", "user-agent", "transfer-encoding", "accept-encoding"];
 
+/// How fast QStash delivers replays, and how many wait before this one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pace {
+    pub(crate) rate: Option<Rate>,
+    pub(crate) others: u64,
+}
+
+impl Pace {
+    /// When QStash delivers a replay that is published now.
+    fn due(self, now: Millis) -> Millis {
+        now + self.rate.map_or(0, |rate| millis(rate.wait_behind(self.others)))
+    }
+}
+
 /// How a replayed event is published.
 #[derive(Debug, Clone, Copy)]
 struct Terms {
     /// Its pace.
-    rate: Option<Rate>,
+    pace: Pace,
     /// The version of the routes that stood at the replay. The consumer uses these or newer ones.
     routes: u64,
 }
 
 impl Processor {
+    /// How many replays wait at QStash for their turn. It is asked only where a rate makes them wait. Where QStash does not say, none is
+    /// reckoned with: then the wait of these letters is taken for shorter than it is.
+    pub(crate) async fn waiting_replays(&self, pace: Pace) -> u64 {
+        if pace.rate.is_none() {
+            return 0;
+        }
+        self.path.qstash.waiting_in_flow(&self.flow_key()).await.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "QStash does not say how many replays wait");
+            0
+        })
+    }
+
     /// Replays one letter, or finishes its replay. A rate paces all replays of this deployment, which share a flow-control key.
     /// Answers the letter's id.
     pub(crate) async fn replay_one(
         &self,
         id: &str,
-        rate: Option<Rate>,
+        pace: Pace,
         routes: &Routes,
         moment: Moment,
     ) -> Result<String, ProcessorError> {
         let (letter, body) = self.find(id).await?;
         let named = named_today(&letter, &body, routes);
         self.check_route(&letter, &body, named.as_ref(), routes).await?;
-        let mut record = None;
+        let (mut record, now) = (None, moment.at_present());
         if letter.replaying.is_none() {
             self.check_entry(&letter).await?;
-            let begun = self.path.store.begin_replay(&letter, moment.at_present()).await;
+            let begun = self.path.store.begin_replay_due(&letter, now, pace.due(now)).await;
             record = Some(begun.map_err(|error| unconfirmed(error.into()))?);
         }
         // The consumer completes this letter's own record, unless its endpoint is not ours, it is a conflict, or it was buried before its
         // source was configured.
         let claimed = named.is_some_and(|named| named.key == letter.key);
-        let terms = Terms { rate, routes: routes.version };
+        let terms = Terms { pace, routes: routes.version };
         if letter.redacted {
             self.retry(&letter, terms, moment).await?;
         } else {
             let message = self.publish(&letter, body, terms).await?;
             if let (Some(record), true) = (&record, claimed) {
-                self.note_message(&letter, record, &message, moment).await;
+                self.note_message(&letter, record, &message, pace.due(now)).await;
             }
         }
         self.end(&letter, claimed, moment).await.map_err(unconfirmed)?;
@@ -118,8 +145,8 @@ impl Processor {
     }
 
     /// Tells the record by which message its event comes, for whoever asks. Nothing depends on it.
-    async fn note_message(&self, letter: &DeadLetter, record: &Record, message: &str, moment: Moment) {
-        let noted = self.path.store.note_round(&letter.key, record, 0, moment.at_present(), message);
+    async fn note_message(&self, letter: &DeadLetter, record: &Record, message: &str, due: Millis) {
+        let noted = self.path.store.note_round(&letter.key, record, 0, due, message);
         if let Err(error) = noted.await {
             tracing::warn!(error = %error, "the message of a replay could not be noted in its record");
         }
@@ -146,7 +173,9 @@ impl Processor {
     /// Has QStash deliver a redacted letter's entry again, as it is.
     async fn retry(&self, letter: &DeadLetter, terms: Terms, moment: Moment) -> Result<(), ProcessorError> {
         if let Some(event) = &letter.about {
-            self.path.store.reopen(event, moment.at_present()).await.map_err(|error| unconfirmed(error.into()))?;
+            let now = moment.at_present();
+            let reopened = self.path.store.reopen(event, now, terms.pace.due(now)).await;
+            reopened.map_err(|error| unconfirmed(error.into()))?;
         }
         match self.path.qstash.dlq_retry(&letter.dlq_id, &self.retry_headers(letter, terms)).await {
             Ok(_) => Ok(()),
@@ -205,13 +234,18 @@ impl Processor {
         headers
     }
 
+    /// The flow-control key of this deployment's replays.
+    fn flow_key(&self) -> String {
+        format!("surehook-replay-{}", self.stack)
+    }
+
     fn retry_headers(&self, letter: &DeadLetter, terms: Terms) -> [(String, String); 6] {
         let callback = first_callback(&self.requeuer, &letter.first_message_id);
         [
             ("Upstash-Retries".to_owned(), RETRIES_PER_ROUND.to_string()),
             ("Upstash-Failure-Callback".to_owned(), callback.to_string()),
-            ("Upstash-Flow-Control-Key".to_owned(), format!("surehook-replay-{}", self.stack)),
-            ("Upstash-Flow-Control-Value".to_owned(), flow(terms.rate)),
+            ("Upstash-Flow-Control-Key".to_owned(), self.flow_key()),
+            ("Upstash-Flow-Control-Value".to_owned(), flow(terms.pace.rate)),
             (format!("Upstash-Forward-{EVENT_HEADER}"), letter.first_message_id.clone()),
             (format!("Upstash-Forward-{ROUTES_HEADER}"), terms.routes.to_string()),
         ]

@@ -273,12 +273,36 @@ pub struct Permissions {
     pub denied: Option<String>,
 }
 
-/// An event that waits too long.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Why an event is listed with those that nobody brings again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StrandedState {
+    /// It waits longer than every retry can take.
+    #[default]
+    Stranded,
+    /// It was handled and QStash was told so, but `done` could not be written.
+    Unconfirmed,
+}
+
+impl StrandedState {
+    /// Returns its word in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stranded => "stranded",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
+/// An event that nobody brings again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StrandedEvent {
     /// Its key.
     pub event: String,
+    /// Why it is listed.
+    #[serde(default)]
+    pub state: StrandedState,
     /// Its source.
     pub source: String,
     /// Since when it waits.

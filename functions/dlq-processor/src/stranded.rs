@@ -1,9 +1,12 @@
-//! Events that wait although nobody will bring them again: the sweep raises them, an operator lists them.
+//! Events that nobody will bring again, and events that are not confirmed: the sweep raises them, an operator lists and
+//! dismisses them.
 
+use futures::{StreamExt, stream};
 use surehook::{
     Millis,
     identity::EventKey,
-    retry::millis,
+    ledger::{Record, Status, rules},
+    qstash::log::{LogEnd, end_of},
     store::stranded::{Segment, TablePlace, Waiting},
     web::Moment,
 };
@@ -11,17 +14,20 @@ use tokio::time::Instant;
 
 use crate::{
     Processor, ProcessorError,
-    reply::{Done, StrandedEvent, Sweep},
+    reply::{Done, StrandedEvent, StrandedState, Sweep},
+    why::AtQStash,
 };
 
 /// Stranded events that one sweep names in its log.
 const MOST_NAMED: usize = 10;
 /// How many one sweep counts.
 const MOST_COUNTED: usize = 1_000;
+/// Messages that QStash's log is asked about at the same time.
+const AT_ONCE: usize = 10;
 
 impl Processor {
-    /// Events that have waited longer than every retry can take. `deep` looks through the whole table first for those whose
-    /// worker died without a word; otherwise the sweeps have found them, each in its part of the table.
+    /// Events that have waited longer than every retry can take, and those that are not confirmed. `deep` looks through the whole
+    /// table first for those whose worker ended without a word; otherwise the sweeps have found them, each in its part of the table.
     pub async fn stranded(&self, now: Millis, limit: usize, deep: bool) -> Result<Vec<StrandedEvent>, ProcessorError> {
         let before = self.stranded_before(now);
         let mut unreadable = Vec::new();
@@ -29,6 +35,7 @@ impl Processor {
             let mut after = None;
             loop {
                 let looked = self.path.store.strand(Segment::WHOLE, after, before, now).await?;
+                self.mark_unconfirmed(looked.silent, now, || true).await?;
                 unreadable.extend(looked.unreadable);
                 after = looked.next;
                 if after.is_none() {
@@ -37,14 +44,39 @@ impl Processor {
             }
         }
         let waiting = self.path.store.stranded(before, limit).await?;
-        Ok(unreadable.into_iter().chain(waiting).take(limit).map(shown).collect())
+        let unconfirmed = self.path.store.unconfirmed(limit).await?;
+        Ok(unreadable.into_iter().chain(waiting).chain(unconfirmed).take(limit).map(shown).collect())
+    }
+
+    /// Marks the events of which QStash's log says that our consumer answered 2xx, although their records are not done: they were
+    /// handled, but the table did not take that down.
+    async fn mark_unconfirmed(
+        &self,
+        silent: Vec<(EventKey, Record)>,
+        now: Millis,
+        go_on: impl Fn() -> bool,
+    ) -> Result<(), ProcessorError> {
+        let go_on = &go_on;
+        let marked =
+            stream::iter(silent).map(async |(key, record)| match go_on() && self.was_delivered(&record).await {
+                true => self.path.store.mark_unconfirmed(&key, &record, now).await,
+                false => Ok(false),
+            });
+        let marked: Vec<_> = marked.buffer_unordered(AT_ONCE).collect().await;
+        marked.into_iter().try_for_each(|marked| Ok(marked.map(drop)?))
+    }
+
+    /// A log that can't be asked says nothing; the next look asks again.
+    async fn was_delivered(&self, record: &Record) -> bool {
+        let entries = self.path.qstash.logs(&record.message_id).await.unwrap_or_default();
+        end_of(&entries) == Some(LogEnd::Delivered)
     }
 
     /// Ends events that an operator has seen to elsewhere.
-    pub(crate) async fn dismiss(&self, events: Vec<String>, moment: Moment) -> Done {
+    pub(crate) async fn dismiss(&self, events: Vec<String>, force: bool, moment: Moment) -> Done {
         let mut done = Done::default();
         for event in events {
-            match self.dismiss_one(&event, moment).await {
+            match self.dismiss_one(&event, force, moment).await {
                 Ok(()) => done.ids.push(event),
                 Err(error) => done.refused.push((event, error.to_string())),
             }
@@ -52,10 +84,35 @@ impl Processor {
         done
     }
 
-    async fn dismiss_one(&self, event: &str, moment: Moment) -> Result<(), ProcessorError> {
+    async fn dismiss_one(&self, event: &str, force: bool, moment: Moment) -> Result<(), ProcessorError> {
         let key = EventKey::parse(event).ok_or_else(|| ProcessorError::NotAKey(event.to_owned()))?;
         let (before, forgotten) = (self.stranded_before(moment.now), self.forgotten_at(moment));
+        let record = self.path.store.record(&key).await?;
+        rules::dismiss(record.as_ref(), before, moment.now, forgotten).map_err(ProcessorError::Moved)?;
+        if let Some(record) = record.filter(|record| record.status == Status::Retryable) {
+            self.check_delivery(&record.message_id, force, moment.now).await?;
+        }
         Ok(self.path.store.dismiss(&key, before, moment.now, forgotten).await?)
+    }
+
+    /// Refuses to end an event that QStash still brings. Where QStash does not say that the event's last message has ended, `force`
+    /// is needed, because the operator may know more.
+    async fn check_delivery(&self, message: &str, force: bool, now: Millis) -> Result<(), ProcessorError> {
+        let missing = match self.at_qstash(message).await {
+            AtQStash::Waiting(at) => return Err(ProcessorError::Due(at)),
+            AtQStash::GivenUp(entry) => return Err(ProcessorError::InDlq(entry.dlq_id)),
+            AtQStash::Silent(error) => error,
+            AtQStash::Gone => {
+                let entries = self.path.qstash.logs(message).await.unwrap_or_default();
+                let next = entries.iter().filter_map(|entry| entry.next_delivery_time).max();
+                match end_of(&entries) {
+                    Some(_ended) => return Ok(()),
+                    None if next.is_some_and(|at| at > now) => return Err(ProcessorError::Due(next)),
+                    None => "QStash's log does not say how its last message ended".to_owned(),
+                }
+            }
+        };
+        if force { Ok(()) } else { Err(ProcessorError::NotInLog { message: message.to_owned(), why: missing }) }
     }
 
     /// Looks through one part of the table, then names what waits.
@@ -95,6 +152,9 @@ impl Processor {
                 Ok(looked) => looked,
                 Err(error) => return (place, Err(error.into())),
             };
+            if let Err(error) = self.mark_unconfirmed(looked.silent, now, || Instant::now() < deadline).await {
+                return (place, Err(error));
+            }
             for event in looked.unreadable.into_iter().map(shown) {
                 report.fail(format!("event {}: {}", event.event, event.error.unwrap_or_default()));
             }
@@ -107,35 +167,33 @@ impl Processor {
 
     /// Counts and names events that have waited longer than every retry can take.
     pub(crate) async fn count_stranded(&self, now: Millis, report: &mut Sweep) -> Result<(), ProcessorError> {
-        let stranded = self.stranded(now, MOST_COUNTED, false).await?;
-        for event in stranded.iter().take(MOST_NAMED) {
+        let stranded = self.path.store.stranded(self.stranded_before(now), MOST_COUNTED).await?;
+        report.stranded = stranded.len() as u64;
+        for event in stranded.into_iter().take(MOST_NAMED).map(shown) {
             tracing::error!(
                 event = event.event,
                 since = event.since,
                 "an event has waited longer than every retry can take"
             );
         }
-        report.stranded = stranded.len() as u64;
         Ok(())
     }
 
     pub(crate) fn stranded_before(&self, now: Millis) -> Millis {
-        now - millis(self.path.policy.horizon())
+        now - self.policy.horizon
     }
 }
 
 fn shown(Waiting { key, since, record }: Waiting) -> StrandedEvent {
-    let event = key.to_string();
+    let event = StrandedEvent { event: key.to_string(), since, ..StrandedEvent::default() };
     match record {
         Ok(record) => StrandedEvent {
-            event,
-            source: record.source,
-            since,
-            attempts: record.attempts,
+            state: if record.is_unconfirmed() { StrandedState::Unconfirmed } else { StrandedState::Stranded },
             error: record.last_error.as_ref().map(ToString::to_string),
+            source: record.source,
+            attempts: record.attempts,
+            ..event
         },
-        Err(error) => {
-            StrandedEvent { event, source: String::new(), since, attempts: 0, error: Some(error.to_string()) }
-        }
+        Err(error) => StrandedEvent { error: Some(error.to_string()), ..event },
     }
 }

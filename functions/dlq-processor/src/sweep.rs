@@ -28,6 +28,7 @@ impl Processor {
     /// Sweeps once, unless another run is at work; then it measures what waits and returns. What one sweep leaves, the next takes.
     pub async fn sweep(&self, moment: Moment, draw: f64) -> Result<Sweep, ProcessorError> {
         let mut report = Sweep::default();
+        report.check("the stack's policy", self.state_policy(moment).await);
         let owner = format!("{:x}-{:x}", moment.now, draw.to_bits());
         match self.path.store.claim_sweep(&owner, moment.now, moment.now + millis(TERM)).await {
             Ok(Some(lease)) => self.sweep_with(&lease, moment, draw, &mut report).await,
@@ -142,7 +143,7 @@ impl Processor {
             }
             let result = match self.find(id).await {
                 Ok((letter, _)) if letter.replaying.as_ref() == Some(&pending.replay) => {
-                    self.replay_one(id, None, &routes, moment).await.map(|_| true)
+                    self.replay_one(id, Pace::default(), &routes, moment).await.map(|_| true)
                 }
                 Ok(_) | Err(ProcessorError::NoSuchLetter(_) | ProcessorError::Renewed(..)) => {
                     self.path.store.forget_pending(&pending).await?;

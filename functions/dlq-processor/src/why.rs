@@ -6,7 +6,6 @@ use surehook::{
     identity::EventKey,
     ledger::{DeadLetter, Record, Status},
     qstash::{ClientError, DlqEntry, LogEntry, client::Destination},
-    retry::millis,
     routes::{Route, Routes},
     web::Moment,
 };
@@ -68,7 +67,7 @@ pub struct Next {
 
 /// Where QStash has the event's last message.
 #[derive(Debug)]
-enum AtQStash {
+pub(crate) enum AtQStash {
     /// It waits, and is delivered then.
     Waiting(Option<Millis>),
     /// It was given up, and stands in the dead-letter queue.
@@ -151,7 +150,7 @@ impl Processor {
         Ok(if is_buried { unproved } else { key })
     }
 
-    async fn at_qstash(&self, message: &str) -> AtQStash {
+    pub(crate) async fn at_qstash(&self, message: &str) -> AtQStash {
         let asked = async {
             if let Some(waiting) = self.path.qstash.message(message).await? {
                 return Ok(AtQStash::Waiting(waiting.not_before));
@@ -208,7 +207,17 @@ impl Processor {
                 "a worker has it; if it dies, QStash's first delivery after the end of the lease takes it over",
             ),
             Status::Running => self.waits(known, record.lease_until, now, "its worker ended without a word"),
-            Status::Retryable if is_replayed(record) => self.waits(known, record.updated_at, now, "it was replayed"),
+            Status::Retryable if record.is_unconfirmed() => Next::at(
+                None,
+                &format!(
+                    "nothing: it was handled, and QStash was told so, but the table did not take that down. Ask its destinations for \
+                     this key (`webhook-id`), then `surehook stranded --dismiss {}`",
+                    known.key
+                ),
+            ),
+            Status::Retryable if is_replayed(record) => {
+                self.waits(known, record.open_since.unwrap_or(record.updated_at), now, "it was replayed")
+            }
             Status::Retryable => {
                 let round = record.next_at.filter(|at| *at > now);
                 if let Some(at) = round {
@@ -242,7 +251,7 @@ impl Processor {
                 ),
             ),
             AtQStash::Gone => Next::at(
-                Some(since + millis(self.path.policy.horizon())),
+                Some(since + self.policy.horizon),
                 &format!("{why}; QStash does not show its next delivery. If none comes, it is listed as stranded then"),
             ),
             AtQStash::Silent(error) => Next::at(None, &format!("{why}; what comes next only QStash knows ({error})")),
@@ -331,7 +340,7 @@ pub(crate) fn name_of(routes: &Routes, id: &str) -> String {
 /// Whether a record waits for the first attempt since its replay.
 fn is_replayed(record: &Record) -> bool {
     let failed = record.history.last().is_some_and(|entry| entry.at == record.updated_at);
-    record.replay.is_some() && record.open_since == Some(record.updated_at) && !failed
+    record.replay.is_some() && record.open_since >= Some(record.updated_at) && !failed
 }
 
 /// Everything that happened, in order.

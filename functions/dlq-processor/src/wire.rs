@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use surehook::{
-    config::Variables,
+    config::{Policy, Reader, Variables},
     environment::{Background, Environment},
     failure::FailurePath,
     outside,
@@ -15,17 +15,35 @@ use surehook::{
 };
 use tokio::time::Instant;
 
-use crate::{Command, Processor, config::Config};
+use crate::{Command, PolicyRole, Processor, config::Config};
 
 /// How long one call to QStash may take: pages of large messages are slow.
 const QSTASH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Builds a processor from the environment, for the function and for the command line.
+/// Builds the processor of a command line. It works by the stack's policy, which it reads from the table.
 pub async fn connect(variables: &Variables) -> Result<Processor, Error> {
-    let config = Config::load(variables)?;
+    let mut reader = Reader::new(variables);
+    let table = reader.table();
+    if reader.finish().is_err() {
+        // All problems at once, the missing table among them.
+        return Err(Config::load(variables)
+            .map(drop)
+            .err()
+            .map_or_else(|| "TABLE_NAME is required".into(), Error::from));
+    }
+    let store = Store::connect(table).await;
+    let stack = store.policy().await?;
+    let followed = stack.as_ref().map(|stack| stack.policy.applied_to(variables));
+    let config = Config::load(followed.as_ref().unwrap_or(variables))?;
+    let contradictions = stack.as_ref().map(|stack| stack.policy.contradictions(variables)).unwrap_or_default();
+    build(config, store, PolicyRole::Follows { stack, contradictions })
+}
+
+fn build(config: Config, store: Store, role: PolicyRole) -> Result<Processor, Error> {
+    let policy = role.policy_or(Policy::of(&config.stack, &config.lifetimes));
     let (url, token) = config.qstash.ok_or("QSTASH_TOKEN is required")?;
     let path = FailurePath {
-        store: Store::connect(&config.table).await,
+        store,
         qstash: Client::new(url, token, QSTASH_TIMEOUT)?,
         bases: config.consumers,
         policy: config.lifetimes.retry,
@@ -35,7 +53,8 @@ pub async fn connect(variables: &Variables) -> Result<Processor, Error> {
         path,
         requeuer: config.requeuers.first().cloned().ok_or("REQUEUER_URL is required")?,
         requeuers: config.requeuers,
-        retention: config.lifetimes.retention,
+        policy,
+        role,
         stack: config.stack.clone(),
         telemetry: Telemetry::new(config.stack, "dlq-processor", telemetry::on_lambda()),
     })
@@ -45,7 +64,9 @@ pub async fn connect(variables: &Variables) -> Result<Processor, Error> {
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
     let environment = Arc::new(Environment::new(Moment::of_start()));
-    let processor = connect(&Variables::of_environment().await).await?;
+    let config = Config::load(&Variables::of_environment().await)?;
+    let store = Store::connect(&config.table).await;
+    let processor = build(config, store, PolicyRole::States)?;
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Command>| {
         let (processor, environment) = (processor.clone(), Arc::clone(&environment));
         async move {

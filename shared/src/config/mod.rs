@@ -3,11 +3,13 @@
 //! A function asks a [`Reader`] for what it needs and then, once, whether anything was wrong; so an operator sees all
 //! problems at once, each with its variable's name.
 
+pub mod policy;
 mod variables;
 pub mod vault;
 
 use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
 
+pub use policy::{Contradiction, Policy};
 use url::Url;
 pub use variables::{SECRETS, SIGNING_KEYS, Variables};
 
@@ -75,6 +77,10 @@ impl std::fmt::Debug for Reader<'_> {
 pub struct Lifetimes {
     /// When a failed event is delivered again.
     pub retry: RetryPolicy,
+    /// How long QStash keeps an entry of its dead-letter queue.
+    pub dlq_retention: Duration,
+    /// How long after that a dead letter may be replayed.
+    pub replay_window: Duration,
     /// How long a record outlives its event.
     pub retention: Duration,
 }
@@ -319,7 +325,7 @@ impl<'a> Reader<'a> {
                 ),
             );
         }
-        Lifetimes { retry, retention: DAY * days }
+        Lifetimes { retry, dlq_retention: dlq, replay_window: window, retention: DAY * days }
     }
 
     fn days(&mut self, name: &str, default: u16) -> Duration {

@@ -76,6 +76,17 @@ impl Variables {
         variables
     }
 
+    /// Returns the same variables, but for these names, whose values `look_up` knows.
+    pub fn replacing(
+        &self,
+        names: &'static [&'static str],
+        look_up: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        let others = Arc::clone(&self.look_up);
+        let look_up = move |name: &str| if names.contains(&name) { look_up(name) } else { others(name) };
+        Self { look_up: Arc::new(look_up), ..self.clone() }
+    }
+
     /// Whether secrets can be read anew.
     pub fn has_references(&self) -> bool {
         self.vault.is_some()

@@ -11,6 +11,9 @@ pub const MOST_HISTORY: usize = 28;
 /// Bytes of an error's text that a record keeps.
 pub const MOST_ERROR_TEXT: usize = 256;
 
+/// The class of the failure of an event that was handled, but of which `done` could not be written.
+pub const UNCONFIRMED: &str = "unconfirmed";
+
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -129,6 +132,12 @@ impl Record {
     /// Whether somebody may be working on it.
     pub fn is_leased(&self, now: Millis) -> bool {
         self.status == Status::Running && self.lease_until > now
+    }
+
+    /// Whether the event was handled, but `done` could not be written.
+    pub fn is_unconfirmed(&self) -> bool {
+        let is_class = |failure: &Failure| failure.class == UNCONFIRMED;
+        self.status == Status::Retryable && self.last_error.as_ref().is_some_and(is_class)
     }
 
     /// Whether this lease may still write.

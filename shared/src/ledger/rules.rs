@@ -2,7 +2,7 @@
 //! two together.
 
 pub use super::command::{Attempted, Burial, Claim, Lease, Refused};
-use super::record::{Failure, History, MOST_ERROR_TEXT, MOST_HISTORY, Record, Status, VERSION};
+use super::record::{Failure, History, MOST_ERROR_TEXT, MOST_HISTORY, Record, Status, UNCONFIRMED, VERSION};
 use crate::{Millis, identity::cut};
 
 /// Takes the lease, or says why not. A live lease of the claim's own owner is a win: its first answer was lost.
@@ -112,11 +112,22 @@ pub fn strand(record: &Record, before: Millis, now: Millis) -> Result<Record, Re
     if record.status != Status::Running || record.lease_until >= before {
         return Err(Refused::Changed(Some(record.status)));
     }
-    let failure = Failure {
-        class: "abandoned".to_owned(),
-        text: "its worker ended without a word; it may have been delivered".to_owned(),
-    };
-    Ok(Record {
+    Ok(left(record, "abandoned", "its worker ended without a word; it may have been delivered", now))
+}
+
+/// Shows an event that was handled, but of which `done` could not be written: QStash's log says that our consumer answered 2xx. If it
+/// is sent again, it is claimed as usual.
+pub fn unconfirmed(record: &Record, now: Millis) -> Result<Record, Refused> {
+    if record.status != Status::Running || record.is_leased(now) {
+        return Err(Refused::Changed(Some(record.status)));
+    }
+    Ok(left(record, UNCONFIRMED, "it was handled, and QStash was told so, but done could not be written", now))
+}
+
+/// The record of an event that its worker left running.
+fn left(record: &Record, class: &str, text: &str, now: Millis) -> Record {
+    let failure = Failure { class: class.to_owned(), text: text.to_owned() };
+    Record {
         status: Status::Retryable,
         fence: record.fence + 1,
         updated_at: now,
@@ -124,7 +135,7 @@ pub fn strand(record: &Record, before: Millis, now: Millis) -> Result<Record, Re
         last_error: Some(failure),
         open_since: Some(record.lease_until),
         ..record.clone()
-    })
+    }
 }
 
 /// Notes that QStash will deliver a waiting event again: in which round, when, and as which message. It changes nothing that
@@ -138,25 +149,28 @@ pub fn note_round(record: &Record, round: u32, next_at: Millis, message_id: &str
 
 /// Gives destinations that refused a waiting event for good another chance: its body is redacted, and so its letter stands apart
 /// from its record, which a replay of that letter would otherwise not reach.
-pub fn reopen(record: Option<&Record>, now: Millis) -> Result<Record, Refused> {
+/// `due` is when QStash is expected to deliver it, which a slow replay puts off.
+pub fn reopen(record: Option<&Record>, now: Millis, due: Millis) -> Result<Record, Refused> {
     let record = record.ok_or(Refused::Changed(None))?;
     if record.status != Status::Retryable {
         return Err(Refused::Changed(Some(record.status)));
     }
-    if record.refused.is_empty() {
+    if record.refused.is_empty() && record.open_since >= Some(due) {
         return Ok(record.clone());
     }
-    Ok(Record { fence: record.fence + 1, updated_at: now, refused: Vec::new(), ..record.clone() })
+    let open_since = record.open_since.max(Some(due));
+    Ok(Record { fence: record.fence + 1, updated_at: now, refused: Vec::new(), open_since, ..record.clone() })
 }
 
-/// Ends an event that has waited since before `before`, because an operator has seen to it elsewhere. The record stays until
+/// Ends an event that has waited since before `before`, or is not confirmed, because an operator has seen to it elsewhere. The record stays until
 /// `expires_at` (seconds), so that late deliveries find it. Repeating it is a success.
 pub fn dismiss(record: Option<&Record>, before: Millis, now: Millis, expires_at: i64) -> Result<Record, Refused> {
     let record = record.ok_or(Refused::Changed(None))?;
     if record.status == Status::Purged {
         return Ok(record.clone());
     }
-    if record.status != Status::Retryable || record.open_since.is_none_or(|since| since >= before) {
+    let is_stranded = record.open_since.is_some_and(|since| since < before) || record.is_unconfirmed();
+    if record.status != Status::Retryable || !is_stranded {
         return Err(Refused::Changed(Some(record.status)));
     }
     Ok(purged(record, now, expires_at))
@@ -231,6 +245,17 @@ fn buried_unseen(burial: &Burial, fence: u64) -> Record {
 /// Opens a dead event for another try. What refused it for good gets another chance; what accepted it is not asked again.
 /// Repeating the same replay is a success.
 pub fn replay(record: Option<&Record>, fence: u64, replay: &str, now: Millis) -> Result<Record, Refused> {
+    replay_due(record, fence, replay, now, now)
+}
+
+/// The same for a replay that QStash delivers at `due`: until then the event does not count as one that waits.
+pub fn replay_due(
+    record: Option<&Record>,
+    fence: u64,
+    replay: &str,
+    now: Millis,
+    due: Millis,
+) -> Result<Record, Refused> {
     let record = record.ok_or(Refused::Changed(None))?;
     if record.status == Status::Retryable && record.replay.as_deref() == Some(replay) {
         return Ok(record.clone());
@@ -243,7 +268,7 @@ pub fn replay(record: Option<&Record>, fence: u64, replay: &str, now: Millis) ->
         fence: fence + 1,
         updated_at: now,
         refused: Vec::new(),
-        open_since: Some(now),
+        open_since: Some(due),
         replay: Some(replay.to_owned()),
         round: 0,
         next_at: None,

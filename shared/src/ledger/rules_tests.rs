@@ -247,10 +247,36 @@ fn reopening_forgets_refusals_and_takes_nothing_from_a_worker() {
     let record = running();
     let attempted = Attempted { delivered: vec!["d1".into()], refused: vec!["d2".into()] };
     let failed = fail(Some(&record), &lease(&record), &attempted, &failure(), NOW).unwrap();
-    let open = reopen(Some(&failed), NOW).unwrap();
+    let open = reopen(Some(&failed), NOW, NOW).unwrap();
     assert_eq!((open.fence, open.delivered, open.refused), (failed.fence + 1, vec!["d1".to_owned()], vec![]));
-    assert_eq!(reopen(Some(&retryable()), NOW + 99).unwrap(), retryable(), "nothing to forget");
+    let since = retryable().open_since.unwrap();
+    assert_eq!(reopen(Some(&retryable()), NOW + 99, since).unwrap(), retryable(), "nothing to forget");
+    let slow = reopen(Some(&retryable()), NOW + 99, NOW + 9_999).unwrap();
+    assert_eq!((slow.open_since, slow.updated_at), (Some(NOW + 9_999), NOW + 99), "its turn comes later");
     for other in [running(), done(), dead()] {
-        assert!(reopen(Some(&other), NOW).is_err());
+        assert!(reopen(Some(&other), NOW, NOW).is_err());
     }
+}
+
+#[test]
+fn an_unconfirmed_event_is_shown_and_may_be_dismissed_at_once() {
+    let record = running();
+    let after = record.lease_until + 1;
+    assert!(unconfirmed(&record, record.lease_until - 1).is_err(), "its worker may still write done");
+    let shown = unconfirmed(&record, after).unwrap();
+    assert!(shown.is_unconfirmed() && !record.is_unconfirmed());
+    assert_eq!((shown.fence, shown.open_since), (record.fence + 1, Some(record.lease_until)));
+    assert_eq!(dismiss(Some(&shown), 0, after, 9).unwrap().status, Status::Purged);
+    for other in [retryable(), done(), dead()] {
+        assert!(unconfirmed(&other, after).is_err());
+    }
+}
+
+#[test]
+fn a_slow_replay_waits_from_its_turn_on() {
+    let record = dead();
+    let open = replay_due(Some(&record), record.fence, "r", NOW, NOW + 9_999).unwrap();
+    assert_eq!((open.status, open.updated_at, open.open_since), (Status::Retryable, NOW, Some(NOW + 9_999)));
+    assert_eq!(replay_due(Some(&open), record.fence, "r", NOW + 1, NOW + 1).unwrap(), open, "again is no error");
+    assert!(dismiss(Some(&open), NOW + 9_999, NOW, 9).is_err(), "it is not stranded before its turn");
 }

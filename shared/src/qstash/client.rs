@@ -89,6 +89,14 @@ enum Answered {
     Wrapped { messages: Vec<Published> },
 }
 
+/// What waits of one flow-control key.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Flow {
+    #[serde(default)]
+    wait_list_size: u64,
+}
+
 /// The signing keys of an account.
 #[derive(Debug, Deserialize)]
 pub struct KeyPair {
@@ -260,6 +268,15 @@ impl Client {
     pub async fn set_default_headers(&self, topic: &str, headers: &serde_json::Value) -> Result<(), ClientError> {
         let url = self.url(&["v2", "topics", topic])?;
         self.send_json(Method::PATCH, url, &serde_json::json!({ "headers": headers })).await
+    }
+
+    /// How many messages of a flow-control key wait for their turn; none where QStash does not know the key.
+    pub async fn waiting_in_flow(&self, key: &str) -> Result<u64, ClientError> {
+        match self.send(Method::GET, self.url(&["v2", "flowControl", key])?, &[], Bytes::new()).await {
+            Ok(response) => decode::<Flow>(response).await.map(|flow| flow.wait_list_size),
+            Err(ClientError::NotFound) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes a message back that waits. One that is gone already counts as taken back.

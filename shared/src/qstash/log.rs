@@ -44,6 +44,28 @@ impl LogEntry {
     }
 }
 
+/// How a message ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogEnd {
+    /// Its endpoint answered 2xx.
+    Delivered,
+    /// QStash gave it up.
+    Failed,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+/// Returns how a message ended, by the entries of its log; `None` while it is under way, or where the log has forgotten its end. Entries
+/// of one millisecond come in no order, but a message has one end, and nothing follows it.
+pub fn end_of(entries: &[LogEntry]) -> Option<LogEnd> {
+    entries.iter().find_map(|entry| match entry.state.as_str() {
+        "DELIVERED" => Some(LogEnd::Delivered),
+        "FAILED" => Some(LogEnd::Failed),
+        "CANCELLED" | "CANCELED" => Some(LogEnd::Cancelled),
+        _ => None,
+    })
+}
+
 /// A page of the log.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -64,6 +86,22 @@ mod tests {
             let logs: Logs = serde_json::from_str(&json).unwrap();
             let entry = logs.logs.into_iter().chain(logs.events).next().unwrap();
             assert_eq!((entry.time, entry.body().as_deref()), (Some(17), Some(&b"{}"[..])));
+        }
+    }
+
+    #[test]
+    fn a_message_has_ended_once_its_log_says_so_in_whatever_order() {
+        let log = |states: &[&str]| -> Vec<LogEntry> {
+            states.iter().map(|state| LogEntry { state: (*state).to_owned(), ..LogEntry::default() }).collect()
+        };
+        for (states, end) in [
+            (&[][..], None),
+            (&["CREATED", "ACTIVE", "RETRY"], None),
+            (&["DELIVERED", "ACTIVE"], Some(LogEnd::Delivered)),
+            (&["RETRY", "FAILED"], Some(LogEnd::Failed)),
+            (&["CANCEL_REQUESTED", "CANCELED"], Some(LogEnd::Cancelled)),
+        ] {
+            assert_eq!(end_of(&log(states)), end, "{states:?}");
         }
     }
 

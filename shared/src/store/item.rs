@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::StoreError;
 use crate::{
     identity::EventKey,
-    ledger::record::{Failure, History, Record, Status, VERSION},
+    ledger::record::{Failure, History, Record, Status, UNCONFIRMED, VERSION},
 };
 
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -138,13 +138,18 @@ pub(super) fn from_record(key: &EventKey, record: &Record) -> Item {
         .with_some("refused", some_texts(&record.refused))
         .with_some("last_error", record.last_error.as_ref().map(from_failure))
         .with_some("history", (!record.history.is_empty()).then(|| from_history(&record.history)))
-        .with_some("open", record.open_since.map(|_| text(open_shard(key))))
+        .with_some("open", record.open_since.map(|_| text(open_place(key, record))))
         .with_some("open_since", record.open_since.map(number))
         .with_some("replay", record.replay.as_ref().map(text))
         .with_some("round", (record.round > 0).then(|| number(record.round)))
         .with_some("next_at", record.next_at.map(number))
         .with_some("expires_at", record.expires_at.map(number))
         .build()
+}
+
+/// The partition of the sparse index in which a record stands that waits, or is not confirmed.
+fn open_place(key: &EventKey, record: &Record) -> String {
+    if record.is_unconfirmed() { UNCONFIRMED.to_owned() } else { open_shard(key) }
 }
 
 /// The partition of the sparse index in which a waiting record stands.

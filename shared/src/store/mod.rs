@@ -13,6 +13,7 @@
 //! | [`replays`] | `pk = replay#<0..7>`: replays under way |
 //! | [`place`], [`sweep_lease`] | `pk = config#sweep`: where the last sweep stopped; which run sweeps now |
 //! | [`rejected`] | `pk = config#rejected`: senders whose plausible requests the producer rejects |
+//! | [`policy`] | `pk = config#policy`: the settings by which the stack retries and forgets events |
 //! | [`breakers`] | `pk = breaker`: destinations that keep failing |
 //! | [`schema`], [`inspect`] | the table itself and its indexes: as it should be, and as it is |
 //! | `permissions` | none: proves what the caller is allowed to write |
@@ -29,6 +30,7 @@ pub mod letters;
 pub mod outbox;
 mod permissions;
 pub mod place;
+pub mod policy;
 pub mod rejected;
 pub mod replays;
 pub mod routes;

@@ -28,10 +28,15 @@ pub struct PendingReplay {
 impl Store {
     /// Opens a dead event for its replay and marks the letter, in one transaction. May be repeated.
     pub async fn begin_replay(&self, letter: &DeadLetter, now: Millis) -> Result<Record, LedgerError> {
+        self.begin_replay_due(letter, now, now).await
+    }
+
+    /// The same for a replay that QStash delivers at `due`.
+    pub async fn begin_replay_due(&self, letter: &DeadLetter, now: Millis, due: Millis) -> Result<Record, LedgerError> {
         let id = letter.replay_id();
         for _ in 0..MOST_RACES {
             let old = self.record(&letter.key).await?;
-            let open = rules::replay(old.as_ref(), letter.fence, &id, now)?;
+            let open = rules::replay_due(old.as_ref(), letter.fence, &id, now, due)?;
             if old.as_ref() == Some(&open) {
                 return Ok(open);
             }
@@ -44,8 +49,8 @@ impl Store {
     }
 
     /// Gives destinations that refused a waiting event for good another chance. An event that does not wait is left alone.
-    pub async fn reopen(&self, key: &EventKey, now: Millis) -> Result<(), LedgerError> {
-        self.change(key, |old| Ok(rules::reopen(old, now).ok())).await
+    pub async fn reopen(&self, key: &EventKey, now: Millis, due: Millis) -> Result<(), LedgerError> {
+        self.change(key, |old| Ok(rules::reopen(old, now, due).ok())).await
     }
 
     /// Removes a letter whose replay was published. One that was buried anew under the same name meanwhile is left alone,

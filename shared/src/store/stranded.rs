@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Millis,
     identity::EventKey,
-    ledger::{Record, Status, rules},
+    ledger::{Record, Status, record::UNCONFIRMED, rules},
 };
 
 /// A part of the table that is looked through.
@@ -22,6 +22,8 @@ pub struct Segment {
 
 /// How many parts the sweeps see, one after the other: at five minutes, all of them in 25 hours.
 const SEGMENTS: u32 = 293;
+/// After this, in milliseconds, a worker that has not ended its attempt never will: no lease is as long.
+const SILENT: Millis = 3_600_000;
 /// Partitions of the index that are asked at the same time.
 const AT_ONCE: u8 = 8;
 
@@ -83,6 +85,9 @@ pub struct Looked {
     pub raised: usize,
     /// Records that can't be read.
     pub unreadable: Vec<Waiting>,
+    /// Records whose worker ended without a word more than an hour ago, and that are not stranded yet: they wait for QStash, or were
+    /// handled without `done`.
+    pub silent: Vec<(EventKey, Record)>,
     /// The key behind which the next page begins; `None` after the last page.
     pub next: Option<(String, String)>,
 }
@@ -102,8 +107,17 @@ impl Store {
         Ok(found)
     }
 
+    /// Events that were handled, but of which `done` could not be written, the oldest first.
+    pub async fn unconfirmed(&self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        self.open_since(UNCONFIRMED.to_owned(), Millis::MAX, limit).await
+    }
+
     /// The oldest of one partition of the index.
     async fn stranded_in(&self, shard: u8, before: Millis, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        self.open_since(open_partition(shard), before, limit).await
+    }
+
+    async fn open_since(&self, open: String, before: Millis, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         let output = self
             .client
             .query()
@@ -111,7 +125,7 @@ impl Store {
             .index_name(super::schema::OPEN_INDEX)
             .key_condition_expression("#open = :shard AND open_since < :before")
             .expression_attribute_names("#open", "open")
-            .expression_attribute_values(":shard", text(open_partition(shard)))
+            .expression_attribute_values(":shard", text(open))
             .expression_attribute_values(":before", number(before))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
@@ -128,15 +142,21 @@ impl Store {
         before: Millis,
         now: Millis,
     ) -> Result<Looked, StoreError> {
-        let (page, next) = self.abandoned(segment, before, after).await?;
+        let (page, next) = self.abandoned(segment, before.max(now - SILENT), after).await?;
         let mut looked = Looked { next, ..Looked::default() };
         for found in page.iter().filter_map(|item| waiting(item, "lease_until")) {
-            match &found.record {
-                Ok(record) => looked.raised += usize::from(self.strand_one(&found.key, record, before, now).await?),
+            match found.record {
+                Ok(record) if record.lease_until >= before => looked.silent.push((found.key, record)),
+                Ok(ref record) => looked.raised += usize::from(self.strand_one(&found.key, record, before, now).await?),
                 Err(_unreadable) => looked.unreadable.push(found),
             }
         }
         Ok(looked)
+    }
+
+    /// Shows an event that was handled, but of which `done` could not be written; `false` where it was claimed meanwhile.
+    pub async fn mark_unconfirmed(&self, key: &EventKey, record: &Record, now: Millis) -> Result<bool, StoreError> {
+        self.show_left(key, record, rules::unconfirmed(record, now)).await
     }
 
     /// Ends an event that has waited since before `before`, because an operator has seen to it; its record stays until
@@ -185,9 +205,19 @@ impl Store {
         before: Millis,
         now: Millis,
     ) -> Result<bool, StoreError> {
-        let Ok(stranded) = rules::strand(record, before, now) else { return Ok(false) };
+        self.show_left(key, record, rules::strand(record, before, now)).await
+    }
+
+    /// Writes what a record becomes that its worker left running.
+    async fn show_left(
+        &self,
+        key: &EventKey,
+        record: &Record,
+        left: Result<Record, rules::Refused>,
+    ) -> Result<bool, StoreError> {
+        let Ok(left) = left else { return Ok(false) };
         let refuse = |old: Option<&Record>| Err(rules::Refused::Changed(old.map(|old| old.status)));
-        match self.put_held(key, stranded, &lease_of(record), refuse).await {
+        match self.put_held(key, left, &lease_of(record), refuse).await {
             Ok(_) => Ok(true),
             Err(LedgerError::Refused(_)) => Ok(false),
             Err(LedgerError::Store(error)) => Err(error),

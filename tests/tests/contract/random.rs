@@ -224,8 +224,8 @@ impl World {
     }
 
     async fn reopen(&mut self) {
-        let expected = rules::reopen(self.record.as_ref(), self.now);
-        self.store.reopen(&self.key, self.now).await.unwrap();
+        let expected = rules::reopen(self.record.as_ref(), self.now, self.now);
+        self.store.reopen(&self.key, self.now, self.now).await.unwrap();
         self.record = expected.ok().or(self.record.take());
     }
 

@@ -276,7 +276,7 @@ async fn sweeps(deployed: &Deployed) {
     let listed = operate(stack, json!({"command": "stranded", "deep": true})).await;
     let events: Vec<&Value> = listed["stranded"].as_array().unwrap().iter().map(|event| &event["event"]).collect();
     assert_eq!(events.len(), 2, "{listed}");
-    operate(stack, json!({"command": "dismiss", "events": events})).await;
+    operate(stack, json!({"command": "dismiss", "events": events, "force": true})).await;
 }
 
 fn is_bad(received: &Received) -> bool {

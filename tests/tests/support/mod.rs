@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use surehook::{
+    config::{Policy, Reader, Variables},
     environment::Background,
     identity::{Delivered, Endpoint, EventKey, Identified, Identity, identify},
     ledger::{Cause, DeadLetter, Failure, Record, rules::Burial},
@@ -26,7 +27,7 @@ use surehook::{
     telemetry::Telemetry,
     web::EndpointUrl,
 };
-use surehook_dlq_processor::Processor;
+use surehook_dlq_processor::{PolicyRole, Processor};
 use surehook_local::{
     Stack, StackOptions,
     qstash::{Fault, TOKEN},
@@ -307,6 +308,13 @@ pub(crate) async fn letters(stack: &Stack) -> Vec<Value> {
     listed["listed"]["letters"].as_array().unwrap().clone()
 }
 
+/// The policy of a stack that sets nothing.
+pub(crate) fn default_policy() -> Policy {
+    let variables = Variables::plain(|_| None);
+    let mut reader = Reader::new(&variables);
+    Policy::of(&reader.stack(), &reader.lifetimes())
+}
+
 /// A processor whose calls go through a fuse.
 pub(crate) fn processor(stack: &Stack, fuse: &fuse::Fuse) -> Processor {
     let path = fuse.failure_path(stack);
@@ -315,7 +323,8 @@ pub(crate) fn processor(stack: &Stack, fuse: &fuse::Fuse) -> Processor {
         path,
         requeuer: url(&stack.function_url("requeuer")),
         requeuers: vec![url(&stack.function_url("requeuer"))],
-        retention: Duration::from_secs(14 * 86_400),
+        policy: default_policy(),
+        role: PolicyRole::States,
         stack: "test".into(),
         telemetry: Telemetry::new("test", "dlq-processor", false),
     }

@@ -1,0 +1,67 @@
+//! The stack's policy: the deployed processor states it, the command line follows it.
+
+use surehook::{
+    config::{Contradiction, Policy},
+    store::policy::StackPolicy,
+    web::Moment,
+};
+
+use crate::{Command, Processor, ProcessorError};
+
+/// The part of a processor in the stack's policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyRole {
+    /// The deployed function: its settings are the stack's.
+    States,
+    /// An operator's shell.
+    Follows {
+        /// What the stack states; `None` where no sweep has written it yet, so that the shell's own settings count.
+        stack: Option<StackPolicy>,
+        /// The shell's variables that differ from it.
+        contradictions: Vec<Contradiction>,
+    },
+}
+
+impl Processor {
+    /// Writes the stack's policy where it differs from the one in the table. It is read once per sweep.
+    pub(crate) async fn state_policy(&self, moment: Moment) -> Result<(), ProcessorError> {
+        if self.role != PolicyRole::States {
+            return Ok(());
+        }
+        let written = self.path.store.policy().await;
+        // A policy that can't be read is replaced.
+        if written.is_ok_and(|written| written.is_some_and(|written| written.policy == self.policy)) {
+            return Ok(());
+        }
+        Ok(self.path.store.put_policy(&self.policy, moment.at_present()).await?)
+    }
+
+    /// Refuses what would lose events or retry them otherwise where this shell's settings contradict the stack's.
+    pub(crate) fn check_policy(&self, command: &Command) -> Result<(), ProcessorError> {
+        match &self.role {
+            PolicyRole::Follows { contradictions, .. } if !contradictions.is_empty() && decides(command) => {
+                Err(ProcessorError::Contradiction(listed(contradictions)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns whether a command ends or retries events by the policy.
+fn decides(command: &Command) -> bool {
+    matches!(command, Command::Sweep | Command::Dismiss { .. })
+}
+
+fn listed(contradictions: &[Contradiction]) -> String {
+    contradictions.iter().map(|contradiction| format!("\n  {contradiction}")).collect()
+}
+
+impl PolicyRole {
+    /// Returns the policy that a shell's processor works by, from what the stack states or else from its own settings.
+    pub(crate) fn policy_or(&self, own: Policy) -> Policy {
+        match self {
+            Self::Follows { stack: Some(stack), .. } => stack.policy.clone(),
+            _ => own,
+        }
+    }
+}
