@@ -118,6 +118,8 @@ pub enum BuryReason {
     RefusedByQStash,
     /// Its topic had no endpoints for as long as retries last.
     NoEndpoints,
+    /// No route took it, and its source keeps such events.
+    Unmatched,
 }
 
 impl BuryReason {
@@ -130,6 +132,7 @@ impl BuryReason {
             Self::Redacted => "redacted",
             Self::RefusedByQStash => "refused-by-qstash",
             Self::NoEndpoints => "no-endpoints",
+            Self::Unmatched => "unmatched",
         }
     }
 }

@@ -29,6 +29,7 @@
 //! | [`qstash_server`] | our QStash as the rest of Surehook uses it; all of the protocol is tested in its own crate |
 //! | [`starting`] | what can't start says why |
 //! | [`stranded`] | what nobody will bring again is found and shown |
+//! | [`unmatched`] | what no route takes is kept where its source says so, and listed by its types |
 //! | [`weather`] | DynamoDB throttles, fails, hangs: the consumer answers in time, and loses nothing |
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
@@ -59,5 +60,6 @@ mod starting;
 mod stranded;
 mod support;
 mod sweep;
+mod unmatched;
 mod weather;
 mod why;

@@ -291,6 +291,7 @@ fn burying(stack: &Stack) -> FailurePath {
         qstash: qstash(stack),
         bases: vec![url(&stack.function_url("consumer"))],
         policy: RetryPolicy { rounds: 0, ..RetryPolicy::default() },
+        retention: std::time::Duration::from_secs(14 * 86_400),
     }
 }
 

@@ -53,6 +53,10 @@ fn print_sweep(report: &Sweep) {
     for (count, what) in [
         (report.requeued, "are delivered again, later"),
         (report.buried, "became dead letters: `surehook dead-letters`"),
+        (
+            report.unmatched,
+            "are kept as dead letters for a while, because no route takes them: `surehook routes unmatched`",
+        ),
         (report.settled, "needed nothing: their events are done, or dead already"),
         (report.replays_finished, "replays that were cut short are finished"),
         (report.published, "outbox rows were published"),

@@ -18,7 +18,7 @@ pub(crate) struct FilterArguments {
     #[arg(long, value_name = "TYPE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     event_type: Option<String>,
     /// Buried for this reason
-    #[arg(long, value_parser = ["permanent", "rounds-used-up", "too-old", "redacted", "refused-by-qstash", "no-endpoints"])]
+    #[arg(long, value_parser = ["permanent", "rounds-used-up", "too-old", "redacted", "refused-by-qstash", "no-endpoints", "unmatched"])]
     reason: Option<String>,
     /// Of this cause, as `surehook dead-letters` names it, or the beginning of its name
     #[arg(long, value_name = "CAUSE", value_parser = clap::builder::NonEmptyStringValueParser::new())]

@@ -10,7 +10,7 @@ use surehook::{
 };
 use surehook_consumer::deliver::connect::is_out_of_bounds;
 
-use super::{compile, print_changes, read, store, version};
+use super::{compile, print_changes, read, store, unmatched, version};
 use crate::{
     Failure,
     text::{counted, harmless},
@@ -26,7 +26,7 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
     let is_same = routes == Routes { version: routes.version, ..current.clone() };
     if is_same && standing.is_some_and(|standing| standing.document == document) {
         println!("Nothing changes: version {} is this document.", current.version);
-        return Ok(());
+        return unmatched::tell(&store, &routes).await;
     }
     let changes = diff::changes(&current, &routes);
     print_changes(&changes);
@@ -37,7 +37,7 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
             println!("Its receiver verifies with the secret that `surehook routes secret {name}` prints.");
         }
     }
-    Ok(())
+    unmatched::tell(&store, &routes).await
 }
 
 /// Brings an older version back as it was compiled then, but for the secrets of destinations that stand.

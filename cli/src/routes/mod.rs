@@ -3,6 +3,7 @@
 mod apply;
 mod show;
 mod try_out;
+mod unmatched;
 
 use std::{
     path::{Path, PathBuf},
@@ -44,6 +45,17 @@ pub(crate) enum RoutesCommand {
     Show(ShowArguments),
     /// Say which destinations would get an event, and why; ends with 3 where nobody would
     Test(TestArguments),
+    /// List the event types of the last 7 days that no route took
+    ///
+    /// Each running consumer writes a type at most once a minute, and 200 types at most. Types that a route takes by now say so.
+    #[command(
+        after_help = "Examples:\n  surehook routes unmatched\n  surehook routes unmatched --json\n\nEnvironment: TABLE_NAME, and AWS credentials."
+    )]
+    Unmatched {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Put an older version in the place of what stands
     Rollback {
         /// Which; the one before what stands unless given
@@ -96,6 +108,7 @@ pub(crate) async fn run(command: RoutesCommand) -> Result<ExitCode, Failure> {
         RoutesCommand::Diff { file, json } => diff(&file, json).await?,
         RoutesCommand::Show(arguments) => show::run(&arguments).await?,
         RoutesCommand::Test(arguments) => return try_out::run(&arguments).await,
+        RoutesCommand::Unmatched { json } => unmatched::run(json).await?,
         RoutesCommand::Rollback { number } => apply::roll_back(number).await?,
         RoutesCommand::Secret { route } => show::secret(&route).await?,
     }

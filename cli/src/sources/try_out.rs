@@ -11,7 +11,7 @@ use surehook::{
     routes::Routes,
     secret::Secret,
     sources::{
-        Source,
+        Source, Unmatched,
         recipe::{Recipe, Scheme},
     },
 };
@@ -77,7 +77,8 @@ fn of_recipe(name: &str) -> Result<Source, Failure> {
     })?;
     let signature = recipe.signature.map(Scheme::compile).transpose()?;
     let secret = signature.as_ref().map(|_| name.to_owned());
-    Ok(Source { name: name.to_owned(), identity: recipe.identity, event_type: recipe.event_type, signature, secret })
+    let (identity, event_type) = (recipe.identity, recipe.event_type);
+    Ok(Source { name: name.to_owned(), identity, event_type, signature, secret, unmatched: Unmatched::Ignore })
 }
 
 /// The secrets of a source; the producer's token where it has none of its own.

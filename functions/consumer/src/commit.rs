@@ -200,6 +200,10 @@ fn verdict(error: HandlerError, record: &Record) -> (Failure, Attempted, Outcome
         HandlerError::Transient { reason, retry_after, effects } => {
             ("transient", reason, effects, Outcome::TransientFailure(retry_after))
         }
+        HandlerError::Unmatched => {
+            let effects = Effects::so_far(&record.delivered, &record.refused);
+            ("unmatched", "no route takes it".to_owned(), effects, Outcome::Unmatched)
+        }
         HandlerError::Unconfigured => {
             let effects = Effects::so_far(&record.delivered, &record.refused);
             ("unconfigured", "no routes are configured".to_owned(), effects, Outcome::NoRoutes)

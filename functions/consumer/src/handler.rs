@@ -112,6 +112,9 @@ pub enum HandlerError {
         /// What was reached.
         effects: Effects,
     },
+    /// No route takes the event, and its source keeps such events: it becomes a dead letter that expires.
+    #[error("no route takes the event")]
+    Unmatched,
     /// The handler lacks its configuration; the event waits until it is there.
     #[error("the handler is not configured")]
     Unconfigured,
@@ -140,6 +143,14 @@ impl HandlerError {
             effects.join(reached);
         }
         self
+    }
+}
+
+/// Whether no route took an event.
+pub(crate) fn is_unmatched(result: &Result<Effects, HandlerError>) -> bool {
+    match result {
+        Ok(effects) => effects.ignored && effects.delivered.is_empty(),
+        Err(error) => *error == HandlerError::Unmatched,
     }
 }
 

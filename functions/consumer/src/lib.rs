@@ -12,6 +12,7 @@ pub mod config;
 pub mod deliver;
 pub mod handler;
 pub mod routes;
+pub mod unmatched;
 mod wire;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -34,6 +35,7 @@ use tokio::time::{Instant, timeout_at};
 use commit::Ending;
 pub use handler::{Attempt, Effects, Event, Handler, HandlerError};
 use routes::RoutesCache;
+use unmatched::UnmatchedTypes;
 pub use wire::{build, deliverer, run, run_with};
 
 /// What the consumer needs, built once in Lambda's init phase.
@@ -57,6 +59,8 @@ pub struct Consumer<H> {
     pub retention: Duration,
     /// The largest body that is taken, in bytes.
     pub max_body_bytes: usize,
+    /// Event types that no route took lately.
+    pub unmatched: UnmatchedTypes,
     /// Where the line of each invocation goes.
     pub telemetry: Telemetry,
 }
@@ -120,8 +124,14 @@ impl<H: Handler> Consumer<H> {
         trace.attempt = record.attempts;
         let attempt = self.attempt_of(&record, retried, moment);
         let result = self.handle(&event, &attempt, moment, tally).await;
+        let is_unmatched = event.source != CANARY && handler::is_unmatched(&result);
         let ending = Ending { key: &event.key, record: &record, attempt: &attempt, moment, tally };
-        Ok(self.commit(ending, result, trace).await)
+        let answer = self.commit(ending, result, trace).await;
+        if is_unmatched {
+            let now = moment.at_present();
+            self.unmatched.note(&self.store, &event.source, event.event_type.as_deref(), now).await;
+        }
+        Ok(answer)
     }
 
     async fn verify(
@@ -287,7 +297,7 @@ impl<H: Handler> Consumer<H> {
         let ended = match answer.outcome {
             Outcome::Processed => Some(Metric::Delivered),
             Outcome::Duplicate | Outcome::Dead => Some(Metric::Duplicate),
-            Outcome::Ignored => Some(Metric::Ignored),
+            Outcome::Ignored | Outcome::Unmatched => Some(Metric::Ignored),
             Outcome::SignatureRefused => None,
             _ => Some(Metric::Failed),
         };

@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     deliver::{Deliverer, address, connect::Connections},
     routes::RoutesCache,
+    unmatched::UnmatchedTypes,
 };
 
 /// Runs the consumer with its default handler, which delivers to destinations, until Lambda ends it.
@@ -69,6 +70,7 @@ pub async fn build<H: Handler>(
         handler_timeout: config.handler_timeout,
         retention: config.lifetimes.retention,
         max_body_bytes: config.max_body_bytes,
+        unmatched: UnmatchedTypes::default(),
         telemetry,
     })
 }

@@ -19,7 +19,7 @@ use crate::{
     Cursor, Processor, ProcessorError, checked,
     command::{Filter, Selection},
     letters::LONGEST,
-    replay::Pace,
+    replay::ReplayPace,
     reply::{Done, Fate},
 };
 
@@ -32,7 +32,7 @@ pub(crate) enum Act {
     /// Only see whether it is there.
     Look,
     /// Replay it by the routes that stood when the command began.
-    Replay(Pace, Arc<Routes>),
+    Replay(ReplayPace, Arc<Routes>),
     Purge,
 }
 
@@ -41,7 +41,7 @@ impl Act {
     fn of_number(&self, number: usize) -> Self {
         match self {
             Self::Replay(pace, routes) => {
-                Self::Replay(Pace { others: pace.others + number as u64, ..*pace }, Arc::clone(routes))
+                Self::Replay(ReplayPace { others: pace.others + number as u64, ..*pace }, Arc::clone(routes))
             }
             other => other.clone(),
         }

@@ -306,6 +306,7 @@ impl Sweep {
         match settled {
             Settled::Requeued(_) => self.requeued += 1,
             Settled::Buried(_) => self.buried += 1,
+            Settled::Unmatched(_) => self.unmatched += 1,
             Settled::Nothing => self.settled += 1,
             Settled::Busy(rest) => {
                 self.busy += 1;

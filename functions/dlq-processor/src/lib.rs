@@ -41,7 +41,7 @@ use surehook::{
 use bulk::{Act, Bulk};
 pub use command::{Command, Cursor, Filter, Rate, Selection};
 pub use policy::PolicyRole;
-use replay::Pace;
+use replay::ReplayPace;
 pub use reply::Reply;
 pub use wire::{connect, run};
 
@@ -226,7 +226,7 @@ impl Processor {
             Command::Body { id, offset } => self.body(&id, offset).await.map(Reply::Part),
             Command::Replay { selection, dry_run, limit, after, rate } => {
                 let bulk = Bulk { selection, dry_run, limit, after };
-                let act = Act::Replay(Pace { rate, others: 0 }, self.routes.latest(moment).await?);
+                let act = Act::Replay(ReplayPace { rate, others: 0 }, self.routes.latest(moment).await?);
                 Box::pin(self.each(bulk, act, moment)).await.map(Reply::Replayed)
             }
             Command::Outcomes { ids } => self.outcomes(ids).await.map(Reply::Outcomes),

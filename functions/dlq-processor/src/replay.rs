@@ -35,12 +35,12 @@ const NOT_REPLAYED: [&str; 6] =
 
 /// How fast QStash delivers replays, and how many wait before this one.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Pace {
+pub(crate) struct ReplayPace {
     pub(crate) rate: Option<Rate>,
     pub(crate) others: u64,
 }
 
-impl Pace {
+impl ReplayPace {
     /// When QStash delivers a replay that is published now.
     fn due(self, now: Millis) -> Millis {
         now + self.rate.map_or(0, |rate| millis(rate.wait_behind(self.others)))
@@ -51,7 +51,7 @@ impl Pace {
 #[derive(Debug, Clone, Copy)]
 struct Terms {
     /// Its pace.
-    pace: Pace,
+    pace: ReplayPace,
     /// The version of the routes that stood at the replay. The consumer uses these or newer ones.
     routes: u64,
 }
@@ -59,7 +59,7 @@ struct Terms {
 impl Processor {
     /// How many replays wait at QStash for their turn. It is asked only where a rate makes them wait. Where QStash does not say, none is
     /// reckoned with: then the wait of these letters is taken for shorter than it is.
-    pub(crate) async fn waiting_replays(&self, pace: Pace) -> u64 {
+    pub(crate) async fn waiting_replays(&self, pace: ReplayPace) -> u64 {
         if pace.rate.is_none() {
             return 0;
         }
@@ -74,7 +74,7 @@ impl Processor {
     pub(crate) async fn replay_one(
         &self,
         id: &str,
-        pace: Pace,
+        pace: ReplayPace,
         routes: &Routes,
         moment: Moment,
     ) -> Result<String, ProcessorError> {

@@ -47,6 +47,8 @@ pub struct Sweep {
     pub requeued: u64,
     /// Those that became dead letters.
     pub buried: u64,
+    /// Those that no route takes, and that are kept as dead letters for a while.
+    pub unmatched: u64,
     /// Those that needed nothing.
     pub settled: u64,
     /// Those that a worker is handling.

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     Processor, ProcessorError,
     entries::{AT_ONCE, Turn},
+    replay::ReplayPace,
     reply::Sweep,
 };
 
@@ -143,7 +144,7 @@ impl Processor {
             }
             let result = match self.find(id).await {
                 Ok((letter, _)) if letter.replaying.as_ref() == Some(&pending.replay) => {
-                    self.replay_one(id, Pace::default(), &routes, moment).await.map(|_| true)
+                    self.replay_one(id, ReplayPace::default(), &routes, moment).await.map(|_| true)
                 }
                 Ok(_) | Err(ProcessorError::NoSuchLetter(_) | ProcessorError::Renewed(..)) => {
                     self.path.store.forget_pending(&pending).await?;
@@ -171,7 +172,7 @@ impl Processor {
 impl Sweep {
     /// Returns what a sweep counts. Each number is written by every sweep, because an alarm tells a sweep without failures from none.
     pub(crate) fn counts(&self) -> Vec<(Metric, u64)> {
-        vec![
+        let mut counts = vec![
             (Metric::Requeued, self.requeued),
             (Metric::DeadLettered, self.buried + self.outbox_buried),
             (Metric::Stranded, self.stranded),
@@ -181,7 +182,10 @@ impl Sweep {
             (Metric::SourceRejecting, self.rejecting_sources),
             (Metric::Misconfigured, self.misconfigured),
             (Metric::Unconfigured, self.held_topics),
-        ]
+        ];
+        // A metric that a stack does not use costs it nothing.
+        counts.extend((self.unmatched > 0).then_some((Metric::Unmatched, self.unmatched)));
+        counts
     }
 
     /// Counts an outbox row that waits on, and how long it has waited where that is known.

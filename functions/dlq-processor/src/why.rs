@@ -201,6 +201,10 @@ impl Processor {
                 Next::at(expires, "nothing; its record is kept until then, so that no copy of it is handled")
             }
             Status::Purged => Next::at(expires, "nothing; an operator removed it, and its record is kept until then"),
+            Status::Dead if expires.is_some() => Next::at(
+                expires,
+                "nothing, until somebody replays its dead letter; it expires then, because no route took it",
+            ),
             Status::Dead => Next::at(None, "nothing, until somebody replays or purges its dead letter"),
             Status::Running if record.is_leased(now) => Next::at(
                 Some(record.lease_until),

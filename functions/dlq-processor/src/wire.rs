@@ -47,6 +47,7 @@ fn build(config: Config, store: Store, role: PolicyRole) -> Result<Processor, Er
         qstash: Client::new(url, token, QSTASH_TIMEOUT)?,
         bases: config.consumers,
         policy: config.lifetimes.retry,
+        retention: config.lifetimes.retention,
     };
     Ok(Processor {
         routes: Arc::new(RoutesCache::new(path.store.clone(), (), Background::default())),

@@ -133,6 +133,11 @@ fn report(settled: Settled, tally: &Tally) -> Outcome {
             tally.add(Metric::DeadLettered, 1);
             Outcome::Buried
         }
+        Settled::Unmatched(letter) => {
+            tracing::info!(letter, "no route takes the event: it is kept as a dead letter that expires");
+            tally.add(Metric::Unmatched, 1);
+            Outcome::Buried
+        }
         Settled::Nothing => Outcome::Settled,
         Settled::Busy(rest) => Outcome::InProgress(rest),
     }
@@ -143,5 +148,22 @@ fn failed(error: &FailureError) -> Outcome {
     match error {
         FailureError::QStash(_) => Outcome::QStashAway,
         FailureError::Store(_) | FailureError::Contended(_) => Outcome::StoreAway,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The alarm *Dead letters* sums `DeadLettered`.
+    #[test]
+    fn an_unmatched_event_that_is_kept_rings_no_alarm() {
+        for (settled, metric) in
+            [(Settled::Unmatched("x".into()), Metric::Unmatched), (Settled::Buried("x".into()), Metric::DeadLettered)]
+        {
+            let tally = Tally::default();
+            assert_eq!(report(settled, &tally), Outcome::Buried);
+            assert_eq!(tally.counts(), [(metric, 1)]);
+        }
     }
 }

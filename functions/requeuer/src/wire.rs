@@ -30,6 +30,7 @@ pub async fn run() -> Result<(), Error> {
         qstash: Client::new(url, token, QSTASH_TIMEOUT)?,
         bases: config.consumers,
         policy: config.lifetimes.retry,
+        retention: config.lifetimes.retention,
     };
     let environment = Environment::new(Moment::of_start());
     let requeuer = Requeuer {

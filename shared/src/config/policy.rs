@@ -143,7 +143,7 @@ fn written(span: Duration) -> String {
         (1_000_000_000, "s"),
         (1_000_000, "ms"),
     ];
-    let unit = units.into_iter().find(|(length, _)| nanos > 0 && nanos % length == 0);
+    let unit = units.into_iter().find(|(length, _)| nanos > 0 && nanos.is_multiple_of(*length));
     unit.map_or_else(|| format!("{nanos}ns"), |(length, unit)| format!("{}{unit}", nanos / length))
 }
 

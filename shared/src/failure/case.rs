@@ -8,7 +8,10 @@ use crate::{
     qstash::{DlqEntry, lenient::header_map},
     retry::Round,
     routes::Routes,
-    web::{EndpointUrl, answer::SENDER_REFUSED},
+    web::{
+        EndpointUrl,
+        answer::{SENDER_REFUSED, UNMATCHED},
+    },
 };
 
 use super::FailurePath;
@@ -89,6 +92,8 @@ pub(super) struct Event {
     pub(super) signs: bool,
     /// Whether our consumer did not believe its sender.
     pub(super) is_refused: bool,
+    /// Whether our consumer found no route for it, and its source keeps such events.
+    pub(super) is_unmatched: bool,
     pub(super) conflict: bool,
 }
 
@@ -136,7 +141,8 @@ impl FailurePath {
         };
         // Our consumer's answer tells the event; a message that is retried by hand has another id.
         let is_apart = redacted && endpoint.source().is_some();
-        let is_refused = endpoint.source().is_some() && is_refused(message);
+        let is_refused = endpoint.source().is_some() && answered(message, SENDER_REFUSED);
+        let is_unmatched = endpoint.source().is_some() && answered(message, UNMATCHED);
         let about = if is_apart && !is_refused { answered_event(message) } else { None };
         let headers = header_map(&message.header);
         let delivered = Delivered::new(&headers, &body, first_message);
@@ -151,13 +157,13 @@ impl FailurePath {
         let identified = identified.unwrap_or_else(|| identify_foreign(&endpoint, delivered));
         let source = endpoint.source().and_then(|source| routes.known(source));
         let signs = !redacted && source.is_some_and(|source| source.signature.is_some());
-        Event { endpoint, identified, body, redacted, about, signs, is_refused, conflict: false }
+        Event { endpoint, identified, body, redacted, about, signs, is_refused, is_unmatched, conflict: false }
     }
 }
 
-/// Whether our consumer answered that it does not believe the sender.
-fn is_refused(message: &DlqEntry) -> bool {
-    text_at(&message.response_body(), "/status").is_some_and(|word| word == SENDER_REFUSED)
+/// Whether this is the fixed word of our consumer's last answer.
+fn answered(message: &DlqEntry, word: &str) -> bool {
+    text_at(&message.response_body(), "/status").is_some_and(|answered| answered == word)
 }
 
 /// The event that our consumer's last answer was about.

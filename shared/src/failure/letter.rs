@@ -9,10 +9,11 @@ use crate::{
     ledger::{Cause, DeadLetter, Failure, Record, Response, record::MOST_ERROR_TEXT, rules::Burial},
     qstash::DlqEntry,
     retry::BuryReason,
+    web::answer::UNMATCHED,
 };
 
 /// The words with which our consumer answers for a handler; with any other, the record's last error is an older one.
-const VERDICTS: [&str; 2] = ["permanent-failure", "transient-failure"];
+const VERDICTS: [&str; 3] = ["permanent-failure", "transient-failure", UNMATCHED];
 
 /// Why an event is given up, and what was said last. Our own consumer's answer tells only a fixed word and a key, which
 /// would make every letter a cause of its own; its record knows what the destination said.

@@ -36,6 +36,8 @@ pub struct FailurePath {
     pub bases: Vec<EndpointUrl>,
     /// When to deliver again.
     pub policy: RetryPolicy,
+    /// How long an event is kept that no route took.
+    pub retention: Duration,
 }
 
 /// What was done about an entry.
@@ -45,6 +47,8 @@ pub enum Settled {
     Requeued(Duration),
     /// The event stands as this dead letter.
     Buried(String),
+    /// No route took the event. It stands as this dead letter, which expires.
+    Unmatched(String),
     /// The event needed nothing: it is done, or dead already, or the entry was used before.
     Nothing,
     /// A worker holds the event, for so much longer.
@@ -150,6 +154,9 @@ impl FailurePath {
         if event.redacted {
             return Decision::Bury(BuryReason::Redacted);
         }
+        if event.is_unmatched && !event.conflict {
+            return Decision::Bury(BuryReason::Unmatched);
+        }
         let ours = event.endpoint.source().is_some();
         let class = if event.conflict { FailureClass::Permanent } else { retry::classify(case.entry.status(), ours) };
         let header = |name| lenient::header(&case.entry.response_header, name);
@@ -211,13 +218,15 @@ impl FailurePath {
     ) -> Result<Settled, FailureError> {
         let letter = letter(case, &event, &failure, now);
         let burial = burial(case.entry, &event, failure, now);
-        match self.store.bury(&burial, letter, &event.body).await {
+        let is_unmatched = letter.reason == BuryReason::Unmatched.word();
+        let expires_at = is_unmatched.then(|| (now + retry::millis(self.retention)) / 1_000);
+        match self.store.bury_until(&burial, letter, &event.body, expires_at).await {
             Ok(letter) => {
                 // The letter stands; an entry that could not be deleted now is deleted by the sweep.
                 if let Err(error) = self.finish(case.entry, &event).await {
                     tracing::warn!(error = %error, "the entry of a dead letter could not be deleted now");
                 }
-                Ok(Settled::Buried(letter.id()))
+                Ok(if is_unmatched { Settled::Unmatched(letter.id()) } else { Settled::Buried(letter.id()) })
             }
             Err(LedgerError::Refused(Refused::Done | Refused::Dead)) => {
                 self.finish(case.entry, &event).await.map(|()| Settled::Nothing)

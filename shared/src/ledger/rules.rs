@@ -202,6 +202,15 @@ pub fn remember(history: &[History], at: Millis, fence: u64, failure: &Failure) 
 
 /// Gives an event up. Only what waits may be buried: nothing that is done, and nothing that a worker may be handling.
 pub fn bury(record: Option<&Record>, burial: &Burial) -> Result<Record, Refused> {
+    bury_until(record, burial, None)
+}
+
+/// The same for a dead letter that expires with its record at `expires_at` (seconds).
+pub fn bury_until(record: Option<&Record>, burial: &Burial, expires_at: Option<i64>) -> Result<Record, Refused> {
+    bury_for_good(record, burial).map(|dead| Record { expires_at, ..dead })
+}
+
+fn bury_for_good(record: Option<&Record>, burial: &Burial) -> Result<Record, Refused> {
     let Some(record) = record else {
         return Ok(buried_unseen(burial, 1));
     };
@@ -272,6 +281,7 @@ pub fn replay_due(
         replay: Some(replay.to_owned()),
         round: 0,
         next_at: None,
+        expires_at: None,
         ..record.clone()
     })
 }

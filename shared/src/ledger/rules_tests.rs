@@ -280,3 +280,12 @@ fn a_slow_replay_waits_from_its_turn_on() {
     assert_eq!(replay_due(Some(&open), record.fence, "r", NOW + 1, NOW + 1).unwrap(), open, "again is no error");
     assert!(dismiss(Some(&open), NOW + 9_999, NOW, 9).is_err(), "it is not stranded before its turn");
 }
+
+#[test]
+fn a_dead_letter_that_expires_does_so_with_its_record_unless_it_is_replayed() {
+    let dead = bury_until(Some(&retryable()), &burial(NOW), Some(NOW / 1_000 + 9)).unwrap();
+    assert_eq!((dead.status, dead.expires_at), (Status::Dead, Some(NOW / 1_000 + 9)));
+    assert_eq!(bury(Some(&retryable()), &burial(NOW)).unwrap().expires_at, None);
+    let open = replay(Some(&dead), dead.fence, "r", NOW + 1).unwrap();
+    assert_eq!((open.status, open.expires_at), (Status::Retryable, None), "what waits does not expire");
+}

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use serde::Serialize;
 
 use super::{Route, Routes, Source};
+use crate::sources::Unmatched;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -149,9 +150,17 @@ fn source_change(old: &Source, new: &Source) -> Option<Change> {
             "its sender must sign otherwise; what is signed as before, or waits unsealed, is refused",
         ),
         (old.secret != new.secret, "another secret of SOURCE_SECRETS proves its sender"),
+        (old.unmatched != new.unmatched, unmatched_change(new.unmatched)),
     ];
     let told: Vec<&str> = parts.into_iter().filter(|(is_other, _)| *is_other).map(|(_, what)| what).collect();
     (!told.is_empty()).then(|| Change::SourceChanged { name: new.name.clone(), what: told.join("; ") })
+}
+
+fn unmatched_change(unmatched: Unmatched) -> &'static str {
+    match unmatched {
+        Unmatched::Keep => "its events that no route takes become dead letters (reason unmatched)",
+        Unmatched::Ignore => "its events that no route takes end as ignored, and their bodies are not kept",
+    }
 }
 
 fn topic_changes(old: &Routes, new: &Routes) -> Vec<Change> {

@@ -37,6 +37,7 @@ pub use crate::sources::Source;
 use crate::{
     digest::Sha256,
     identity::{Delivered, Endpoint, Identified, cut, identify},
+    sources::Unmatched,
 };
 
 /// A QStash topic that brings events of a source.
@@ -185,6 +186,11 @@ impl Routes {
             identified.event_type = source.type_of(&event).text;
         }
         Some(identified)
+    }
+
+    /// Whether events of a source that no route takes are kept as dead letters.
+    pub fn keeps_unmatched(&self, source: &str) -> bool {
+        self.source(source).is_some_and(|source| source.unmatched == Unmatched::Keep)
     }
 
     /// A configured source by name.

@@ -16,7 +16,7 @@ use crate::{
     qstash::client::is_name,
     retry::RETRIES_PER_ROUND,
     sources::{
-        CANARY, Place, Signature,
+        CANARY, Place, Signature, Unmatched,
         place::header_name,
         recipe::{Recipe, Scheme},
     },
@@ -41,6 +41,7 @@ pub(super) struct SourceEntry {
     event_type: Option<Spanned<OneOrMany>>,
     secret: Option<Spanned<String>>,
     signature: Option<Spanned<Scheme>>,
+    unmatched: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,6 +72,7 @@ impl SourceEntry {
             event_type: self.event_type(recipe)?,
             signature,
             secret: self.secret.as_ref().map(|secret| secret.get_ref().clone()),
+            unmatched: self.unmatched()?,
         })
     }
 
@@ -86,8 +88,17 @@ impl SourceEntry {
             self.identity(recipe).err(),
             self.event_type(recipe).err(),
             self.signature(recipe).err(),
+            self.unmatched().err(),
         ];
         found.into_iter().flatten().collect()
+    }
+
+    fn unmatched(&self) -> Result<Unmatched, Told> {
+        let Some(written) = &self.unmatched else { return Ok(Unmatched::default()) };
+        let unmatched = Unmatched::parse(written.get_ref());
+        unmatched.ok_or_else(|| {
+            at(written, "unmatched is \"keep\" or \"ignore\": what becomes of events that no route takes")
+        })
     }
 
     fn check_secret(&self, recipe: Option<&Recipe>) -> Result<(), Told> {

@@ -118,3 +118,16 @@ fn what_an_older_version_compiled_is_read() {
         written["sources"].as_array().unwrap().iter().map(|source| source["event_type"].clone()).collect();
     assert_eq!(types, [serde_json::json!("/type"), serde_json::Value::Null], "and is read by it");
 }
+
+#[test]
+fn a_source_says_what_becomes_of_events_that_no_route_takes() {
+    let document =
+        |value: &str| format!("[[source]]\nname = \"strapi\"\nrecipe = \"strapi\"\nunmatched = \"{value}\"\n");
+    let routes = compile(&document("keep")).unwrap();
+    assert!(routes.keeps_unmatched("strapi") && !routes.keeps_unmatched("payload"));
+    assert!(!compile(&document("ignore")).unwrap().keeps_unmatched("strapi"));
+    let told = compile(&document("drop")).unwrap_err();
+    assert!(told.starts_with("line 4: source \"strapi\": unmatched is \"keep\" or \"ignore\""), "{told}");
+    let written = serde_json::to_value(compile(&document("ignore")).unwrap()).unwrap();
+    assert!(written["sources"][0].get("unmatched").is_none(), "an older version reads it");
+}

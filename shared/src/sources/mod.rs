@@ -64,6 +64,35 @@ pub struct Source {
     /// `PRODUCER_TOKEN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
+    /// What becomes of its events that no route takes.
+    #[serde(default, skip_serializing_if = "Unmatched::is_default")]
+    pub unmatched: Unmatched,
+}
+
+/// What becomes of events that no route takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unmatched {
+    /// They end, and their bodies are gone.
+    #[default]
+    Ignore,
+    /// They become dead letters, which expire with the retention of records.
+    Keep,
+}
+
+impl Unmatched {
+    /// Returns the value that the document names.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "ignore" => Some(Self::Ignore),
+            "keep" => Some(Self::Keep),
+            _ => None,
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The type of an event, as far as it was found.
@@ -86,7 +115,14 @@ impl Source {
             CANARY => Identity::Body,
             _ => return None,
         };
-        Some(Self { name: name.to_owned(), identity, event_type: Vec::new(), signature: None, secret: None })
+        Some(Self {
+            name: name.to_owned(),
+            identity,
+            event_type: Vec::new(),
+            signature: None,
+            secret: None,
+            unmatched: Unmatched::Ignore,
+        })
     }
 
     /// Whether its events have types only by its `event_type`, and not by the form of their body.

@@ -21,6 +21,7 @@ fn source(recipe: &Recipe, vector: &Vector) -> Source {
         event_type: recipe.event_type.clone(),
         signature: scheme.map(|scheme| scheme.compile().unwrap()),
         secret: Some("x".into()),
+        unmatched: Default::default(),
     }
 }
 

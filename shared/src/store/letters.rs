@@ -17,6 +17,7 @@ use super::{
     item::{Builder, Item, Reading, from_record, number, partition, text},
     ledger::{UNCHANGED, names, unchanged_values, values_map},
     letter_item::{DAY, HOUR, bytes_of, chunk_prefix, head_of, pack, sort_key, to_letter, unpack},
+    schema::EXPIRY,
 };
 use crate::{
     Millis,
@@ -44,14 +45,27 @@ pub(super) const NO_HOUR: i64 = i64::MIN;
 impl Store {
     /// Gives an event up: chunks, then head and `dead` in one transaction. Returns the letter as it stands.
     pub async fn bury(&self, burial: &Burial, letter: DeadLetter, body: &[u8]) -> Result<DeadLetter, LedgerError> {
+        self.bury_until(burial, letter, body, None).await
+    }
+
+    /// The same for a letter that expires with its record at `expires_at` (seconds). Its chunks outlive it, for a replay that is begun
+    /// shortly before.
+    pub async fn bury_until(
+        &self,
+        burial: &Burial,
+        letter: DeadLetter,
+        body: &[u8],
+        expires_at: Option<i64>,
+    ) -> Result<DeadLetter, LedgerError> {
         let packed = pack(body);
         for _ in 0..MOST_RACES {
             let old = self.record(&letter.key).await?;
-            let dead = rules::bury(old.as_ref(), burial)?;
+            let dead = rules::bury_until(old.as_ref(), burial, expires_at)?;
             let letter = DeadLetter { fence: dead.fence, ..letter.clone() };
-            let chunks = self.write_chunks(&letter, &packed).await?;
+            let chunks = self.write_chunks(&letter, &packed, expires_at).await?;
             self.note_day(letter.at).await?;
-            let head = head_of(&letter, chunks.is_none().then_some(&packed), chunks.unwrap_or_default());
+            let mut head = head_of(&letter, chunks.is_none().then_some(&packed), chunks.unwrap_or_default());
+            head.extend(expires_at.map(|at| (EXPIRY.to_owned(), number(at))));
             if self.swap(&letter.key, old.as_ref(), &dead, vec![self.put(head)]).await? {
                 return Ok(letter);
             }
@@ -189,13 +203,19 @@ impl Store {
     }
 
     /// Writes a body that is too large for the head; the number of chunks, or `None` where it fits.
-    async fn write_chunks(&self, letter: &DeadLetter, packed: &[u8]) -> Result<Option<usize>, StoreError> {
+    async fn write_chunks(
+        &self,
+        letter: &DeadLetter,
+        packed: &[u8],
+        expires_at: Option<i64>,
+    ) -> Result<Option<usize>, StoreError> {
         if packed.len() <= MOST_INLINE {
             return Ok(None);
         }
         for (index, chunk) in packed.chunks(CHUNK).enumerate() {
             let item = Builder::new(partition(&letter.key), format!("{}{index:03}", chunk_prefix(letter)))
                 .with("body", AttributeValue::B(Blob::new(chunk)))
+                .with_some(EXPIRY, expires_at.map(|at| number(at + CHUNK_GRACE)))
                 .build();
             self.client.put_item().table_name(&self.table).set_item(Some(item)).send().await?;
         }

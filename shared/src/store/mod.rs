@@ -15,6 +15,7 @@
 //! | [`rejected`] | `pk = config#rejected`: senders whose plausible requests the producer rejects |
 //! | [`policy`] | `pk = config#policy`: the settings by which the stack retries and forgets events |
 //! | [`breakers`] | `pk = breaker`: destinations that keep failing |
+//! | [`unmatched`] | `pk = unmatched#<source>`: event types that no route took lately |
 //! | [`schema`], [`inspect`] | the table itself and its indexes: as it should be, and as it is |
 //! | `permissions` | none: proves what the caller is allowed to write |
 
@@ -42,6 +43,7 @@ pub mod shelves;
 mod spread_tests;
 pub mod stranded;
 pub mod sweep_lease;
+pub mod unmatched;
 mod writes;
 
 use std::sync::{Arc, Mutex, atomic::AtomicI64};

@@ -138,7 +138,7 @@ impl Store {
             .key("pk", text(partition(&letter.key)))
             .key("sk", text(sort_key(letter.fence)))
             .condition_expression("dl_at = :at")
-            .update_expression("SET replaying = :id")
+            .update_expression("SET replaying = :id REMOVE expires_at")
             .expression_attribute_values(":at", number(letter.at))
             .expression_attribute_values(":id", text(id))
             .build();

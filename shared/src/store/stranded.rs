@@ -148,7 +148,7 @@ impl Store {
             match found.record {
                 Ok(record) if record.lease_until >= before => looked.silent.push((found.key, record)),
                 Ok(ref record) => looked.raised += usize::from(self.strand_one(&found.key, record, before, now).await?),
-                Err(_unreadable) => looked.unreadable.push(found),
+                Err(_) => looked.unreadable.push(found),
             }
         }
         Ok(looked)

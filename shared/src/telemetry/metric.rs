@@ -17,6 +17,8 @@ pub enum Metric {
     Requeued,
     /// Given up.
     DeadLettered,
+    /// No route took it, and it is kept as a dead letter for a while.
+    Unmatched,
     /// Waits longer than every retry can take.
     Stranded,
     /// A worker found that its event is another's.

@@ -17,6 +17,8 @@ use crate::{
 pub const WHOLE_WISH: &str = "surehook-retry-after";
 /// The word for an event whose sender is not believed; the failure path buries such a message under a name of its own.
 pub const SENDER_REFUSED: &str = "sender-refused";
+/// The word for an event that no route takes and whose source keeps such events; the failure path makes it a dead letter that expires.
+pub const UNMATCHED: &str = "unmatched";
 /// QStash's status for "never deliver this again"; it counts only together with [`NON_RETRYABLE`].
 const STATUS_NON_RETRYABLE: u16 = 489;
 /// The header of the 489 pair.
@@ -29,6 +31,8 @@ pub enum Outcome {
     Processed,
     /// No route matches the event.
     Ignored,
+    /// No route matches the event, and its source keeps such events.
+    Unmatched,
     /// The event was handled before.
     Duplicate,
     /// The event is a dead letter, which we hold durably.
@@ -100,6 +104,7 @@ impl Outcome {
         match self {
             Self::Processed => "processed",
             Self::Ignored => "ignored",
+            Self::Unmatched => UNMATCHED,
             Self::Duplicate => "duplicate",
             Self::Dead => "dead",
             Self::SignatureRefused => "signature-refused",
@@ -146,7 +151,7 @@ impl Outcome {
             Self::PayloadTooLarge(_) => 413,
             Self::NotTaken => 424,
             Self::PermanentFailure | Self::Malformed | Self::Conflict | Self::TooLarge => STATUS_NON_RETRYABLE,
-            Self::SenderRefused(_) => STATUS_NON_RETRYABLE,
+            Self::SenderRefused(_) | Self::Unmatched => STATUS_NON_RETRYABLE,
             Self::TransientFailure(_) | Self::LeaseLost | Self::StoreAway | Self::QStashAway => 503,
             Self::NoRoutes | Self::SourceUnconfigured(_) | Self::SecretMissing(_) | Self::TopicFull(_) => 503,
             // The worst of its parts: who looks at nothing else must not take a part that is lost for one that was taken.

@@ -15,6 +15,7 @@ fn every_outcome_has_its_documented_answer() {
         (Outcome::InProgress(Duration::from_millis(2_500)), (409, Some("4"), false)),
         (Outcome::InProgress(Duration::ZERO), (409, Some("1"), false)),
         (Outcome::PermanentFailure, PAIR),
+        (Outcome::Unmatched, PAIR),
         (Outcome::Malformed, PAIR),
         (Outcome::Conflict, PAIR),
         (Outcome::TooLarge, PAIR),

@@ -50,7 +50,8 @@ fn routes(stack: &Stack) -> String {
          [[route]]\nname = \"orders\"\nsource = \"payload\"\nurl = \"{url}/orders\"\n\
          [[topic]]\nname = \"orders\"\nsource = \"payload\"\n\
          [[source]]\nname = \"github\"\nrecipe = \"github\"\nsecret = \"gh\"\n\
-         [[route]]\nname = \"hub\"\nsource = \"github\"\nurl = \"{url}/hub\"\n"
+         [[route]]\nname = \"hub\"\nsource = \"github\"\nurl = \"{url}/hub\"\n\
+         [[source]]\nname = \"unrouted\"\nidentity = \"body\"\n"
     )
 }
 
@@ -119,7 +120,7 @@ fn a_handlers_own_writes_need_their_keys_in_the_statement_of_the_ledger() {
     policies(r#"["e#*"]"#, r#"["e#*", "counter#*"]"#).judge("consumer", &commit).unwrap();
 }
 
-/// Done, a copy, a record whose life has ended, and a sender that is not who it says.
+/// Done, a copy, a record whose life has ended, a sender that is not who it says, and what no route takes.
 async fn deliveries(stack: &Stack) {
     let body = event("ok");
     publish(stack, "t", &body).await;
@@ -134,6 +135,7 @@ async fn deliveries(stack: &Stack) {
     store.complete(&key(stack, &old), &held, &[], 2_000, 3).await.unwrap();
     assert_eq!(deliver(stack, "/strapi", old.as_bytes()).await.word(), "processed", "a new life");
     assert_eq!(deliver(stack, "/github", b"{}").await.word(), "sender-refused");
+    assert_eq!(deliver(stack, "/unrouted", b"{}").await.word(), "ignored", "its type is noted");
 }
 
 /// What is refused for good is buried by the requeuer, in chunks where it is large; what fails for now is taken up again, opens

@@ -27,6 +27,7 @@ impl Signed {
             event_type: recipe.event_type,
             signature: Some(recipe.signature.unwrap().compile().unwrap()),
             secret: None,
+            unmatched: Default::default(),
         }
     }
 

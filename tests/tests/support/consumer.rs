@@ -43,6 +43,7 @@ pub(crate) fn with_handler<H>(consumer: Consumer<Deliverer>, handler: H) -> Cons
         handler_timeout: consumer.handler_timeout,
         retention: consumer.retention,
         max_body_bytes: consumer.max_body_bytes,
+        unmatched: consumer.unmatched,
         telemetry: consumer.telemetry,
     }
 }
@@ -93,6 +94,7 @@ pub(crate) fn consumer_with(
         handler_timeout: Duration::from_secs(8),
         retention: Duration::from_secs(14 * 86_400),
         max_body_bytes: 4_500_000,
+        unmatched: Default::default(),
         telemetry: Telemetry::new("test", "consumer", false),
     }
 }

@@ -104,6 +104,7 @@ impl Fuse {
             qstash: qstash_at(&self.qstash.url),
             bases: vec![url(&stack.function_url("consumer"))],
             policy: RetryPolicy::default(),
+            retention: std::time::Duration::from_secs(14 * 86_400),
         }
     }
 }

@@ -73,6 +73,10 @@ impl Handler for Deliverer {
         let subject = subject(&routes, event);
         let destinations = routes.destinations(&subject);
         if destinations.is_empty() && attempt.refused.is_empty() {
+            // A route took it before where a destination has accepted it.
+            if attempt.delivered.is_empty() && routes.keeps_unmatched(&event.source) {
+                return Err(HandlerError::Unmatched);
+            }
             return Ok(Effects { ignored: true, ..Effects::so_far(&attempt.delivered, &[]) });
         }
         let settled = |id: &String| attempt.delivered.contains(id) || attempt.refused.contains(id);
