@@ -29,7 +29,7 @@
 //! | [`qstash_server`] | our QStash as the rest of Surehook uses it; all of the protocol is tested in its own crate |
 //! | [`starting`] | what can't start says why |
 //! | [`stranded`] | what nobody will bring again is found and shown |
-//! | [`unmatched`] | what no route takes is kept where its source says so, and listed by its types |
+//! | [`unmatched`] | events that no route takes are kept where their source says so, and listed by type |
 //! | [`weather`] | DynamoDB throttles, fails, hangs: the consumer answers in time, and loses nothing |
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]

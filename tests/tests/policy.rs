@@ -152,7 +152,7 @@ async fn an_event_in_qstashs_dead_letter_queue_is_not_dismissed() {
     assert_eq!(status(&stack, &key).await, Status::Retryable);
 }
 
-/// A message that QStash has delivered, to whomever.
+/// A message that QStash has delivered.
 async fn delivered(stack: &Stack) -> String {
     let to = Destination::Url(format!("{}/elsewhere", stack.receiver.url));
     let message = qstash(stack).publish(&to, &[], "{}".into()).await.unwrap().remove(0);

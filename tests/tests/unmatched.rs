@@ -59,7 +59,7 @@ async fn a_kept_event_becomes_a_dead_letter_that_expires_and_can_be_replayed() {
     assert!(letters(&stack).await.is_empty());
 }
 
-/// What is open again must not be forgotten while it waits.
+/// An open event must not expire while it waits.
 #[tokio::test]
 async fn a_kept_event_that_is_being_replayed_does_not_expire() {
     let stack = stack().await;

@@ -93,5 +93,5 @@ fn print(events: &[StrandedEvent]) {
     println!("\nQStash does not deliver these again. `surehook why EVENT` shows what happened to one.");
     println!("  stranded     not delivered: send it again from its sender (the same bytes are the same event)");
     println!("  unconfirmed  handled, but the table did not record it: ask the destination for its `webhook-id`");
-    println!("End what you have seen to: `surehook stranded --dismiss EVENT`.");
+    println!("End those that you have handled elsewhere: `surehook stranded --dismiss EVENT`.");
 }

@@ -1,4 +1,4 @@
-//! Which event types no route took, for the operator who reads `surehook routes unmatched`.
+//! Event types that no route took. `surehook routes unmatched` lists them.
 //!
 //! An environment writes each type at most once a minute, and no more types than a list shows. An event that a route takes is
 //! not looked at here.
@@ -19,14 +19,14 @@ use tokio::time::timeout;
 const INTERVAL: Millis = 60_000;
 /// How long an event waits for this note, on which nothing rests.
 const MOST_FOR_NOTE: Duration = Duration::from_millis(500);
-/// What stands for all types beyond those that an environment writes.
+/// The name of all types beyond those that an environment writes.
 const OTHERS: &str = "(others)";
 
 /// The types that this environment knows.
 #[derive(Debug, Default)]
 pub struct UnmatchedTypes(Mutex<HashMap<(String, String), Noted>>);
 
-/// A type, and what the table knows of it.
+/// The state of one type.
 #[derive(Debug, Default)]
 struct Noted {
     /// When it was last written.

@@ -37,7 +37,7 @@ pub(crate) enum Act {
 }
 
 impl Act {
-    /// What is done with the letter of this number: replays before it make it wait.
+    /// Returns the act for the letter of this number, because replays before it make it wait.
     fn of_number(&self, number: usize) -> Self {
         match self {
             Self::Replay(pace, routes) => {

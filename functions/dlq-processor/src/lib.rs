@@ -141,7 +141,7 @@ pub enum ProcessorError {
         "QStash gave its message up (entry {0}): the next sweep retries it or makes it a dead letter. Run `surehook sweep` first"
     )]
     InDlq(String),
-    /// Nobody knows whether QStash still brings the event.
+    /// QStash does not tell whether it still delivers the event.
     #[error(
         "{why} (message \"{message}\"), so it may still be delivered. Look for it in QStash's console; --force ends it all the same"
     )]

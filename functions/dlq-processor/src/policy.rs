@@ -36,7 +36,7 @@ impl Processor {
         Ok(self.path.store.put_policy(&self.policy, moment.at_present()).await?)
     }
 
-    /// Refuses what would lose events or retry them otherwise where this shell's settings contradict the stack's.
+    /// Refuses commands that end or retry events while this shell's settings contradict the stack's.
     pub(crate) fn check_policy(&self, command: &Command) -> Result<(), ProcessorError> {
         match &self.role {
             PolicyRole::Follows { contradictions, .. } if !contradictions.is_empty() && decides(command) => {

@@ -275,7 +275,7 @@ pub struct Permissions {
     pub denied: Option<String>,
 }
 
-/// Why an event is listed with those that nobody brings again.
+/// Why an event is listed as stranded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StrandedState {
@@ -296,7 +296,7 @@ impl StrandedState {
     }
 }
 
-/// An event that nobody brings again.
+/// An event that QStash no longer delivers.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StrandedEvent {

@@ -1,5 +1,4 @@
-//! Events that nobody will bring again, and events that are not confirmed: the sweep raises them, an operator lists and
-//! dismisses them.
+//! Stranded and unconfirmed events. The sweep finds them, and an operator lists and dismisses them.
 
 use futures::{StreamExt, stream};
 use surehook::{

@@ -203,7 +203,7 @@ impl Processor {
             Status::Purged => Next::at(expires, "nothing; an operator removed it, and its record is kept until then"),
             Status::Dead if expires.is_some() => Next::at(
                 expires,
-                "nothing, until somebody replays its dead letter; it expires then, because no route took it",
+                "nothing, unless its dead letter is replayed; it expires then, because no route took it",
             ),
             Status::Dead => Next::at(None, "nothing, until somebody replays or purges its dead letter"),
             Status::Running if record.is_leased(now) => Next::at(

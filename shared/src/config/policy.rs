@@ -28,7 +28,7 @@ pub const POLICY_VARIABLES: [&str; 11] = [
 ];
 const DAY: u64 = 86_400;
 
-/// The policy that is in effect, and what follows from it.
+/// The settings that are in effect, and the spans that follow from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// The value of each variable that is set or has a default, by its name.

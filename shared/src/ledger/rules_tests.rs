@@ -287,5 +287,5 @@ fn a_dead_letter_that_expires_does_so_with_its_record_unless_it_is_replayed() {
     assert_eq!((dead.status, dead.expires_at), (Status::Dead, Some(NOW / 1_000 + 9)));
     assert_eq!(bury(Some(&retryable()), &burial(NOW)).unwrap().expires_at, None);
     let open = replay(Some(&dead), dead.fence, "r", NOW + 1).unwrap();
-    assert_eq!((open.status, open.expires_at), (Status::Retryable, None), "what waits does not expire");
+    assert_eq!((open.status, open.expires_at), (Status::Retryable, None), "a waiting record does not expire");
 }

@@ -89,7 +89,7 @@ enum Answered {
     Wrapped { messages: Vec<Published> },
 }
 
-/// What waits of one flow-control key.
+/// The part of a flow-control key that is read.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Flow {

@@ -51,7 +51,7 @@ pub enum LogEnd {
     Delivered,
     /// QStash gave it up.
     Failed,
-    /// Somebody cancelled it.
+    /// It was cancelled.
     Cancelled,
 }
 

@@ -208,7 +208,7 @@ impl Store {
         self.show_left(key, record, rules::strand(record, before, now)).await
     }
 
-    /// Writes what a record becomes that its worker left running.
+    /// Writes the new state of a record that its worker left running.
     async fn show_left(
         &self,
         key: &EventKey,

@@ -62,7 +62,7 @@ impl Store {
     pub async fn unmatched(&self, sources: &[String], now: Millis) -> Result<Vec<UnmatchedType>, StoreError> {
         let pages = try_join_all(sources.iter().map(|source| self.unmatched_of(source))).await?;
         let mut types: Vec<UnmatchedType> = pages.into_iter().flatten().collect();
-        // DynamoDB deletes what has expired within days.
+        // DynamoDB deletes expired items within days.
         types.retain(|one| one.last > now - REMEMBERED);
         types.sort_by(|one, other| {
             (other.last, &one.source, &one.event_type).cmp(&(one.last, &other.source, &other.event_type))
