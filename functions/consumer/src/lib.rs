@@ -128,8 +128,7 @@ impl<H: Handler> Consumer<H> {
         let ending = Ending { key: &event.key, record: &record, attempt: &attempt, moment, tally };
         let answer = self.commit(ending, result, trace).await;
         if is_unmatched {
-            let now = moment.at_present();
-            self.unmatched.note(&self.store, &event.source, event.event_type.as_deref(), now).await;
+            self.unmatched.note(&self.store, &event.source, event.event_type.as_deref(), moment.now).await;
         }
         Ok(answer)
     }
