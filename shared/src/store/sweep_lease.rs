@@ -22,7 +22,7 @@ pub struct SweepLease {
 }
 
 impl Store {
-    /// Claims the lease for a run until a time; `None` if another run holds it.
+    /// Claims the lease for a run until a time; `None` if another run holds it. May be repeated after a lost answer.
     pub async fn claim_sweep(&self, owner: &str, now: Millis, until: Millis) -> Result<Option<SweepLease>, StoreError> {
         let answer = self
             .client
@@ -30,7 +30,7 @@ impl Store {
             .table_name(&self.table)
             .key("pk", text(PARTITION))
             .key("sk", text(LEASE))
-            .condition_expression("attribute_not_exists(pk) OR lease_until <= :now")
+            .condition_expression("attribute_not_exists(pk) OR lease_until <= :now OR lease_owner = :owner")
             .update_expression("SET lease_owner = :owner, lease_until = :until ADD fence :one")
             .expression_attribute_values(":now", number(now))
             .expression_attribute_values(":owner", text(owner))

@@ -14,7 +14,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(12);
 /// The least that QStash waits for an answer, whatever the plan. Source: QStash, "Pricing", max HTTP response duration.
 const QSTASH_WAITS: Duration = Duration::from_secs(15 * 60);
 /// The time limits of `template.yaml`, for functions that are not deployed yet.
-const OF_TEMPLATE: [(&str, u64); 4] = [("consumer", 20), ("requeuer", 30), ("producer", 10), ("dlq-processor", 300)];
+const OF_TEMPLATE: [(&str, u64); 4] = [("consumer", 20), ("requeuer", 30), ("producer", 10), ("dlq-processor", 900)];
 
 pub(super) fn judge(facts: &Facts, report: &mut Report) {
     let before = report.count();

@@ -44,7 +44,7 @@ fn function(name: &'static str) -> Function {
         _ => None,
     };
     let url = url.map(|url| (EndpointUrl::parse(url).unwrap(), true));
-    let timeout = Duration::from_secs(if name == "dlq-processor" { 300 } else { 20 });
+    let timeout = Duration::from_secs(if name == "dlq-processor" { 900 } else { 20 });
     let table = variables();
     let variables = Variables::plain(move |name| table.get(name).map(|value| (*value).to_owned()));
     Function { name, variables, deployed: Some(Ok(Deployed { timeout, url: Ok(url), bare_secrets: Vec::new() })) }

@@ -87,7 +87,9 @@ fn expected(name: &str, source: &str, known: &[Topic], stack: &Stack<'_>, report
     let mend = format!("surehook topics connect {name} --source {source} (or `surehook topics sync routes.toml`)");
     let Some(topic) = known.iter().find(|topic| topic.known.name == name) else {
         let finding = Finding::error("topic-missing", format!("there is no topic {name} at QStash"))
-            .happens("who publishes to it is refused; the producer answers 400, or its outbox waits")
+            .happens(
+                "QStash rejects what senders publish to it; the producer stores its events until it has an endpoint",
+            )
             .mend(mend);
         return report.add(finding);
     };

@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use surehook::{
+    config::{Policy, Reader, Variables},
+    environment::Background,
     failure::FailurePath,
     outside,
     qstash::Client,
@@ -12,7 +14,7 @@ use surehook::{
     telemetry::Telemetry,
     web::{EndpointUrl, Moment},
 };
-use surehook_dlq_processor::Processor;
+use surehook_dlq_processor::{PolicyRole, Processor};
 use surehook_local::{qstash::TOKEN, stack::TABLE};
 use tokio::time::Instant;
 
@@ -35,13 +37,21 @@ fn processor(table: &str, qstash: &str, endpoint: &str) -> Processor {
     let store = store_at(table);
     let url = |path: &str| EndpointUrl::parse(&format!("{endpoint}{path}")).unwrap();
     let client = Client::new(qstash.parse().unwrap(), Secret::new(TOKEN).unwrap(), Duration::from_secs(30)).unwrap();
+    let (lifetimes, stack) = (Reader::new(&Variables::plain(|_| None)).lifetimes(), "bench");
     Processor {
-        routes: Arc::new(RoutesCache::new(store.clone(), ())),
-        path: FailurePath { store, qstash: client, bases: vec![url("/consumer")], policy: RetryPolicy::default() },
+        routes: Arc::new(RoutesCache::new(store.clone(), (), Background::default())),
+        path: FailurePath {
+            store,
+            qstash: client,
+            bases: vec![url("/consumer")],
+            policy: RetryPolicy::default(),
+            retention: lifetimes.retention,
+        },
         requeuer: url("/requeuer"),
         requeuers: vec![url("/requeuer")],
-        retention: Duration::from_secs(14 * 86_400),
-        stack: "bench".into(),
+        policy: Policy::of(stack, &lifetimes),
+        role: PolicyRole::States,
+        stack: stack.into(),
         telemetry: Telemetry::new("bench", "dlq-processor", false),
     }
 }
