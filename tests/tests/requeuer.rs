@@ -2,17 +2,24 @@
 
 use serde_json::{Value, json};
 use surehook::{
-    failure::FailurePath, ledger::Status, outside, qstash::client::Destination, retry::RetryPolicy, web::Outcome,
+    failure::FailurePath,
+    ledger::Status,
+    outside,
+    qstash::client::Destination,
+    retry::RetryPolicy,
+    web::{Moment, Outcome},
 };
 use surehook_local::{Stack, qstash::Fault, receiver::Reaction};
 
 use crate::{
     failure_path::{callback, refuse},
     support::{
-        accepted, apply, connect, event, key,
+        accepted, apply, connect,
+        consumer::moment,
+        event, key,
         ledger::claim,
         letters, operate, post, publish, publish_with, qstash, quiet_stack, received, record,
-        requeuer::{call_back, requeuer},
+        requeuer::{call_back, call_back_at, requeuer},
         signature, stack, url,
     },
 };
@@ -305,25 +312,29 @@ async fn a_callback_is_decided_by_the_routes_of_its_moment_and_reads_them_only_w
     );
     apply(&stack, &large).await;
     qstash(&stack).add_endpoints("typed", &[stack.function_url("consumer/github")]).await.unwrap();
-    for id in 1..=3 {
+    for id in 1..=4 {
         publish(&stack, "typed", &format!("{{\"id\":{id},\"action\":\"opened\"}}")).await;
     }
     stack.qstash.idle().await;
     let store = stack.store().metered();
     let requeuer = requeuer(&stack, burying(&stack), store.clone());
-    let units_of_a_callback = async || {
+    let start = moment();
+    let units_of_a_callback = async |seconds: i64| {
         let before = store.capacity().read;
-        assert_eq!(call_back(&requeuer, &stack, &callback(&stack).await).await.outcome, Outcome::Buried);
+        let moment = Moment { now: start.now + seconds * 1_000, ..moment() };
+        let answer = call_back_at(&requeuer, &stack, &callback(&stack).await, moment).await;
+        assert_eq!(answer.outcome, Outcome::Buried);
         store.capacity().read - before
     };
-    let whole = units_of_a_callback().await;
+    let whole = units_of_a_callback(0).await;
     assert!(whole > 10.0, "{whole} units");
-    assert_eq!(units_of_a_callback().await, 1.0, "only their number");
+    assert_eq!(units_of_a_callback(0).await, 0.0, "at most once a second");
+    assert_eq!(units_of_a_callback(2).await, 1.0, "only their version");
     let github = "[[source]]\nname = \"github\"\nidentity = \"/id\"\nevent_type = \"/action\"\n";
     apply(&stack, &(large + github)).await;
-    let changed = units_of_a_callback().await;
+    let changed = units_of_a_callback(4).await;
     assert!(changed > 1.0 + 10.0, "{changed} units");
     let all = letters(&stack).await;
     let typed = all.iter().filter(|letter| letter["eventType"] == "opened").count();
-    assert_eq!((all.len(), typed), (3, 1), "the last was named by the new routes: {all:?}");
+    assert_eq!((all.len(), typed), (4, 1), "the last was named by the new routes: {all:?}");
 }

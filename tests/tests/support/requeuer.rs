@@ -11,7 +11,7 @@ use surehook::{
     secret::Secret,
     store::{Store, routes_cache::RoutesCache},
     telemetry::Telemetry,
-    web::{Answer, Incoming},
+    web::{Answer, Incoming, Moment},
 };
 use surehook_local::Stack;
 use surehook_requeuer::Requeuer;
@@ -32,6 +32,11 @@ pub(crate) fn requeuer(stack: &Stack, path: FailurePath, routes: Store) -> Reque
 
 /// One callback.
 pub(crate) async fn call_back(requeuer: &Requeuer, stack: &Stack, callback: &Value) -> Answer {
+    call_back_at(requeuer, stack, callback, moment()).await
+}
+
+/// One callback at a moment of the test's choice.
+pub(crate) async fn call_back_at(requeuer: &Requeuer, stack: &Stack, callback: &Value, moment: Moment) -> Answer {
     let body = callback.to_string();
     let mut headers = http::HeaderMap::new();
     let signature = signature(stack, &stack.function_url("requeuer"), body.as_bytes());
@@ -45,5 +50,5 @@ pub(crate) async fn call_back(requeuer: &Requeuer, stack: &Stack, callback: &Val
         body: body.into(),
         request_id: outside::new_id(),
     };
-    requeuer.call(request, moment(), 0.5).await
+    requeuer.call(request, moment, 0.5).await
 }
