@@ -10,7 +10,7 @@ use std::{
     mem,
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -21,8 +21,8 @@ use crate::{age::Age, web::Moment};
 
 /// Time for which the answer waits for background tasks.
 const BACKGROUND_PATIENCE: Duration = Duration::from_millis(200);
-/// Frozen time after which no connection is used again. Servers and NAT gateways close idle connections after some minutes at the
-/// earliest; a shorter freeze is common between the events of a busy stack, where a new handshake would cost more than it saves.
+/// Frozen time, in all, after which no connection is used again. Load balancers close idle connections after 60 s (AWS, Elastic Load
+/// Balancing, "Connection idle timeout"), and a frozen environment does not see that.
 const CONNECTIONS_OUTLIVE: Duration = Duration::from_secs(30);
 
 /// The freezes of this process.
@@ -34,15 +34,29 @@ pub struct Environment {
     start: Moment,
     background: Background,
     freezes: Freezes,
-    /// The beginning of the last invocation, or of the process.
-    last: Mutex<Age>,
+    /// Invocations that are under way. It is more than one only on Lambda Managed Instances.
+    active: AtomicUsize,
+    frozen: Mutex<Frozen>,
 }
+
+/// How long the environment was frozen since the pools were built.
+#[derive(Debug)]
+struct Frozen {
+    /// The beginning of the last invocation, or of the process.
+    last: Age,
+    sum: Duration,
+}
+
+/// An invocation that is under way. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Invocation<'a>(&'a Environment);
 
 impl Environment {
     /// Returns the environment of a process that starts at this moment.
     pub fn new(start: Moment) -> Self {
-        let last = Mutex::new(Age::begin(start));
-        Self { start, background: Background::default(), freezes: FREEZES.clone(), last }
+        let frozen = Mutex::new(Frozen { last: Age::begin(start), sum: Duration::ZERO });
+        let (background, active) = (Background::default(), AtomicUsize::new(0));
+        Self { start, background, freezes: FREEZES.clone(), active, frozen }
     }
 
     /// Returns the moment at which the process started.
@@ -55,18 +69,39 @@ impl Environment {
         self.background.clone()
     }
 
-    /// Begins an invocation: stops the tasks that the last ones left behind, and counts a freeze.
-    pub fn begin(&self, moment: Moment) {
-        self.background.abort_overdue();
-        let last = mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), Age::begin(moment));
-        if last.frozen(moment) >= CONNECTIONS_OUTLIVE {
+    /// Begins an invocation: stops the tasks that the last ones left behind, and counts freezes.
+    pub fn begin(&self, moment: Moment) -> Invocation<'_> {
+        // Lambda freezes no environment in which an invocation is under way, so that its tasks go on.
+        if self.active.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.background.abort();
+        }
+        self.count_freezes(moment);
+        Invocation(self)
+    }
+
+    fn count_freezes(&self, moment: Moment) {
+        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = mem::replace(&mut frozen.last, Age::begin(moment));
+        frozen.sum += last.frozen(moment);
+        if frozen.sum >= CONNECTIONS_OUTLIVE {
+            frozen.sum = Duration::ZERO;
             self.freezes.add();
         }
     }
+}
 
-    /// Ends an invocation: gives its background tasks a moment, so that the freeze does not catch them.
-    pub async fn end(&self) {
-        self.background.settle().await;
+impl Invocation<'_> {
+    /// Gives background tasks a moment, so that the freeze does not catch them.
+    pub async fn end(self) {
+        if self.0.active.load(Ordering::SeqCst) == 1 {
+            self.0.background.settle().await;
+        }
+    }
+}
+
+impl Drop for Invocation<'_> {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -104,10 +139,10 @@ impl Background {
         }
     }
 
-    /// Aborts the overdue tasks, which frees their locks.
-    pub fn abort_overdue(&self) {
+    /// Aborts all tasks, which frees their locks.
+    pub fn abort(&self) {
         // A `JoinSet` aborts its tasks when it is dropped.
-        drop(self.with(|tasks| mem::take(&mut tasks.overdue)));
+        drop(self.with(mem::take));
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Tasks) -> T) -> T {

@@ -179,13 +179,13 @@ async fn a_refresh_that_froze_in_the_middle_holds_up_no_later_one() {
     apply_paths(&stack, &["new"]).await;
     holds.store(true, Ordering::SeqCst);
     // Beside this event the routes are refreshed, and its answer does not wait for them.
-    environment.begin(after(start, 61.0));
+    let invocation = environment.begin(after(start, 61.0));
     assert_eq!(first(&routes.available(PATIENCE, after(start, 61.0)).await.unwrap()), "old");
     proxy.gate.holds_one().await;
-    timeout(PATIENCE, environment.end()).await.unwrap();
+    timeout(PATIENCE, invocation.end()).await.unwrap();
     holds.store(false, Ordering::SeqCst);
     let next = after(start, 600.0);
-    environment.begin(next);
+    let _next = environment.begin(next);
     assert_eq!(first(&routes.available(Duration::from_millis(1_500), next).await.unwrap()), "new");
 }
 

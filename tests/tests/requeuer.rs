@@ -19,7 +19,7 @@ use crate::{
         event, key,
         ledger::claim,
         letters, operate, post, publish, publish_with, qstash, quiet_stack, received, record,
-        requeuer::{call_back, call_back_at, requeuer},
+        requeuer::{call_back_at, requeuer},
         signature, stack, url,
     },
 };

@@ -16,7 +16,7 @@ use surehook::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Processor, ProcessorError, faults::is_misconfigured, reply::Sweep};
+use crate::{Processor, ProcessorError, reply::Sweep};
 
 /// Entries of a page that are resolved at the same time.
 pub(crate) const AT_ONCE: usize = 32;
@@ -59,12 +59,6 @@ enum Stop {
 struct Entry {
     id: String,
     is_misconfigured: bool,
-}
-
-impl Entry {
-    fn of(entry: DlqEntry) -> Self {
-        Self { is_misconfigured: is_misconfigured(&entry), id: entry.dlq_id }
-    }
 }
 
 /// What became of one entry.
@@ -199,10 +193,14 @@ impl Processor {
         };
         match timeout_at(turn.deadline + GRACE, Box::pin(resolving)).await {
             Ok(Ok(Err(seen))) => seen,
-            Ok(Ok(Ok(settled))) => Seen::Resolved(Entry::of(entry), Ok(settled)),
-            Ok(Err(error)) => Seen::Resolved(Entry::of(entry), Err(error)),
+            Ok(Ok(Ok(settled))) => Seen::Resolved(self.reported(entry), Ok(settled)),
+            Ok(Err(error)) => Seen::Resolved(self.reported(entry), Err(error)),
             Err(_elapsed) => Seen::NoTime,
         }
+    }
+
+    fn reported(&self, entry: DlqEntry) -> Entry {
+        Entry { is_misconfigured: self.path.is_misconfigured(&entry), id: entry.dlq_id }
     }
 
     fn ownership(&self, entry: &DlqEntry) -> Ownership {

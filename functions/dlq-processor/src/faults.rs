@@ -1,6 +1,6 @@
 //! Faults that no event of the ledger shows: senders that are rejected, and mistakes of the configuration.
 
-use surehook::{Millis, qstash::DlqEntry};
+use surehook::Millis;
 
 use crate::{Processor, ProcessorError, reply::Sweep};
 
@@ -19,10 +19,4 @@ impl Processor {
         }
         Ok(())
     }
-}
-
-/// Returns whether our own consumer answered as to a stranger. Only QStash can make such an entry, so that keys, URLs or routes of this
-/// stack are wrong.
-pub(crate) fn is_misconfigured(entry: &DlqEntry) -> bool {
-    matches!(entry.status(), 401 | 403 | 404)
 }

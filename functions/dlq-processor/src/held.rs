@@ -66,7 +66,10 @@ impl Processor {
     ) -> Result<bool, ProcessorError> {
         let store = &self.path.store;
         let Some(oldest) = store.outbox(&topic.lane(), 1, None).await?.rows.into_iter().next() else {
-            store.close_held(topic).await?;
+            // A start that only measures runs beside another one, whose work it must not judge.
+            if is_available {
+                store.close_held(topic).await?;
+            }
             return Ok(false);
         };
         let since = at(&oldest);
@@ -77,8 +80,8 @@ impl Processor {
             Ok(kept) => self.take_oldest(&kept, moment.at_present(), report).await?,
         };
         match fate {
-            Fate::Published | Fate::Buried => return Ok(true),
-            Fate::Unavailable(why) => report.leave(why),
+            // A row that QStash fails at does not block those behind it.
+            Fate::Published | Fate::Buried | Fate::Unavailable(_) => return Ok(true),
             _ if is_available => self.report_held(topic, moment, deadline, report).await?,
             _ => {}
         }

@@ -77,7 +77,10 @@ impl Processor {
     pub(crate) async fn publish_outbox(&self, moment: Moment, deadline: Instant, report: &mut Sweep) {
         (report.outbox_left, report.outbox_age, report.held_topics) = (0, 0, 0);
         let mut queue = Queue::waiting(&self.path.store, moment.now);
-        let is_available = self.drain(&mut queue, moment, deadline, report).await;
+        // Held topics have their turn however many rows wait.
+        let now = Instant::now();
+        let drained_by = now + deadline.saturating_duration_since(now) * 3 / 4;
+        let is_available = self.drain(&mut queue, moment, drained_by, report).await;
         queue.leave_rest(report);
         let asked = queue.without_endpoints;
         let held = self.publish_held(&asked, is_available, moment, deadline, report).await;

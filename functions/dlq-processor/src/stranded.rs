@@ -105,7 +105,11 @@ impl Processor {
                 let entries = self.path.qstash.logs(message).await.unwrap_or_default();
                 let next = entries.iter().filter_map(|entry| entry.next_delivery_time).max();
                 match end_of(&entries) {
-                    Some(_ended) => return Ok(()),
+                    Some(LogEnd::Delivered | LogEnd::Cancelled) => return Ok(()),
+                    // A retry from QStash's dead-letter queue makes another message, whose id the record may not have.
+                    Some(LogEnd::Failed) => {
+                        "its last message failed and may have been retried as another one".to_owned()
+                    }
                     None if next.is_some_and(|at| at > now) => return Err(ProcessorError::Due(next)),
                     None => "QStash's log does not say how its last message ended".to_owned(),
                 }

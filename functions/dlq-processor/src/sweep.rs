@@ -183,6 +183,8 @@ impl Sweep {
             (Metric::Misconfigured, self.misconfigured),
             (Metric::Unconfigured, self.held_topics),
         ];
+        // The alarm "Sweep silent" counts the runs that worked.
+        counts.retain(|(metric, _)| *metric != Metric::SweepFailed || !self.is_another_at_work);
         // A metric that a stack does not use costs it nothing.
         counts.extend((self.unmatched > 0).then_some((Metric::Unmatched, self.unmatched)));
         counts

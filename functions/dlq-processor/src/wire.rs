@@ -72,7 +72,7 @@ pub async fn run() -> Result<(), Error> {
         let (processor, environment) = (processor.clone(), Arc::clone(&environment));
         async move {
             let moment = Moment::new(outside::now(), Instant::now(), event.context.deadline);
-            environment.begin(moment);
+            let _invocation = environment.begin(moment);
             // Boxed, because the compiler gives up on the layout of futures that are nested so deeply.
             let reply = Box::pin(processor.call(event.payload, moment, outside::draw())).await;
             // Lambda's runtime logs the `Debug` of an error, and that of the SDK has whole answers of the table in it.

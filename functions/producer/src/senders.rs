@@ -85,8 +85,7 @@ impl Senders {
 
     async fn write(&self, source: &str, counts: SenderCounts, now: Millis) {
         if let Err(error) = self.store.put_rejected(source, &self.environment, counts, now).await {
-            tracing::warn!(error = %error, "a rejected sender could not be written down; its next request will be");
-            self.with(|known| known.sender(source).written = None);
+            tracing::warn!(error = %error, "a rejected sender could not be written down; the next try is in a minute");
         }
     }
 

@@ -83,6 +83,9 @@ impl Requeuer {
         let Some(entry) = self.entry_of(&callback).await? else {
             return Ok(Outcome::Settled);
         };
+        if self.path.is_misconfigured(&entry) {
+            tally.add(Metric::Misconfigured, 1);
+        }
         let routes = self.routes.current(0, moment).await.map_err(|error| failed(&error.into()))?;
         trace.event = Some(self.path.key_of(&entry, &routes));
         let requeuer = self.own_url(&verified);

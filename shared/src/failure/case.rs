@@ -162,7 +162,7 @@ impl FailurePath {
 }
 
 /// Whether this is the fixed word of our consumer's last answer.
-fn answered(message: &DlqEntry, word: &str) -> bool {
+pub(super) fn answered(message: &DlqEntry, word: &str) -> bool {
     text_at(&message.response_body(), "/status").is_some_and(|answered| answered == word)
 }
 

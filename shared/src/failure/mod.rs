@@ -18,11 +18,11 @@ use crate::{
     qstash::{Client, ClientError, DlqEntry, client::EVENT_HEADER, duration, lenient},
     retry::{self, BuryReason, Decision, FailureClass, RetryPolicy},
     store::{LedgerError, Store, StoreError},
-    web::{EndpointUrl, answer::WHOLE_WISH},
+    web::{EndpointUrl, Outcome, answer::WHOLE_WISH},
 };
 
-use case::Event;
 pub use case::{Case, first_callback};
+use case::{Event, answered};
 use letter::{burial, last_failure, letter};
 
 /// What the failure path needs.
@@ -38,6 +38,17 @@ pub struct FailurePath {
     pub policy: RetryPolicy,
     /// How long an event is kept that no route took.
     pub retention: Duration,
+}
+
+impl FailurePath {
+    /// Returns whether our own consumer answered as to a stranger. Only QStash can make such an entry, so keys, URLs or topics of this stack
+    /// are wrong. A domain that the configuration lacks is known by the consumer's own word.
+    pub fn is_misconfigured(&self, entry: &DlqEntry) -> bool {
+        let url = EndpointUrl::parse(&entry.url).ok();
+        let is_below = url.is_some_and(|url| self.bases.iter().any(|base| url.path_below(base).is_some()));
+        let is_ours = is_below || answered(entry, Outcome::SignatureRefused.word());
+        is_ours && matches!(entry.status(), 401 | 403 | 404)
+    }
 }
 
 /// What was done about an entry.

@@ -278,6 +278,8 @@ pub fn replay_due(
         updated_at: now,
         refused: Vec::new(),
         open_since: Some(due),
+        // It was handled before, and now it is to be handled again.
+        last_error: record.last_error.clone().filter(|failure| failure.class != UNCONFIRMED),
         replay: Some(replay.to_owned()),
         round: 0,
         next_at: None,

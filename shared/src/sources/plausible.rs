@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, header::CONTENT_TYPE};
-use serde::de::IgnoredAny;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{Place, SenderRefusal, Signature, Source};
 use crate::{Millis, identity::Identity, strapi::StrapiEvent};
@@ -24,6 +24,11 @@ impl Source {
             SenderRefusal::Mismatch | SenderRefusal::WrongToken => self.is_well_formed(headers, body, now),
             // Without a token only the form of the body tells the sender from a stranger.
             SenderRefusal::NoToken => self.identity.is_of_form() && self.is_well_formed(headers, body, now),
+            // A sender without a secret does not sign. The headers of the event type tell it from a stranger.
+            SenderRefusal::NoHeader(name) => {
+                let signs = self.signature.as_ref().is_some_and(|signature| signature.header == *name);
+                signs && self.type_headers().next().is_some() && self.has_form(headers, body)
+            }
             _ => false,
         }
     }
@@ -31,7 +36,11 @@ impl Source {
     /// Returns whether a request has the signature, the headers and the body that the source type names, whoever signed it.
     pub fn is_well_formed(&self, headers: &HeaderMap, body: &[u8], now: Millis) -> bool {
         self.signature.as_ref().is_none_or(|signature| signature.is_well_formed(headers, now))
-            && self.type_headers().all(|name| headers.get(name).is_some_and(|value| !value.is_empty()))
+            && self.has_form(headers, body)
+    }
+
+    fn has_form(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+        self.type_headers().all(|name| headers.get(name).is_some_and(|value| !value.is_empty()))
             && self.is_body(headers, body)
     }
 
@@ -45,10 +54,26 @@ impl Source {
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match self.identity {
             Identity::Strapi => StrapiEvent::parse(body).is_ok(),
-            Identity::Payload => serde_json::from_slice::<IgnoredAny>(body).is_ok(),
+            Identity::Payload => is_payload(body),
             _ => content_type.starts_with(FORM) || serde_json::from_slice::<IgnoredAny>(body).is_ok(),
         }
     }
+}
+
+/// The fields that each event of the `payload` source type has.
+#[derive(Deserialize)]
+struct OwnPayload {
+    #[serde(rename = "eventType")]
+    _event_type: String,
+    #[serde(rename = "data")]
+    _data: IgnoredAny,
+}
+
+/// Returns whether a body is an event of the `payload` source type, an array of them, or one on its first line.
+fn is_payload(body: &[u8]) -> bool {
+    let first = serde_json::Deserializer::from_slice(body).into_iter::<OwnPayload>().next();
+    first.is_some_and(|first| first.is_ok())
+        || serde_json::from_slice::<Vec<OwnPayload>>(body).is_ok_and(|all| !all.is_empty())
 }
 
 impl Signature {
@@ -90,11 +115,15 @@ mod tests {
         let (github, mac) = (source("github"), format!("sha256={}", "ab".repeat(32)));
         let whole = [("x-github-event", "push"), ("x-github-delivery", "d"), ("x-hub-signature-256", mac.as_str())];
         assert!(is_plausible(&github, &SenderRefusal::Mismatch, &whole, "{}"));
-        for lacking in [0, 2] {
+        let without = |lacking: usize| {
             let mut headers = whole.to_vec();
             headers.remove(lacking);
-            assert!(!is_plausible(&github, &SenderRefusal::Mismatch, &headers, "{}"), "{lacking}");
-        }
+            headers
+        };
+        assert!(!is_plausible(&github, &SenderRefusal::Mismatch, &without(0), "{}"));
+        let unsigned = SenderRefusal::NoHeader("x-hub-signature-256".into());
+        assert!(is_plausible(&github, &unsigned, &without(2), "{}"), "a webhook without a secret");
+        assert!(!is_plausible(&github, &unsigned, &[], "{}"));
         assert!(!is_plausible(&github, &SenderRefusal::Mismatch, &whole, "<html>"));
         let form = [whole[0], whole[2], ("content-type", "application/x-www-form-urlencoded")];
         assert!(is_plausible(&github, &SenderRefusal::Mismatch, &form, "payload=%7B%7D"));
@@ -120,5 +149,13 @@ mod tests {
         assert!(is_plausible(&strapi, &SenderRefusal::NoToken, &[], STRAPI));
         assert!(!is_plausible(&strapi, &SenderRefusal::WrongToken, &[], "{}"));
         assert!(!is_plausible(&generic, &SenderRefusal::NoToken, &[], "{}"));
+        let payload = Source::built_in("payload").unwrap();
+        let event = r#"{"eventType":"a","data":1}"#;
+        for body in [event, &format!("[{event}]"), &format!("{event}\n{event}")] {
+            assert!(is_plausible(&payload, &SenderRefusal::NoToken, &[], body), "{body}");
+        }
+        for body in ["{}", "1", "[]", ""] {
+            assert!(!is_plausible(&payload, &SenderRefusal::WrongToken, &[], body), "{body}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `pk = outbox-held#<topic>`, `sk = <ms>#<digest>`, so that a sweep asks QStash once per topic and not once per row.
 //! `pk = config#held-topics`, `sk = <topic>` lists each topic that may have such rows, with their number. A row is written before
-//! its topic is listed and confirmed after it, and a topic is removed from the list only if its number did not change since it was
+//! its topic is listed and confirmed after it, and a topic is removed from the list only if nothing was counted since it was
 //! read. So no confirmed row is ever missing from the list. The number may be too high after a crash, and is corrected when the topic
 //! has no rows left.
 
@@ -19,6 +19,8 @@ use crate::Millis;
 pub const MAX_HELD: u64 = 10_000;
 const HELD_TOPICS: &str = "config#held-topics";
 const ROWS: &str = "held_rows";
+/// How often the number changed. The number itself may come back to an old value, and a topic would leave the list too early.
+const CHANGES: &str = "changes";
 
 /// A topic whose rows are held.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +68,9 @@ impl Store {
     pub async fn count_held(&self, topic: &str, more: i64) -> Result<(), StoreError> {
         let request = self.client.update_item().table_name(&self.table);
         let request = request.key("pk", text(HELD_TOPICS)).key("sk", text(topic));
-        let request = request.update_expression(format!("ADD {ROWS} :more"));
-        request.expression_attribute_values(":more", number(more)).send().await?;
+        let request = request.update_expression(format!("ADD {ROWS} :more, {CHANGES} :one"));
+        let request = request.expression_attribute_values(":more", number(more));
+        request.expression_attribute_values(":one", number(1)).send().await?;
         Ok(())
     }
 
@@ -109,23 +112,23 @@ impl Store {
     /// Removes a topic from the list if it has no rows left. The number is read before the rows, and the removal compares it:
     /// a producer that wrote a row since has changed it, or will list the topic anew.
     pub async fn close_held(&self, topic: &HeldTopic) -> Result<(), StoreError> {
-        let Some(rows) = self.held_number(&topic.name).await? else { return Ok(()) };
+        let Some(changes) = self.held_number(&topic.name, CHANGES).await? else { return Ok(()) };
         if !self.outbox(&topic.lane(), 1, None).await?.rows.is_empty() {
             return Ok(());
         }
-        let seen = vec![(":seen", number(rows))];
-        self.delete_if(HELD_TOPICS.to_owned(), topic.name.clone(), &format!("{ROWS} = :seen"), seen).await?;
+        let seen = vec![(":seen", number(changes))];
+        self.delete_if(HELD_TOPICS.to_owned(), topic.name.clone(), &format!("{CHANGES} = :seen"), seen).await?;
         Ok(())
     }
 
     async fn held_rows(&self, topic: &str) -> Result<Option<u64>, StoreError> {
-        Ok(self.held_number(topic).await?.map(|rows| u64::try_from(rows).unwrap_or_default()))
+        Ok(self.held_number(topic, ROWS).await?.map(|rows| u64::try_from(rows).unwrap_or_default()))
     }
 
-    async fn held_number(&self, topic: &str) -> Result<Option<i64>, StoreError> {
+    async fn held_number(&self, topic: &str, name: &str) -> Result<Option<i64>, StoreError> {
         let request = self.client.get_item().table_name(&self.table).consistent_read(true);
         let output = request.key("pk", text(HELD_TOPICS)).key("sk", text(topic)).send().await?;
-        Ok(output.item().map(|item| Reading(item).optional_number(ROWS).unwrap_or_default()))
+        Ok(output.item().map(|item| Reading(item).optional_number(name).unwrap_or_default()))
     }
 }
 

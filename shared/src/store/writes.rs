@@ -11,7 +11,7 @@ pub const MOST_BYTES: usize = 4 * 1_024 * 1_024;
 /// What a record takes of it at most: its lists, its history and its texts are bounded.
 const RECORD_BYTES: usize = 16 * 1_024;
 /// The partitions that are ours. A handler that wrote to them could change the ledger behind its back.
-const OUR_PARTITIONS: [&str; 6] = ["e#", "config#", "outbox#", "outbox-held#", "replay#", "breaker"];
+const OUR_PARTITIONS: [&str; 7] = ["e#", "config#", "outbox#", "outbox-held#", "replay#", "breaker", "unmatched#"];
 
 /// Writes of a handler that stand exactly if `done` stands.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,7 +28,7 @@ pub enum WritesError {
     TooLarge(usize),
     /// On a key that is ours.
     #[error(
-        "write {0} is on a key of the ledger; partitions that begin with e#, config#, outbox#, outbox-held#, replay# or breaker are not yours"
+        "write {0} is on a key of the ledger; partitions that begin with e#, config#, outbox#, outbox-held#, replay#, breaker or unmatched# are not yours"
     )]
     OurKey(usize),
 }
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn writes_on_keys_of_the_ledger_are_refused_in_our_table_only() {
-        for pk in ["e#aa", "config#routes", "outbox#1", "outbox-held#t", "replay#0", "breaker"] {
+        for pk in ["e#aa", "config#routes", "outbox#1", "outbox-held#t", "replay#0", "breaker", "unmatched#s"] {
             let name = |table: &str| Writes::from(vec![put("t", "mine", ""), put(table, pk, "")]).check("t");
             assert_eq!(name("t"), Err(WritesError::OurKey(1)), "{pk}");
             assert_eq!(name("arn:aws:dynamodb:eu-central-1:1:table/t"), Err(WritesError::OurKey(1)), "{pk}");

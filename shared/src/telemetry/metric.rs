@@ -37,7 +37,7 @@ pub enum Metric {
     KeysChanged,
     /// Sources of which at least half of the plausible requests were rejected in the last hour.
     SourceRejecting,
-    /// An authenticated event found no routes, no source, or no secret for its sender; topics without endpoints.
+    /// An event found no routes, no source, or no secret for its sender; topics without endpoints.
     Unconfigured,
     /// Entries of QStash's dead-letter queue that our own consumer answered with 401, 403 or 404.
     Misconfigured,

@@ -97,9 +97,9 @@ where
     Fut: Future<Output = Answer>,
 {
     let moment = Moment::new(outside::now(), Instant::now(), event.context.deadline);
-    environment.begin(moment);
+    let invocation = environment.begin(moment);
     let answer = answer(handle, event, moment).await;
-    environment.end().await;
+    invocation.end().await;
     answer
 }
 
