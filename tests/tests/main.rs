@@ -61,5 +61,6 @@ mod stranded;
 mod support;
 mod sweep;
 mod unmatched;
+mod waiting;
 mod weather;
 mod why;

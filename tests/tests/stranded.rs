@@ -24,7 +24,7 @@ async fn fail(stack: &Stack, name: &str, at: i64) {
 }
 
 /// Notes an event's place in the index, as a version with other places would.
-async fn place(stack: &Stack, name: &str, shard: u8) {
+pub(crate) async fn place(stack: &Stack, name: &str, shard: u8) {
     let pk = AttributeValue::S(format!("e#{}", key(stack, &event(name))));
     let request = stack.dynamo.client().update_item().table_name(TABLE).update_expression("SET #open = :open");
     let request = request.key("pk", pk).key("sk", AttributeValue::S("ledger".into()));

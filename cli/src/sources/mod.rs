@@ -1,7 +1,8 @@
-//! `surehook sources`: the recipes that we know, and whether a captured webhook would be believed.
+//! `surehook sources`: the recipes of known senders, tests of captured webhooks, and requests that were rejected.
 
 mod capture;
 mod list;
+mod recheck;
 mod try_out;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -23,6 +24,27 @@ pub(crate) enum SourcesCommand {
     },
     /// Say whether a captured webhook would be believed, and what is read of it; ends with 3 where it would be refused
     Test(TestArguments),
+    /// Verify the rejected requests of a source again, after its secret was mended, and publish those that pass; ends with 3 where some do
+    /// not pass
+    #[command(
+        after_help = "The producer keeps rejected requests that look like the sender's own for three days: up to 1,000 of a source, with \
+                      bodies of up to 100 KB. They are verified as of their time of arrival.\n\nExamples:\n  surehook sources recheck github --dry-run\n  \
+                      surehook sources recheck github\n\nEnvironment: the variables of the producer, and AWS credentials."
+    )]
+    Recheck(RecheckArguments),
+}
+
+/// Which requests to verify again.
+#[derive(Debug, Args)]
+pub(crate) struct RecheckArguments {
+    /// The source, as the routes document names it
+    source: String,
+    /// Only say which requests pass, and publish nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Which capture, and by what it is judged.
@@ -52,5 +74,6 @@ pub(crate) async fn run(command: SourcesCommand) -> Result<ExitCode, Failure> {
     match command {
         SourcesCommand::List { recipe, json } => list::run(recipe.as_deref(), json),
         SourcesCommand::Test(arguments) => try_out::run(&arguments).await,
+        SourcesCommand::Recheck(arguments) => recheck::run(&arguments).await,
     }
 }

@@ -78,7 +78,8 @@ fn of_recipe(name: &str) -> Result<Source, Failure> {
     let signature = recipe.signature.map(Scheme::compile).transpose()?;
     let secret = signature.as_ref().map(|_| name.to_owned());
     let (identity, event_type) = (recipe.identity, recipe.event_type);
-    Ok(Source { name: name.to_owned(), identity, event_type, signature, secret, unmatched: Unmatched::Ignore })
+    let name = name.to_owned();
+    Ok(Source { name, identity, event_type, signature, secret, unmatched: Unmatched::Ignore, silence: None })
 }
 
 /// The secrets of a source; the producer's token where it has none of its own.

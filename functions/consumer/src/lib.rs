@@ -11,6 +11,7 @@ mod commit;
 pub mod config;
 pub mod deliver;
 pub mod handler;
+pub mod heard;
 pub mod routes;
 pub mod unmatched;
 mod wire;
@@ -19,6 +20,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use surehook::{
+    Millis,
     config::LEASE_MARGIN,
     identity::{Delivered, Endpoint, EventKey, cut},
     ledger::{Claim, Record, Refused},
@@ -34,6 +36,7 @@ use tokio::time::{Instant, timeout_at};
 
 use commit::Ending;
 pub use handler::{Attempt, Effects, Event, Handler, HandlerError};
+use heard::HeardSources;
 use routes::RoutesCache;
 use unmatched::UnmatchedTypes;
 pub use wire::{build, deliverer, run, run_with};
@@ -61,6 +64,8 @@ pub struct Consumer<H> {
     pub max_body_bytes: usize,
     /// Event types that no route took lately.
     pub unmatched: UnmatchedTypes,
+    /// Sources with a `silence` that were heard lately.
+    pub heard: HeardSources,
     /// Where the line of each invocation goes.
     pub telemetry: Telemetry,
 }
@@ -91,6 +96,8 @@ struct Trace {
     trace: String,
     attempt: u64,
     reason: String,
+    /// How long the source may be silent.
+    silence: Option<Millis>,
 }
 
 impl<H: Handler> Consumer<H> {
@@ -101,6 +108,10 @@ impl<H: Handler> Consumer<H> {
         let answer = match self.take(request, moment, &mut trace, &tally).await {
             Ok(answer) | Err(answer) => answer,
         };
+        if let Some(silence) = trace.silence.filter(|_| ended(&answer.outcome).is_some_and(|end| end != Metric::Failed))
+        {
+            self.heard.note(&self.store, &trace.source, silence, moment).await;
+        }
         self.tell(&answer, &trace, &tally, moment);
         answer
     }
@@ -187,6 +198,7 @@ impl<H: Handler> Consumer<H> {
         );
         let known = routes.known(source).zip(identified);
         let (known, identified) = known.ok_or_else(|| Answer::from(Outcome::SourceUnconfigured(source.to_owned())))?;
+        trace.silence = known.silence;
         identified.event_type.clone().unwrap_or_default().clone_into(&mut trace.event_type);
         if identified.malformed {
             return Err(Answer::about(&identified.key, Outcome::Malformed));
@@ -293,14 +305,7 @@ impl<H: Handler> Consumer<H> {
     }
 
     fn tell(&self, answer: &Answer, trace: &Trace, tally: &Tally, moment: Moment) {
-        let ended = match answer.outcome {
-            Outcome::Processed => Some(Metric::Delivered),
-            Outcome::Duplicate | Outcome::Dead => Some(Metric::Duplicate),
-            Outcome::Ignored | Outcome::Unmatched => Some(Metric::Ignored),
-            Outcome::SignatureRefused => None,
-            _ => Some(Metric::Failed),
-        };
-        if let Some(metric) = ended {
+        if let Some(metric) = ended(&answer.outcome) {
             tally.add(metric, 1);
         }
         if matches!(answer.outcome, Outcome::NoRoutes | Outcome::SourceUnconfigured(_) | Outcome::SecretMissing(_)) {
@@ -320,7 +325,18 @@ impl<H: Handler> Consumer<H> {
     }
 }
 
-fn rest(until: surehook::Millis, now: surehook::Millis) -> Duration {
+/// Returns the metric that counts the end of a delivery. One that QStash did not sign is counted elsewhere.
+fn ended(outcome: &Outcome) -> Option<Metric> {
+    match outcome {
+        Outcome::Processed => Some(Metric::Delivered),
+        Outcome::Duplicate | Outcome::Dead => Some(Metric::Duplicate),
+        Outcome::Ignored | Outcome::Unmatched => Some(Metric::Ignored),
+        Outcome::SignatureRefused => None,
+        _ => Some(Metric::Failed),
+    }
+}
+
+fn rest(until: Millis, now: Millis) -> Duration {
     Duration::from_millis(u64::try_from(until - now).unwrap_or_default())
 }
 

@@ -17,6 +17,7 @@ use crate::{
     breakers::Breakers,
     config::Config,
     deliver::{Deliverer, address, connect::Connections},
+    heard::HeardSources,
     routes::RoutesCache,
     unmatched::UnmatchedTypes,
 };
@@ -71,6 +72,7 @@ pub async fn build<H: Handler>(
         retention: config.lifetimes.retention,
         max_body_bytes: config.max_body_bytes,
         unmatched: UnmatchedTypes::default(),
+        heard: HeardSources::default(),
         telemetry,
     })
 }

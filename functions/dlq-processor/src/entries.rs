@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use surehook::{
+    Millis,
     failure::{Case, Settled},
     qstash::{ClientError, DlqEntry, FailureCallback, entry::DlqPage},
     routes::Routes,
@@ -16,7 +17,7 @@ use surehook::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Processor, ProcessorError, reply::Sweep};
+use crate::{Processor, ProcessorError, reply::Sweep, sweep::seconds};
 
 /// Entries of a page that are resolved at the same time.
 pub(crate) const AT_ONCE: usize = 32;
@@ -58,6 +59,7 @@ enum Stop {
 /// An entry of ours, as far as a report needs it.
 struct Entry {
     id: String,
+    published: Option<Millis>,
     is_misconfigured: bool,
 }
 
@@ -168,7 +170,7 @@ impl Processor {
             match seen {
                 Seen::NoTime => in_time = false,
                 Seen::Notice => notices.push(number),
-                seen => report.see(seen),
+                seen => report.see(seen, turn.moment.at_present()),
             }
         }
         notices.sort_unstable();
@@ -200,7 +202,7 @@ impl Processor {
     }
 
     fn reported(&self, entry: DlqEntry) -> Entry {
-        Entry { is_misconfigured: self.path.is_misconfigured(&entry), id: entry.dlq_id }
+        Entry { is_misconfigured: self.path.is_misconfigured(&entry), published: entry.created_at, id: entry.dlq_id }
     }
 
     fn ownership(&self, entry: &DlqEntry) -> Ownership {
@@ -274,7 +276,7 @@ fn spread(draw: f64, number: u64) -> f64 {
 }
 
 impl Sweep {
-    fn see(&mut self, seen: Seen) {
+    fn see(&mut self, seen: Seen, now: Millis) {
         self.entries += 1;
         match seen {
             Seen::NoTime | Seen::Notice => {}
@@ -286,6 +288,9 @@ impl Sweep {
             }
             Seen::Resolved(entry, result) => {
                 self.misconfigured += u64::from(entry.is_misconfigured);
+                if matches!(result, Ok(Settled::Busy(_)) | Err(_)) {
+                    self.dlq_oldest = self.dlq_oldest.max(entry.published.map_or(0, |at| seconds(at, now)));
+                }
                 match result {
                     Ok(settled) => self.note(&entry.id, &settled),
                     Err(error) => self.fail(format!("entry {}: {error}", entry.id)),

@@ -1,8 +1,26 @@
-//! Faults that no event of the ledger shows: senders that are rejected, and mistakes of the configuration.
+//! Faults that an operator must see to: senders that are rejected, events that wait for too long, and new causes.
 
-use surehook::Millis;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, UNIX_EPOCH},
+};
 
-use crate::{Processor, ProcessorError, reply::Sweep};
+use surehook::{
+    Millis,
+    store::waiting::{WaitingCause, WaitingEvents},
+    web::Moment,
+};
+
+use crate::{Processor, ProcessorError, reply::Sweep, stranded::shown, sweep::seconds};
+
+/// Stranded events that one sweep names in its log.
+const MAX_STRANDED: usize = 10;
+/// From when on a waiting event is a fault. QStash's third retry comes after 33 minutes, so that what it heals stays silent.
+const FAULT_AFTER: Millis = 40 * 60 * 1_000;
+/// A cause that was not seen for so long is new again.
+const FORGET_AFTER: Millis = 3_600_000;
+/// How often the time of a known cause is written anew.
+const REFRESH_AFTER: Millis = 15 * 60 * 1_000;
 
 impl Processor {
     /// Counts and names the sources of which the producer rejected at least half of the plausible requests.
@@ -11,7 +29,7 @@ impl Processor {
             if counts.is_rejecting() {
                 report.rejecting_sources += 1;
                 report.leave(format!(
-                    "source {source}: {} of {} requests of the last hour were rejected, although they look like the sender's own",
+                    "source {source}: {} of {} requests of the last hour were rejected, although they look like the sender's own: mend its secret, then run `surehook sources recheck {source}`",
                     counts.rejected,
                     counts.rejected + counts.accepted
                 ));
@@ -19,4 +37,80 @@ impl Processor {
         }
         Ok(())
     }
+
+    /// Counts and names the sources that were silent for longer than they may be. A source counts as heard when the routes were applied.
+    pub(crate) async fn report_silent(&self, moment: Moment, report: &mut Sweep) -> Result<(), ProcessorError> {
+        let routes = self.routes.latest(moment).await?;
+        let watched: Vec<_> = routes.sources.iter().filter_map(|source| Some((source, source.silence?))).collect();
+        if watched.is_empty() {
+            return Ok(());
+        }
+        let (heard, now) = (self.path.store.heard().await?, moment.now);
+        let is_overdue = |name: &str, silence| heard.get(name).is_none_or(|at| now - at > silence);
+        let overdue: Vec<_> =
+            watched.into_iter().filter(|(source, silence)| is_overdue(&source.name, *silence)).collect();
+        report.silent_sources = Some(0);
+        if overdue.is_empty() {
+            return Ok(());
+        }
+        let applied = self.path.store.applied_routes(routes.version).await?.map_or(0, |applied| applied.at);
+        let silent =
+            overdue.into_iter().filter(|(_, silence)| now - applied > *silence).map(|(source, _)| &source.name);
+        for source in silent {
+            *report.silent_sources.get_or_insert_default() += 1;
+            let last = heard.get(source).map_or("never".to_owned(), |at| date(*at));
+            report.leave(format!("source {source} is silent for longer than its silence: its last event came {last}"));
+        }
+        Ok(())
+    }
+
+    /// Measures how long events wait, names the stranded ones, and reports new causes.
+    pub(crate) async fn report_waiting(&self, now: Millis, report: &mut Sweep) -> Result<(), ProcessorError> {
+        let waiting = self.path.store.waiting(self.stranded_before(now), now - FAULT_AFTER).await?;
+        report.stranded = waiting.stranded.len() as u64;
+        report.oldest_waiting = waiting.oldest.map_or(0, |oldest| seconds(oldest, now));
+        let WaitingEvents { stranded, causes, .. } = waiting;
+        for event in stranded.into_iter().take(MAX_STRANDED).map(shown) {
+            tracing::error!(
+                event = event.event,
+                since = event.since,
+                "an event has waited longer than every retry can take"
+            );
+        }
+        if causes.is_empty() { Ok(()) } else { self.report_causes(&causes, now, report).await }
+    }
+
+    /// Names each cause for which events wait, and counts those that no sweep of the last hour saw.
+    async fn report_causes(
+        &self,
+        causes: &BTreeMap<String, WaitingCause>,
+        now: Millis,
+        report: &mut Sweep,
+    ) -> Result<(), ProcessorError> {
+        causes.values().for_each(|cause| report.leave(named(cause)));
+        let mut known = self.path.store.reported_causes().await?;
+        known.retain(|_, seen| *seen > now - FORGET_AFTER);
+        let new: Vec<_> = causes.iter().filter(|(cause, _)| !known.contains_key(*cause)).collect();
+        for (_, cause) in &new {
+            tracing::error!(source = cause.source, error = cause.error, "events wait for a new cause");
+        }
+        let is_stale = causes.keys().any(|cause| known.get(cause).is_some_and(|seen| *seen < now - REFRESH_AFTER));
+        if !new.is_empty() || is_stale {
+            known.extend(causes.keys().map(|cause| (cause.clone(), now)));
+            self.path.store.put_reported_causes(&known).await?;
+        }
+        report.new_faults = new.len() as u64;
+        Ok(())
+    }
+}
+
+fn date(at: Millis) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(at).unwrap_or_default());
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+fn named(cause: &WaitingCause) -> String {
+    let since = date(cause.since);
+    let events = if cause.events == 1 { "event waits" } else { "events wait" };
+    format!("source {}: {} {events}, the oldest since {since}: {}", cause.source, cause.events, cause.error)
 }

@@ -71,8 +71,16 @@ pub struct Sweep {
     pub outbox_age: u64,
     /// Events that have waited longer than every retry can take.
     pub stranded: u64,
+    /// How long ago the event that waits longest was first seen, in seconds.
+    pub oldest_waiting: u64,
+    /// Causes for which events wait, and that no sweep of the last hour reported.
+    pub new_faults: u64,
+    /// How long ago the oldest entry of ours that is left in QStash's dead-letter queue was published, in seconds.
+    pub dlq_oldest: u64,
     /// Sources of which the producer rejected at least half of the plausible requests in the last hour.
     pub rejecting_sources: u64,
+    /// Sources that were silent for too long; `None` where no source has a `silence`.
+    pub silent_sources: Option<u64>,
     /// Entries that our own consumer answered with 401, 403 or 404.
     pub misconfigured: u64,
     /// Whether time ran out; the next sweep goes on.

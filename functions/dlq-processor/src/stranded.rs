@@ -17,10 +17,6 @@ use crate::{
     why::AtQStash,
 };
 
-/// Stranded events that one sweep names in its log.
-const MOST_NAMED: usize = 10;
-/// How many one sweep counts.
-const MOST_COUNTED: usize = 1_000;
 /// Messages that QStash's log is asked about at the same time.
 const AT_ONCE: usize = 10;
 
@@ -118,7 +114,7 @@ impl Processor {
         if force { Ok(()) } else { Err(ProcessorError::NotInLog { message: message.to_owned(), why: missing }) }
     }
 
-    /// Looks through one part of the table, then names what waits.
+    /// Looks through one part of the table for events whose worker ended without a word.
     pub(crate) async fn raise_stranded(
         &self,
         moment: Moment,
@@ -132,8 +128,7 @@ impl Processor {
         if place != began_at {
             store.put_table_place(&place).await?;
         }
-        result?;
-        self.count_stranded(moment.at_present(), report).await
+        result
     }
 
     /// Looks on from a place to the end of its part, or until time is over; returns where the next sweep goes on.
@@ -168,26 +163,12 @@ impl Processor {
         }
     }
 
-    /// Counts and names events that have waited longer than every retry can take.
-    pub(crate) async fn count_stranded(&self, now: Millis, report: &mut Sweep) -> Result<(), ProcessorError> {
-        let stranded = self.path.store.stranded(self.stranded_before(now), MOST_COUNTED).await?;
-        report.stranded = stranded.len() as u64;
-        for event in stranded.into_iter().take(MOST_NAMED).map(shown) {
-            tracing::error!(
-                event = event.event,
-                since = event.since,
-                "an event has waited longer than every retry can take"
-            );
-        }
-        Ok(())
-    }
-
     pub(crate) fn stranded_before(&self, now: Millis) -> Millis {
         now - self.policy.horizon
     }
 }
 
-fn shown(Waiting { key, since, record }: Waiting) -> StrandedEvent {
+pub(crate) fn shown(Waiting { key, since, record }: Waiting) -> StrandedEvent {
     let event = StrandedEvent { event: key.to_string(), since, ..StrandedEvent::default() };
     match record {
         Ok(record) => StrandedEvent {

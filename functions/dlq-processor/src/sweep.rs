@@ -92,8 +92,10 @@ impl Processor {
             self.publish_outbox(moment, deadline, report).await;
         }
         report.cut_short |= report.outbox_cut_short;
-        let stranded = self.raise_stranded(moment, moment.give_up_at(MAX_WORK), report).await;
-        report.check("waiting events", stranded);
+        let abandoned = self.raise_stranded(moment, moment.give_up_at(MAX_WORK), report).await;
+        report.check("abandoned events", abandoned);
+        let waiting = self.report_waiting(moment.at_present(), report).await;
+        report.check("waiting events", waiting);
     }
 
     async fn sweep_queue(
@@ -113,14 +115,16 @@ impl Processor {
         self.report_faults(moment, report).await;
         report.leave("another run of the sweep is at work; this one only measured what waits".to_owned());
         self.measure_outbox(moment, report).await;
-        let stranded = self.count_stranded(moment.at_present(), report).await;
-        report.check("waiting events", stranded);
+        let waiting = self.report_waiting(moment.at_present(), report).await;
+        report.check("waiting events", waiting);
     }
 
     /// Reports the faults that the sweep can't resolve. It comes first, because a long sweep must not delay an alarm.
     async fn report_faults(&self, moment: Moment, report: &mut Sweep) {
         let rejecting = self.report_rejecting(moment.now, report).await;
         report.check("rejected senders", rejecting);
+        let silent = self.report_silent(moment, report).await;
+        report.check("silent sources", silent);
     }
 
     /// Finishes replays that were cut short. A letter that stands under the name of one but is not being replayed was buried
@@ -169,6 +173,11 @@ impl Processor {
     }
 }
 
+/// Returns the seconds since a time; 0 for one in the future.
+pub(crate) fn seconds(since: Millis, now: Millis) -> u64 {
+    u64::try_from(now.saturating_sub(since)).unwrap_or_default() / 1_000
+}
+
 impl Sweep {
     /// Returns what a sweep counts. Each number is written by every sweep, because an alarm tells a sweep without failures from none.
     pub(crate) fn counts(&self) -> Vec<(Metric, u64)> {
@@ -185,16 +194,22 @@ impl Sweep {
         ];
         // The alarm "Sweep silent" counts the runs that worked.
         counts.retain(|(metric, _)| *metric != Metric::SweepFailed || !self.is_another_at_work);
-        // A metric that a stack does not use costs it nothing.
-        counts.extend((self.unmatched > 0).then_some((Metric::Unmatched, self.unmatched)));
+        // CloudWatch charges for a metric only in the hours in which it is written.
+        let seldom = [
+            (Metric::Unmatched, self.unmatched),
+            (Metric::OldestWaiting, self.oldest_waiting),
+            (Metric::NewFault, self.new_faults),
+            (Metric::DlqOldest, self.dlq_oldest),
+        ];
+        counts.extend(seldom.into_iter().filter(|(_, value)| *value > 0));
+        counts.extend(self.silent_sources.map(|sources| (Metric::SourceSilent, sources)));
         counts
     }
 
     /// Counts an outbox row that waits on, and how long it has waited where that is known.
     pub(crate) fn wait(&mut self, since: Option<Millis>, now: Millis) {
         self.outbox_left += 1;
-        let age = since.and_then(|since| u64::try_from(now.saturating_sub(since)).ok()).unwrap_or_default() / 1_000;
-        self.outbox_age = self.outbox_age.max(age);
+        self.outbox_age = self.outbox_age.max(since.map_or(0, |since| seconds(since, now)));
     }
 
     /// Counts many rows that wait on, the oldest of them since this time.

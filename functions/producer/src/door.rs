@@ -16,7 +16,7 @@ use surehook::{
     web::{Incoming, Moment, Outcome},
 };
 
-/// What senders are judged by.
+/// The rules and secrets that senders are judged by.
 #[derive(Debug, Clone)]
 pub struct Door {
     /// Sources and topics.
@@ -41,12 +41,14 @@ pub(crate) struct Admitted {
 }
 
 /// The most likely sender of a rejected request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Suspect {
     /// The sender of this source, with another secret.
-    Sender(String),
-    /// A real sender, whose topic or secret is not configured.
-    Unconfigured,
+    Sender(Box<Source>),
+    /// The sender of this source, whose secret is not configured.
+    SecretMissing(Box<Source>),
+    /// The sender of a source, which posts to a topic that is not configured.
+    UnknownTopic,
     /// Anybody.
     Stranger,
 }
@@ -103,14 +105,14 @@ impl Door {
         let (headers, body, now) = (&request.headers, &request.body, moment.now);
         match (rejected, self.source_of(&routes, topic)) {
             (Outcome::Unauthorized(rejection), Some(source)) if source.is_plausible(rejection, headers, body, now) => {
-                Suspect::Sender(source.name.clone())
+                Suspect::Sender(Box::new(source.into_owned()))
             }
             (Outcome::SecretMissing(_), Some(source)) if source.is_well_formed(headers, body, now) => {
-                Suspect::Unconfigured
+                Suspect::SecretMissing(Box::new(source.into_owned()))
             }
             // The token was right.
-            (Outcome::UnknownTopic(_), _) => Suspect::Unconfigured,
-            (Outcome::Unauthorized(_), None) if self.knows_sender(&routes, request, moment) => Suspect::Unconfigured,
+            (Outcome::UnknownTopic(_), _) => Suspect::UnknownTopic,
+            (Outcome::Unauthorized(_), None) if self.knows_sender(&routes, request, moment) => Suspect::UnknownTopic,
             _ => Suspect::Stranger,
         }
     }
@@ -143,11 +145,17 @@ impl Door {
         }
     }
 
-    fn judge_sender(&self, source: &Source, request: &Incoming, moment: Moment) -> Result<(), Outcome> {
-        let secrets = match &source.secret {
+    /// Returns the secrets of which one proves a source's sender.
+    pub fn secrets_of(&self, source: &Source) -> &[Secret] {
+        match &source.secret {
             Some(name) => self.secrets.named(name),
             None => self.tokens.as_slice(),
-        };
+        }
+    }
+
+    /// Judges the sender of a request by a source.
+    pub(crate) fn judge_sender(&self, source: &Source, request: &Incoming, moment: Moment) -> Result<(), Outcome> {
+        let secrets = self.secrets_of(source);
         let can_seal = source.signature.is_none() || !self.secrets.named(SEAL_SECRET).is_empty();
         if !source.usable(secrets) || !can_seal {
             return Err(Outcome::SecretMissing(source.name.clone()));

@@ -5,6 +5,8 @@
 //! | [`door`] | whose event is this, and does its sender prove it? |
 //! | [`events`] | from a request to the events in it |
 //! | [`senders`] | which sources are accepted and rejected, for the alarm |
+//! | [`kept`] | rejected requests that look like their sender's own |
+//! | [`recheck`] | verifies those again, once the secret is mended |
 //! | [`durable`] | QStash, or else the outbox |
 //!
 //! It answers 202 only when the event is durable.
@@ -13,6 +15,8 @@ pub mod config;
 pub mod door;
 pub mod durable;
 pub mod events;
+pub mod kept;
+pub mod recheck;
 pub mod senders;
 mod wire;
 
@@ -21,7 +25,7 @@ use surehook::{
     identity::cut,
     qstash::client::is_name,
     sources::seal::SEAL_SECRET,
-    store::outbox::OutboxRow,
+    store::{kept::KeptRequest, outbox::OutboxRow},
     telemetry::{Line, Metric, Tally, Telemetry, trace_id},
     web::{Answer, Incoming, Moment, Outcome, Part},
 };
@@ -29,8 +33,9 @@ use surehook::{
 use door::{Admitted, Door, Suspect};
 use durable::Durable;
 use events::{Events, Posted};
+use kept::RejectedRequests;
 use senders::Senders;
-pub use wire::run;
+pub use wire::{connect, run};
 
 /// Bytes of a stranger's topic that a log line has.
 const LONGEST_NAME: usize = 64;
@@ -46,6 +51,8 @@ pub struct Producer {
     pub door: Door,
     /// Counts of accepted and rejected requests.
     pub senders: Senders,
+    /// Keeps rejected requests that look like their sender's own.
+    pub rejected: RejectedRequests,
     /// Where events become durable.
     pub durable: Durable,
     /// The largest body that is taken, in bytes.
@@ -83,7 +90,7 @@ impl Producer {
         if is_name(topic) {
             trace.source = cut(topic.to_owned(), LONGEST_NAME);
         }
-        let admitted = self.admit(topic, request, moment).await?;
+        let admitted = self.admit(topic, request, moment, fresh_id).await?;
         admitted.source.name.clone_into(&mut trace.source);
         trace.is_believed = true;
         let events = match self.events(topic, &admitted, request, moment, fresh_id) {
@@ -94,24 +101,51 @@ impl Producer {
             }
             Ok(events) => events,
         };
+        Ok(self.make_durable(events, moment).await)
+    }
+
+    async fn make_durable(&self, events: Events, moment: Moment) -> Part {
         match events {
-            Events::One(row) => Ok(self.durable.keep(row, moment).await),
-            Events::Batch(rows) => Ok(Outcome::Batch(self.keep_all(rows, moment).await).into()),
+            Events::One(row) => self.durable.keep(row, moment).await,
+            Events::Batch(rows) => Outcome::Batch(self.keep_all(rows, moment).await).into(),
         }
     }
 
-    /// Authenticates the sender, and counts how that ended.
-    async fn admit(&self, topic: &str, request: &Incoming, moment: Moment) -> Result<Admitted, Outcome> {
-        let admitted = self.door.admit(topic, request, moment).await;
-        match &admitted {
-            Ok(admitted) => self.senders.accept(&admitted.source.name, moment),
-            Err(rejected) => match self.door.suspect(topic, rejected, request, moment).await {
-                Suspect::Sender(source) => self.senders.reject(&source, moment),
-                Suspect::Unconfigured => self.senders.report_unconfigured(moment),
-                Suspect::Stranger => {}
-            },
+    /// Authenticates the sender, and counts how that ended. A rejected request that looks like a sender's own is kept.
+    async fn admit(
+        &self,
+        topic: &str,
+        request: &Incoming,
+        moment: Moment,
+        fresh_id: &str,
+    ) -> Result<Admitted, Outcome> {
+        let rejected = match self.door.admit(topic, request, moment).await {
+            Ok(admitted) => {
+                self.senders.accept(&admitted.source.name, moment);
+                return Ok(admitted);
+            }
+            Err(rejected) => rejected,
+        };
+        let source = match self.door.suspect(topic, &rejected, request, moment).await {
+            Suspect::Sender(source) => {
+                self.senders.reject(&source.name, moment);
+                Some(source)
+            }
+            Suspect::SecretMissing(source) => {
+                self.senders.report_unconfigured(moment);
+                Some(source)
+            }
+            Suspect::UnknownTopic => {
+                self.senders.report_unconfigured(moment);
+                None
+            }
+            Suspect::Stranger => None,
+        };
+        if let Some(source) = source {
+            let kept = KeptRequest::new(&source, topic, request, fresh_id, moment.now);
+            self.rejected.keep(&source.name, &kept, moment).await;
         }
-        admitted
+        Err(rejected)
     }
 
     fn topic<'r>(&self, request: &'r Incoming) -> Result<&'r str, Outcome> {

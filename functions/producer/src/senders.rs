@@ -1,7 +1,8 @@
 //! Senders that are accepted and rejected, as this environment sees them.
 //!
 //! A sender whose secret is wrong is rejected with 401, and most senders never send the event again. The producer therefore writes down
-//! which sources it rejects, so that the sweep can raise an alarm. Accepted requests cost no call.
+//! which sources it rejects, so that the sweep can raise an alarm. Accepted requests cost no call, unless one of the same source was
+//! rejected in the last hour: then the counts are written again, so that one stray request does not ring for an hour.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -55,9 +56,16 @@ impl Senders {
         Self { store, background, telemetry, environment: environment.into(), known: Arc::default() }
     }
 
-    /// Counts an accepted request.
+    /// Counts an accepted request. The counts are written only if a plausible request was rejected in the last hour.
     pub(crate) fn accept(&self, source: &str, moment: Moment) {
-        self.with(|known| known.sender(source).count(moment.now).accepted += 1);
+        let counts = self.with(|known| {
+            let sender = known.sender(source);
+            sender.count(moment.now).accepted += 1;
+            sender.due(moment)
+        });
+        if let Some(counts) = counts {
+            self.write_soon(source, counts, moment.now);
+        }
     }
 
     /// Counts a plausible request that was rejected, and writes the counts of its source, at most once a minute.
@@ -65,15 +73,14 @@ impl Senders {
         let counts = self.with(|known| {
             let sender = known.sender(source);
             sender.count(moment.now).rejected += 1;
-            is_due(&mut sender.written, moment).then(|| sender.sum())
+            sender.due(moment)
         });
         let Some(counts) = counts else { return };
         tracing::error!(
             source,
             "a request that looks like the sender's own was rejected: compare its secret with SOURCE_SECRETS"
         );
-        let (senders, source, now) = (self.clone(), source.to_owned(), moment.now);
-        drop(self.background.spawn(async move { senders.write(&source, counts, now).await }));
+        self.write_soon(source, counts, moment.now);
     }
 
     /// Reports an authenticated request that has no topic or no secret here, at most once a minute.
@@ -81,6 +88,11 @@ impl Senders {
         if self.with(|known| is_due(&mut known.unconfigured, moment)) {
             self.telemetry.count(Metric::Unconfigured, 1, moment.now);
         }
+    }
+
+    fn write_soon(&self, source: &str, counts: SenderCounts, now: Millis) {
+        let (senders, source) = (self.clone(), source.to_owned());
+        drop(self.background.spawn(async move { senders.write(&source, counts, now).await }));
     }
 
     async fn write(&self, source: &str, counts: SenderCounts, now: Millis) {
@@ -110,6 +122,12 @@ impl Sender {
         }
         let last = self.minutes.len() - 1;
         &mut self.minutes[last].1
+    }
+
+    /// Returns the counts if they are to be written now: at most once a minute, and only if a request was rejected.
+    fn due(&mut self, moment: Moment) -> Option<SenderCounts> {
+        let counts = self.sum();
+        (counts.rejected > 0 && is_due(&mut self.written, moment)).then_some(counts)
     }
 
     fn sum(&self) -> SenderCounts {

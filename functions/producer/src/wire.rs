@@ -13,7 +13,7 @@ use surehook::{
     web::{Moment, serve::serve},
 };
 
-use crate::{Producer, config::Config, door::Door, durable::Durable, senders::Senders};
+use crate::{Producer, config::Config, door::Door, durable::Durable, kept::RejectedRequests, senders::Senders};
 
 /// The table's part of the time in which a sender is answered, where it must be asked for the routes.
 const FOR_ROUTES: u32 = 5;
@@ -22,8 +22,7 @@ const FOR_ROUTES: u32 = 5;
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
     let environment = Environment::new(Moment::of_start());
-    let config = Config::load(&Variables::of_environment().await)?;
-    let producer = producer(config, &environment).await?;
+    let producer = connect(&Variables::of_environment().await, &environment).await?;
     serve(environment, move |request, moment| {
         let producer = producer.clone();
         async move { producer.call(request, moment, outside::new_id()).await }
@@ -31,7 +30,9 @@ pub async fn run() -> Result<(), Error> {
     .await
 }
 
-async fn producer(config: Config, environment: &Environment) -> Result<Producer, Error> {
+/// Creates the producer that these variables describe.
+pub async fn connect(variables: &Variables, environment: &Environment) -> Result<Producer, Error> {
+    let config = Config::load(variables)?;
     let (url, token) = config.qstash.ok_or("QSTASH_TOKEN is required")?;
     let store = Store::connect(&config.table).await;
     let door = Door {
@@ -46,9 +47,11 @@ async fn producer(config: Config, environment: &Environment) -> Result<Producer,
         None => tracing::warn!("the routes could not be read at start; the first event reads them"),
     }
     let telemetry = Telemetry::new(config.stack.clone(), "producer", telemetry::on_lambda());
+    let id = outside::new_id();
     Ok(Producer {
+        rejected: RejectedRequests::new(store.clone(), door.patience, &id),
         door,
-        senders: Senders::new(store.clone(), environment.background(), telemetry.clone(), &outside::new_id()),
+        senders: Senders::new(store.clone(), environment.background(), telemetry.clone(), &id),
         durable: Durable {
             qstash: Client::new(url, token, config.answer_within)?,
             store,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use serde::Serialize;
 
 use super::{Route, Routes, Source};
-use crate::sources::Unmatched;
+use crate::{Millis, sources::Unmatched};
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -151,9 +151,17 @@ fn source_change(old: &Source, new: &Source) -> Option<Change> {
         ),
         (old.secret != new.secret, "another secret of SOURCE_SECRETS proves its sender"),
         (old.unmatched != new.unmatched, unmatched_change(new.unmatched)),
+        (old.silence != new.silence, silence_change(new.silence)),
     ];
     let told: Vec<&str> = parts.into_iter().filter(|(is_other, _)| *is_other).map(|(_, what)| what).collect();
     (!told.is_empty()).then(|| Change::SourceChanged { name: new.name.clone(), what: told.join("; ") })
+}
+
+fn silence_change(silence: Option<Millis>) -> &'static str {
+    match silence {
+        Some(_) => "an alarm rings where it is silent for longer",
+        None => "no alarm rings where it is silent",
+    }
 }
 
 fn unmatched_change(unmatched: Unmatched) -> &'static str {

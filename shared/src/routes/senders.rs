@@ -1,6 +1,10 @@
 //! The part of the document about those who send: sources, and the topics that bring their events.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use http::HeaderValue;
 use serde::Deserialize;
@@ -12,9 +16,10 @@ use super::{
     headers::settable,
 };
 use crate::{
+    Millis,
     identity::Identity,
-    qstash::client::is_name,
-    retry::RETRIES_PER_ROUND,
+    qstash::{client::is_name, duration},
+    retry::{RETRIES_PER_ROUND, millis},
     sources::{
         CANARY, Place, Signature, Unmatched,
         place::header_name,
@@ -27,6 +32,8 @@ use crate::{
 /// records outlive is reckoned from [`RETRIES_PER_ROUND`] with QStash's own waits.
 const OURS: [&str; 4] =
     ["upstash-retries", "upstash-retry-delay", "upstash-failure-callback", "upstash-failure-callback-retries"];
+/// The silences that a source may have. The sweep looks every five minutes.
+const SILENCES: RangeInclusive<Duration> = Duration::from_secs(15 * 60)..=Duration::from_secs(30 * 86_400);
 /// What QStash takes off a header before it delivers it.
 const FORWARD: &str = "upstash-forward-";
 /// Sources that nobody has to write down.
@@ -42,6 +49,7 @@ pub(super) struct SourceEntry {
     secret: Option<Spanned<String>>,
     signature: Option<Spanned<Scheme>>,
     unmatched: Option<Spanned<String>>,
+    silence: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,6 +81,7 @@ impl SourceEntry {
             signature,
             secret: self.secret.as_ref().map(|secret| secret.get_ref().clone()),
             unmatched: self.unmatched()?,
+            silence: self.silence()?,
         })
     }
 
@@ -89,6 +98,7 @@ impl SourceEntry {
             self.event_type(recipe).err(),
             self.signature(recipe).err(),
             self.unmatched().err(),
+            self.silence().err(),
         ];
         found.into_iter().flatten().collect()
     }
@@ -99,6 +109,15 @@ impl SourceEntry {
         unmatched.ok_or_else(|| {
             at(written, "unmatched is \"keep\" or \"ignore\": what becomes of events that no route takes")
         })
+    }
+
+    fn silence(&self) -> Result<Option<Millis>, Told> {
+        let Some(written) = &self.silence else { return Ok(None) };
+        let span = duration::parse(written.get_ref()).filter(|span| SILENCES.contains(span));
+        let span = span.ok_or_else(|| {
+            at(written, "silence is a span such as \"6h\", from 15m to 30d: choose more than its longest quiet night")
+        })?;
+        Ok(Some(millis(span)))
     }
 
     fn check_secret(&self, recipe: Option<&Recipe>) -> Result<(), Told> {

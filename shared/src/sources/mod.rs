@@ -67,6 +67,9 @@ pub struct Source {
     /// What becomes of its events that no route takes.
     #[serde(default, skip_serializing_if = "Unmatched::is_default")]
     pub unmatched: Unmatched,
+    /// How long it may send nothing before an alarm rings, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "silence_ms")]
+    pub silence: Option<Millis>,
 }
 
 /// What becomes of events that no route takes.
@@ -122,6 +125,7 @@ impl Source {
             signature: None,
             secret: None,
             unmatched: Unmatched::Ignore,
+            silence: None,
         })
     }
 
@@ -185,9 +189,13 @@ impl Source {
 
 /// Whether one of the tokens was shown, compared in constant time.
 pub fn bearer(tokens: &[Secret], headers: &HeaderMap) -> Result<(), SenderRefusal> {
-    let shown = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let shown =
-        shown.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let (_, token) = shown.ok_or(SenderRefusal::NoToken)?;
-    if tokens.iter().any(|known| known.matches(token.trim())) { Ok(()) } else { Err(SenderRefusal::WrongToken) }
+    let token = shown_token(headers).ok_or(SenderRefusal::NoToken)?;
+    if tokens.iter().any(|known| known.matches(token)) { Ok(()) } else { Err(SenderRefusal::WrongToken) }
+}
+
+/// Returns the bearer token that a request shows.
+pub fn shown_token(headers: &HeaderMap) -> Option<&str> {
+    let shown = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = shown.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -22,6 +22,7 @@ fn source(recipe: &Recipe, vector: &Vector) -> Source {
         signature: scheme.map(|scheme| scheme.compile().unwrap()),
         secret: Some("x".into()),
         unmatched: Default::default(),
+        silence: None,
     }
 }
 

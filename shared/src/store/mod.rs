@@ -22,9 +22,11 @@
 pub mod breakers;
 mod commit;
 pub mod error;
+pub mod heard;
 pub mod held;
 pub mod inspect;
 mod item;
+pub mod kept;
 pub mod ledger;
 mod letter_item;
 pub mod letters;
@@ -44,6 +46,7 @@ mod spread_tests;
 pub mod stranded;
 pub mod sweep_lease;
 pub mod unmatched;
+pub mod waiting;
 mod writes;
 
 use std::sync::{Arc, Mutex, atomic::AtomicI64};

@@ -118,6 +118,17 @@ impl Store {
     }
 
     async fn open_since(&self, open: String, before: Millis, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        self.open_events(open, before, i32::try_from(limit).unwrap_or(i32::MAX), true).await
+    }
+
+    /// Returns events of a partition of the index that are overdue since before a time: the first, or the last.
+    pub(super) async fn open_events(
+        &self,
+        open: String,
+        before: Millis,
+        limit: i32,
+        is_forward: bool,
+    ) -> Result<Vec<Waiting>, StoreError> {
         let output = self
             .client
             .query()
@@ -127,7 +138,8 @@ impl Store {
             .expression_attribute_names("#open", "open")
             .expression_attribute_values(":shard", text(open))
             .expression_attribute_values(":before", number(before))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .limit(limit)
+            .scan_index_forward(is_forward)
             .send()
             .await?;
         Ok(output.items().iter().filter_map(|item| waiting(item, "open_since")).collect())

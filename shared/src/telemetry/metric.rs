@@ -37,10 +37,18 @@ pub enum Metric {
     KeysChanged,
     /// Sources of which at least half of the plausible requests were rejected in the last hour.
     SourceRejecting,
+    /// Sources that were silent for longer than their `silence`.
+    SourceSilent,
     /// An event found no routes, no source, or no secret for its sender; topics without endpoints.
     Unconfigured,
     /// Entries of QStash's dead-letter queue that our own consumer answered with 401, 403 or 404.
     Misconfigured,
+    /// How long ago the event that waits longest was first seen, in seconds.
+    OldestWaiting,
+    /// Events wait for a cause that no sweep of the last hour reported.
+    NewFault,
+    /// How long ago the oldest entry of ours that a sweep left in QStash's dead-letter queue was published, in seconds.
+    DlqOldest,
     /// The producer made an event durable.
     Accepted,
     /// The event could not be published, and went to the outbox.
@@ -71,7 +79,7 @@ impl Metric {
     pub(super) fn unit(self) -> Option<&'static str> {
         match self {
             Self::DeliveryLatency | Self::HandlerDuration => Some("Milliseconds"),
-            Self::OutboxAge => Some("Seconds"),
+            Self::OutboxAge | Self::OldestWaiting | Self::DlqOldest => Some("Seconds"),
             _ => None,
         }
     }

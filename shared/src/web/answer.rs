@@ -163,6 +163,15 @@ impl Outcome {
         }
     }
 
+    /// Returns whether the producer made every event of the request durable.
+    pub fn is_accepted(&self) -> bool {
+        match self {
+            Self::Accepted { .. } => true,
+            Self::Batch(parts) => parts.iter().all(|part| part.outcome.is_accepted()),
+            _ => false,
+        }
+    }
+
     /// Why, in a fixed word for logs; empty where the outcome says it.
     pub fn reason(&self) -> &'static str {
         match self {

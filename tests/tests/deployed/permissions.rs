@@ -51,6 +51,7 @@ fn routes(stack: &Stack) -> String {
          [[topic]]\nname = \"orders\"\nsource = \"payload\"\n\
          [[source]]\nname = \"github\"\nrecipe = \"github\"\nsecret = \"gh\"\n\
          [[route]]\nname = \"hub\"\nsource = \"github\"\nurl = \"{url}/hub\"\n\
+         [[source]]\nname = \"strapi\"\nrecipe = \"strapi\"\nsilence = \"6h\"\n\
          [[source]]\nname = \"unrouted\"\nidentity = \"body\"\n"
     )
 }

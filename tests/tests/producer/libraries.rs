@@ -28,6 +28,7 @@ impl Signed {
             signature: Some(recipe.signature.unwrap().compile().unwrap()),
             secret: None,
             unmatched: Default::default(),
+            silence: None,
         }
     }
 

@@ -19,6 +19,7 @@ mod client;
 mod door;
 mod durable;
 mod held;
+mod kept;
 mod libraries;
 mod rejected;
 mod storm;
@@ -38,7 +39,7 @@ use surehook::{
     web::Incoming,
 };
 use surehook_local::{Stack, StackOptions, stack::PRODUCER_TOKEN};
-use surehook_producer::{Producer, door::Door, durable::Durable, senders::Senders};
+use surehook_producer::{Producer, door::Door, durable::Durable, kept::RejectedRequests, senders::Senders};
 
 use crate::support::{Answered, answered, apply, options, qstash, qstash_at, stack_with, until};
 
@@ -145,6 +146,7 @@ fn producer(qstash: &str, store: Store, within: Duration) -> Producer {
             Telemetry::new("test", "producer", false),
             &outside::new_id(),
         ),
+        rejected: RejectedRequests::new(store.clone(), within, &outside::new_id()),
         durable: Durable { qstash: qstash_at(qstash), store, within },
         max_body_bytes: 4_500_000,
         telemetry: Telemetry::new("test", "producer", false),

@@ -44,6 +44,7 @@ pub(crate) fn with_handler<H>(consumer: Consumer<Deliverer>, handler: H) -> Cons
         retention: consumer.retention,
         max_body_bytes: consumer.max_body_bytes,
         unmatched: consumer.unmatched,
+        heard: consumer.heard,
         telemetry: consumer.telemetry,
     }
 }
@@ -95,6 +96,7 @@ pub(crate) fn consumer_with(
         retention: Duration::from_secs(14 * 86_400),
         max_body_bytes: 4_500_000,
         unmatched: Default::default(),
+        heard: Default::default(),
         telemetry: Telemetry::new("test", "consumer", false),
     }
 }
