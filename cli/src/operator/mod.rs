@@ -15,13 +15,16 @@ pub(crate) mod stranded;
 pub(crate) mod table;
 pub(crate) mod why;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
 use surehook_dlq_processor::{Command, Reply, reply::Sweep};
 
-use crate::{Failure, text::harmless};
+use crate::{
+    Failure,
+    text::{harmless, span},
+};
 pub(crate) use ask::Asker;
 
 /// How to reach the processor, and how to answer.
@@ -75,12 +78,18 @@ fn print_sweep(report: &Sweep) {
             report.held_topics,
             "topics have no endpoints at QStash, and hold events: `surehook topics sync` adds endpoints",
         ),
+        (report.rejecting_sources, "sources have their requests rejected: `surehook sources recheck`"),
+        (report.silent_sources.unwrap_or_default(), "sources are silent for longer than their `silence`"),
         (report.stranded, "events wait although nobody brings them again: `surehook stranded`"),
         (report.failed, "could not be settled now; the next sweep tries again"),
     ] {
         if count > 0 {
             println!("{count:>8} {what}");
         }
+    }
+    if report.oldest_waiting > 0 {
+        let waited = span(Duration::from_secs(report.oldest_waiting));
+        println!("The event that waits longest was first seen {waited} ago.");
     }
     if report.cut_short {
         println!("Time ran out; the next sweep goes on from here.");

@@ -1,5 +1,7 @@
 //! Stranded and unconfirmed events. The sweep finds them, and an operator lists and dismisses them.
 
+use std::time::Duration;
+
 use futures::{StreamExt, stream};
 use surehook::{
     Millis,
@@ -9,7 +11,7 @@ use surehook::{
     store::stranded::{Segment, TablePlace, Waiting},
     web::Moment,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Processor, ProcessorError,
@@ -19,18 +21,20 @@ use crate::{
 
 /// Messages that QStash's log is asked about at the same time.
 const AT_ONCE: usize = 10;
+/// The time of a look without a limit: longer than any.
+const UNLIMITED: Duration = Duration::from_secs(86_400);
 
 impl Processor {
     /// Events that have waited longer than every retry can take, and those that are not confirmed. `deep` looks through the whole
     /// table first for those whose worker ended without a word; otherwise the sweeps have found them, each in its part of the table.
     pub async fn stranded(&self, now: Millis, limit: usize, deep: bool) -> Result<Vec<StrandedEvent>, ProcessorError> {
-        let before = self.stranded_before(now);
+        let (before, unlimited) = (self.stranded_before(now), Instant::now() + UNLIMITED);
         let mut unreadable = Vec::new();
         if deep {
             let mut after = None;
             loop {
                 let looked = self.path.store.strand(Segment::WHOLE, after, before, now).await?;
-                self.mark_unconfirmed(looked.silent, now, || true).await?;
+                self.mark_unconfirmed(looked.silent, now, unlimited).await?;
                 unreadable.extend(looked.unreadable);
                 after = looked.next;
                 if after.is_none() {
@@ -44,16 +48,15 @@ impl Processor {
     }
 
     /// Marks the events of which QStash's log says that our consumer answered 2xx, although their records are not done: they were
-    /// handled, but the table did not take that down.
+    /// handled, but the table did not take that down. Those that there is no time for are left to the next look.
     async fn mark_unconfirmed(
         &self,
         silent: Vec<(EventKey, Record)>,
         now: Millis,
-        go_on: impl Fn() -> bool,
+        deadline: Instant,
     ) -> Result<(), ProcessorError> {
-        let go_on = &go_on;
         let marked =
-            stream::iter(silent).map(async |(key, record)| match go_on() && self.was_delivered(&record).await {
+            stream::iter(silent).map(async |(key, record)| match self.was_delivered(&record, deadline).await {
                 true => self.path.store.mark_unconfirmed(&key, &record, now).await,
                 false => Ok(false),
             });
@@ -61,10 +64,10 @@ impl Processor {
         marked.into_iter().try_for_each(|marked| Ok(marked.map(drop)?))
     }
 
-    /// A log that can't be asked says nothing; the next look asks again.
-    async fn was_delivered(&self, record: &Record) -> bool {
-        let entries = self.path.qstash.logs(&record.message_id).await.unwrap_or_default();
-        end_of(&entries) == Some(LogEnd::Delivered)
+    /// Returns `false` where the log can't be asked in time; the next look asks again. A burst limit may make the call wait.
+    async fn was_delivered(&self, record: &Record, deadline: Instant) -> bool {
+        let entries = timeout_at(deadline, self.path.qstash.logs(&record.message_id)).await;
+        entries.is_ok_and(|entries| end_of(&entries.unwrap_or_default()) == Some(LogEnd::Delivered))
     }
 
     /// Ends events that an operator has seen to elsewhere.
@@ -150,7 +153,7 @@ impl Processor {
                 Ok(looked) => looked,
                 Err(error) => return (place, Err(error.into())),
             };
-            if let Err(error) = self.mark_unconfirmed(looked.silent, now, || Instant::now() < deadline).await {
+            if let Err(error) = self.mark_unconfirmed(looked.silent, now, deadline).await {
                 return (place, Err(error));
             }
             for event in looked.unreadable.into_iter().map(shown) {

@@ -167,6 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn counts_are_written_once_a_minute_and_only_after_a_rejection() {
+        let mut sender = Sender::default();
+        let due =
+            |sender: &mut Sender, now| sender.due(Moment { now, started: tokio::time::Instant::now(), deadline: None });
+        sender.count(0).accepted += 1;
+        assert_eq!(due(&mut sender, 0), None, "accepted requests alone cost nothing");
+        sender.count(1).rejected += 1;
+        assert_eq!(due(&mut sender, 1), Some(SenderCounts { accepted: 1, rejected: 1 }));
+        sender.count(2).accepted += 1;
+        assert_eq!(due(&mut sender, 2), None, "within a minute");
+        let later = due(&mut sender, 61_000);
+        assert_eq!(later, Some(SenderCounts { accepted: 2, rejected: 1 }), "one stray request rings no longer");
+        sender.count(HOUR + 60_000).accepted += 1;
+        assert_eq!(due(&mut sender, HOUR + 60_000), None, "the rejection is older than an hour");
+    }
+
+    #[test]
     fn a_source_rejects_from_half_of_its_requests_on() {
         let of = |accepted, rejected| SenderCounts { accepted, rejected }.is_rejecting();
         assert_eq!([of(0, 0), of(0, 1), of(1, 1), of(2, 1), of(99, 100)], [false, true, true, false, true]);

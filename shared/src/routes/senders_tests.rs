@@ -131,3 +131,16 @@ fn a_source_says_what_becomes_of_events_that_no_route_takes() {
     let written = serde_json::to_value(compile(&document("ignore")).unwrap()).unwrap();
     assert!(written["sources"][0].get("unmatched").is_none(), "an older version reads it");
 }
+
+#[test]
+fn a_source_says_how_long_it_may_be_silent() {
+    let document = |value: &str| format!("[[source]]\nname = \"strapi\"\nrecipe = \"strapi\"\nsilence = \"{value}\"\n");
+    let silence = |value: &str| compile(&document(value)).unwrap().source("strapi").unwrap().silence;
+    assert_eq!((silence("6h"), silence("15m"), silence("30d")), (Some(21_600_000), Some(900_000), Some(2_592_000_000)));
+    for bad in ["14m", "31d", "soon", ""] {
+        let told = compile(&document(bad)).unwrap_err();
+        assert!(told.starts_with("line 4: source \"strapi\": silence is a span"), "{told}");
+    }
+    let written = serde_json::to_value(compile("[[source]]\nname = \"a\"\nidentity = \"body\"\n").unwrap()).unwrap();
+    assert!(written["sources"][0].get("silence_ms").is_none(), "an older version reads it");
+}
