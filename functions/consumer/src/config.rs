@@ -18,6 +18,8 @@ pub struct Config {
     pub table: String,
     /// `STACK`.
     pub stack: String,
+    /// `METRICS`.
+    pub metrics: bool,
     /// `QSTASH_CURRENT_SIGNING_KEY`, `QSTASH_NEXT_SIGNING_KEY`.
     pub keys: Option<SigningKeys>,
     /// `CONSUMER_URL`; may be absent.
@@ -45,6 +47,7 @@ impl Config {
         let config = Self {
             table: reader.table(),
             stack: reader.stack(),
+            metrics: reader.metrics(),
             keys: reader.signing_keys(),
             bases: reader.consumer_urls(false),
             handler_timeout: reader.handler_timeout(),

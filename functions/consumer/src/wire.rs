@@ -8,7 +8,7 @@ use surehook::{
     environment::Environment,
     qstash::KeyRing,
     store::Store,
-    telemetry::{self, Telemetry},
+    telemetry::{self, Form, Telemetry},
     web::{Moment, serve::serve},
 };
 
@@ -53,7 +53,7 @@ pub async fn build<H: Handler>(
     environment: &Environment,
     handler: impl FnOnce(&Config, &Arc<RoutesCache>) -> Result<H, Error>,
 ) -> Result<Consumer<H>, Error> {
-    let telemetry = Telemetry::new(config.stack.clone(), "consumer", telemetry::on_lambda());
+    let telemetry = Telemetry::new(config.stack.clone(), "consumer", Form::of_process(config.metrics));
     let background = environment.background();
     let breakers = Arc::new(Breakers::new(store.clone(), config.breaker, telemetry.clone(), background.clone()));
     let routes = Arc::new(RoutesCache::new(store.clone(), breakers, background));

@@ -14,6 +14,8 @@ pub struct Config {
     pub table: String,
     /// `STACK`.
     pub stack: String,
+    /// `METRICS`.
+    pub metrics: bool,
     /// `QSTASH_URL`, `QSTASH_TOKEN`.
     pub qstash: Option<(Url, Secret)>,
     /// `CONSUMER_URL`.
@@ -31,6 +33,7 @@ impl Config {
         let config = Self {
             table: reader.table(),
             stack: reader.stack(),
+            metrics: reader.metrics(),
             qstash: reader.qstash(),
             consumers: reader.consumer_urls(true),
             requeuers: reader.requeuer_urls(true),

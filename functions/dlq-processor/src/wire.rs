@@ -10,7 +10,7 @@ use surehook::{
     outside,
     qstash::Client,
     store::{Store, routes_cache::RoutesCache},
-    telemetry::{self, Telemetry},
+    telemetry::{self, Form, Telemetry},
     web::Moment,
 };
 use tokio::time::Instant;
@@ -57,7 +57,7 @@ fn build(config: Config, store: Store, role: PolicyRole) -> Result<Processor, Er
         policy,
         role,
         stack: config.stack.clone(),
-        telemetry: Telemetry::new(config.stack, "dlq-processor", telemetry::on_lambda()),
+        telemetry: Telemetry::new(config.stack, "dlq-processor", Form::of_process(config.metrics)),
     })
 }
 

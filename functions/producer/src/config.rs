@@ -16,6 +16,8 @@ pub struct Config {
     pub table: String,
     /// `STACK`.
     pub stack: String,
+    /// `METRICS`.
+    pub metrics: bool,
     /// `QSTASH_URL`, `QSTASH_TOKEN`.
     pub qstash: Option<(Url, Secret)>,
     /// `PRODUCER_TOKEN`.
@@ -37,6 +39,7 @@ impl Config {
         let config = Self {
             table: reader.table(),
             stack: reader.stack(),
+            metrics: reader.metrics(),
             qstash: reader.qstash(),
             tokens: reader.producer_tokens(),
             source_secrets: reader.source_secrets(),

@@ -9,7 +9,7 @@ use surehook::{
     outside,
     qstash::Client,
     store::{Store, routes_cache::RoutesCache},
-    telemetry::{self, Telemetry},
+    telemetry::{self, Form, Telemetry},
     web::{Moment, serve::serve},
 };
 
@@ -46,8 +46,8 @@ pub async fn connect(variables: &Variables, environment: &Environment) -> Result
         Some(routes) => door.tell_missing(&routes),
         None => tracing::warn!("the routes could not be read at start; the first event reads them"),
     }
-    let telemetry = Telemetry::new(config.stack.clone(), "producer", telemetry::on_lambda());
     let id = outside::new_id();
+    let telemetry = Telemetry::new(config.stack.clone(), "producer", Form::of_process(config.metrics));
     Ok(Producer {
         rejected: RejectedRequests::new(store.clone(), door.patience, &id),
         door,

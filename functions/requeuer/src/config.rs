@@ -15,6 +15,8 @@ pub struct Config {
     pub table: String,
     /// `STACK`.
     pub stack: String,
+    /// `METRICS`.
+    pub metrics: bool,
     /// `QSTASH_CURRENT_SIGNING_KEY`, `QSTASH_NEXT_SIGNING_KEY`.
     pub keys: Option<SigningKeys>,
     /// `QSTASH_URL`, `QSTASH_TOKEN`.
@@ -34,6 +36,7 @@ impl Config {
         let config = Self {
             table: reader.table(),
             stack: reader.stack(),
+            metrics: reader.metrics(),
             keys: reader.signing_keys(),
             qstash: reader.qstash(),
             consumers: reader.consumer_urls(true),

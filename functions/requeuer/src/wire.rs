@@ -10,7 +10,7 @@ use surehook::{
     outside,
     qstash::{Client, KeyRing},
     store::{Store, routes_cache::RoutesCache},
-    telemetry::{self, Telemetry},
+    telemetry::{self, Form, Telemetry},
     web::{Moment, serve::serve},
 };
 
@@ -38,7 +38,7 @@ pub async fn run() -> Result<(), Error> {
         bases: config.bases,
         routes: Arc::new(RoutesCache::new(path.store.clone(), (), environment.background())),
         path: Arc::new(path),
-        telemetry: Telemetry::new(config.stack, "requeuer", telemetry::on_lambda()),
+        telemetry: Telemetry::new(config.stack, "requeuer", Form::of_process(config.metrics)),
     };
     serve(environment, move |request, moment| {
         let requeuer = requeuer.clone();

@@ -157,6 +157,11 @@ impl<'a> Reader<'a> {
         self.optional("STACK").unwrap_or_else(|| "surehook".to_owned())
     }
 
+    /// `METRICS`: whether log lines carry metrics on Lambda; `true` by default.
+    pub fn metrics(&mut self) -> bool {
+        self.parsed("METRICS", true, "true or false")
+    }
+
     /// `QSTASH_URL` and `QSTASH_TOKEN`.
     pub fn qstash(&mut self) -> Option<(Url, Secret)> {
         let text = self.optional("QSTASH_URL").unwrap_or_else(|| DEFAULT_QSTASH_URL.to_owned());

@@ -37,10 +37,31 @@ use crate::{
 pub struct Telemetry {
     stack: String,
     function: &'static str,
-    /// Whether somebody reads metrics.
-    metrics: bool,
+    form: Form,
     /// One sampler for each kind of refusal: outcome and reason, so that a flood of one hides no other.
     refusals: Arc<Mutex<HashMap<(&'static str, String), Sampler>>>,
+}
+
+/// The form of the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Text, for a person.
+    Text,
+    /// JSON, of which CloudWatch makes no metrics.
+    Json,
+    /// JSON, of which CloudWatch makes metrics.
+    Metrics,
+}
+
+impl Form {
+    /// The form of this process: JSON on Lambda, with metrics if `METRICS` does not switch them off, and text elsewhere.
+    pub fn of_process(metrics: bool) -> Self {
+        match (on_lambda(), metrics) {
+            (false, _) => Self::Text,
+            (true, false) => Self::Json,
+            (true, true) => Self::Metrics,
+        }
+    }
 }
 
 /// What is told about one invocation. What is empty is left out.
@@ -124,9 +145,9 @@ fn allowed() -> Targets {
 }
 
 impl Telemetry {
-    /// Telemetry of one function of a stack; metrics are written on Lambda only.
-    pub fn new(stack: impl Into<String>, function: &'static str, metrics: bool) -> Self {
-        Self { stack: stack.into(), function, metrics, refusals: Arc::default() }
+    /// Telemetry of one function of a stack.
+    pub fn new(stack: impl Into<String>, function: &'static str, form: Form) -> Self {
+        Self { stack: stack.into(), function, form, refusals: Arc::default() }
     }
 
     /// Writes the one line of an invocation, unless it is one of many refusals.
@@ -137,12 +158,15 @@ impl Telemetry {
             refusals = count;
             line.counts.push((metric, count));
         }
-        if self.metrics { print(&self.embedded(&line, refusals)) } else { self.trace(&line, refusals) }
+        match self.form {
+            Form::Text => self.trace(&line, refusals),
+            Form::Json | Form::Metrics => print(&self.embedded(&line, refusals)),
+        }
     }
 
     /// Writes a metric that belongs to no invocation of its own.
     pub fn count(&self, metric: Metric, value: u64, now: Millis) {
-        if self.metrics {
+        if self.form == Form::Metrics {
             print(&Value::Object(self.metrics_of(&[(metric, value)], now)));
         }
     }
@@ -199,15 +223,21 @@ impl Telemetry {
         if counts.is_empty() {
             return fields;
         }
-        let declared: Vec<Value> = counts.iter().map(|(metric, _)| declaration(*metric)).collect();
-        let directive = json!({
-            "Timestamp": now,
-            "CloudWatchMetrics": [{ "Namespace": "Surehook", "Dimensions": [["stack", "function"]], "Metrics": declared }],
-        });
-        fields.insert("_aws".to_owned(), directive);
+        if self.form == Form::Metrics {
+            fields.insert("_aws".to_owned(), directive(counts, now));
+        }
         fields.extend(counts.iter().map(|(metric, value)| (metric.name(), Value::from(*value))));
         fields
     }
+}
+
+/// What makes CloudWatch take the fields of these names for metrics.
+fn directive(counts: &[(Metric, u64)], now: Millis) -> Value {
+    let declared: Vec<Value> = counts.iter().map(|(metric, _)| declaration(*metric)).collect();
+    json!({
+        "Timestamp": now,
+        "CloudWatchMetrics": [{ "Namespace": "Surehook", "Dimensions": [["stack", "function"]], "Metrics": declared }],
+    })
 }
 
 fn declaration(metric: Metric) -> Value {

@@ -3,7 +3,7 @@ use tracing::Level;
 use super::*;
 
 fn telemetry() -> Telemetry {
-    Telemetry::new("shop", "consumer", true)
+    Telemetry::new("shop", "consumer", Form::Metrics)
 }
 
 #[test]
@@ -51,6 +51,15 @@ fn the_line_of_a_delivered_event_is_short() {
 #[test]
 fn an_invocation_that_counts_nothing_declares_nothing() {
     assert!(telemetry().embedded(&Line::default(), 0).get("_aws").is_none());
+}
+
+#[test]
+fn without_metrics_a_line_is_json_of_which_cloudwatch_makes_none() {
+    let line = || Line { counts: vec![(Metric::Delivered, 1)], ..Line::default() };
+    let mut with = telemetry().embedded(&line(), 0);
+    let without = Telemetry { form: Form::Json, ..telemetry() }.embedded(&line(), 0);
+    assert!(with.as_object_mut().unwrap().remove("_aws").is_some());
+    assert_eq!(without, with, "queries find the same fields");
 }
 
 #[test]

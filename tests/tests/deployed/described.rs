@@ -53,6 +53,16 @@ fn every_variable_that_the_code_reads_is_set_and_none_that_it_does_not() {
     assert!(unread.is_empty(), "set for all, and read by none: {unread:?}");
 }
 
+/// Custom metrics cost more than anything else of a small stack.
+#[test]
+fn a_stack_without_alarms_writes_no_metrics() {
+    let template = Template::load();
+    for (function, id) in FUNCTIONS {
+        let set = &template.variables(id)["METRICS"];
+        assert_eq!(*set, json!({ "!If": ["HasAlarms", "true", "false"] }), "{function}");
+    }
+}
+
 #[test]
 fn no_secret_stands_in_the_environment() {
     let template = Template::load();

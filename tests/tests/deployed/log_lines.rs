@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 use surehook::outside;
 use surehook_local::stack::FUNCTIONS;
 
@@ -12,7 +12,7 @@ use super::{
     on_lambda::{OnLambda, PRODUCER_TOKEN},
 };
 use crate::support::{
-    key,
+    key, operate,
     proxy::{Proxy, Verdict},
     signature_by, until,
 };
@@ -219,6 +219,18 @@ async fn a_flood_of_refusals_does_not_flood_the_log() {
     }
     assert!(log.lines().len() <= MOST_LINES, "{} lines", log.lines().len());
     assert_eq!(log.breaches(&forged.split('.').map(str::to_owned).collect()), [""; 0]);
+}
+
+/// The template sets `METRICS` to `false` with `Observability=none`.
+#[tokio::test]
+async fn without_metrics_lines_are_the_same_json_and_cloudwatch_makes_no_metrics() {
+    let lambda = OnLambda::start_with(&["dlq-processor"], [("METRICS", "false")]).await;
+    operate(lambda.stack(), json!({ "command": "sweep" })).await;
+    let log = &lambda.deployed.log;
+    until("its line is there", || async { !log.invocations().is_empty() }).await;
+    let line = &log.invocations()[0];
+    assert_eq!((&line["outcome"], &line["Stranded"]), (&json!("sweep"), &json!(0)), "{line}");
+    assert!(log.lines().iter().all(|line| !line.line.contains("_aws")), "{line}");
 }
 
 #[tokio::test]

@@ -54,11 +54,17 @@ pub(crate) struct OnLambda {
 
 impl OnLambda {
     pub(crate) async fn start(functions: &[&'static str]) -> Self {
+        Self::start_with(functions, []).await
+    }
+
+    /// Starts functions that have more variables.
+    pub(crate) async fn start_with<const N: usize>(functions: &[&'static str], more: [(&str, &str); N]) -> Self {
         let mut around = None;
         let mut deployed = Deployed::start(functions, |stack| {
             let (table, qstash) = (Way::to(&stack.dynamo.url), Way::to(&stack.qstash.url));
             let (front, table, qstash) = around.insert((Front::start(stack), table, qstash));
-            let variables = variables(front, &table.url, &qstash.url);
+            let mut variables = variables(front, &table.url, &qstash.url);
+            variables.extend(pairs(more));
             move |_| variables.clone()
         })
         .await;

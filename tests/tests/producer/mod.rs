@@ -35,7 +35,7 @@ use surehook::{
     secret::Secret,
     sources::SourceSecrets,
     store::{Store, routes_cache::RoutesCache},
-    telemetry::Telemetry,
+    telemetry::{Form, Telemetry},
     web::Incoming,
 };
 use surehook_local::{Stack, StackOptions, stack::PRODUCER_TOKEN};
@@ -143,13 +143,13 @@ fn producer(qstash: &str, store: Store, within: Duration) -> Producer {
         senders: Senders::new(
             store.clone(),
             Background::default(),
-            Telemetry::new("test", "producer", false),
+            Telemetry::new("test", "producer", Form::Text),
             &outside::new_id(),
         ),
         rejected: RejectedRequests::new(store.clone(), within, &outside::new_id()),
         durable: Durable { qstash: qstash_at(qstash), store, within },
         max_body_bytes: 4_500_000,
-        telemetry: Telemetry::new("test", "producer", false),
+        telemetry: Telemetry::new("test", "producer", Form::Text),
     }
 }
 

@@ -14,7 +14,7 @@ use surehook::{
         Store,
         dynamodb::types::{AttributeValue, TransactWriteItem, Update},
     },
-    telemetry::Telemetry,
+    telemetry::{Form, Telemetry},
     web::{Incoming, Moment},
 };
 use surehook_consumer::{
@@ -70,7 +70,7 @@ pub(crate) async fn loaded_routes(store: Store, breakers: Arc<Breakers>) -> Arc<
 /// Breakers over a table.
 pub(crate) fn breakers(store: Store) -> Arc<Breakers> {
     let policy = BreakerPolicy { wait: Duration::from_secs(60) };
-    Arc::new(Breakers::new(store, Some(policy), Telemetry::new("test", "consumer", false), Background::default()))
+    Arc::new(Breakers::new(store, Some(policy), Telemetry::new("test", "consumer", Form::Text), Background::default()))
 }
 
 /// A consumer that knows its routes from this cache.
@@ -97,7 +97,7 @@ pub(crate) fn consumer_with(
         max_body_bytes: 4_500_000,
         unmatched: Default::default(),
         heard: Default::default(),
-        telemetry: Telemetry::new("test", "consumer", false),
+        telemetry: Telemetry::new("test", "consumer", Form::Text),
     }
 }
 

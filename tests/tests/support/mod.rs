@@ -24,7 +24,7 @@ use surehook::{
     routes::Routes,
     secret::Secret,
     store::routes_cache::RoutesCache,
-    telemetry::Telemetry,
+    telemetry::{Form, Telemetry},
     web::EndpointUrl,
 };
 use surehook_dlq_processor::{PolicyRole, Processor};
@@ -326,7 +326,7 @@ pub(crate) fn processor(stack: &Stack, fuse: &fuse::Fuse) -> Processor {
         policy: default_policy(),
         role: PolicyRole::States,
         stack: "test".into(),
-        telemetry: Telemetry::new("test", "dlq-processor", false),
+        telemetry: Telemetry::new("test", "dlq-processor", Form::Text),
     }
 }
 

@@ -10,7 +10,7 @@ use surehook::{
     qstash::{KeyRing, SigningKeys},
     secret::Secret,
     store::{Store, routes_cache::RoutesCache},
-    telemetry::Telemetry,
+    telemetry::{Form, Telemetry},
     web::{Answer, Incoming, Moment},
 };
 use surehook_local::Stack;
@@ -26,7 +26,7 @@ pub(crate) fn requeuer(stack: &Stack, path: FailurePath, routes: Store) -> Reque
         bases: vec![url(&stack.function_url("requeuer"))],
         path: path.into(),
         routes: Arc::new(RoutesCache::new(routes, (), Background::default())),
-        telemetry: Telemetry::new("test", "requeuer", false),
+        telemetry: Telemetry::new("test", "requeuer", Form::Text),
     }
 }
 

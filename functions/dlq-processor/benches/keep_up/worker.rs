@@ -11,7 +11,7 @@ use surehook::{
     retry::RetryPolicy,
     secret::Secret,
     store::{Store, limited, routes_cache::RoutesCache},
-    telemetry::Telemetry,
+    telemetry::{Form, Telemetry},
     web::{EndpointUrl, Moment},
 };
 use surehook_dlq_processor::{PolicyRole, Processor};
@@ -52,7 +52,7 @@ fn processor(table: &str, qstash: &str, endpoint: &str) -> Processor {
         policy: Policy::of(stack, &lifetimes),
         role: PolicyRole::States,
         stack: stack.into(),
-        telemetry: Telemetry::new("bench", "dlq-processor", false),
+        telemetry: Telemetry::new("bench", "dlq-processor", Form::Text),
     }
 }
 
