@@ -1,6 +1,7 @@
 //! The command line: `demo`, `dev`, `load`, the functions' own processes, and the operator's commands.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
+mod alarms;
 mod demo;
 mod dev;
 mod doctor;
@@ -76,6 +77,9 @@ enum Command {
     Stranded(stranded::StrandedArguments),
     /// The story of one event: what happened, what happens next, what a replay would do
     Why(why::WhyArguments),
+    /// The alarms of a deployed stack: their states, and a test of the addresses that they reach
+    #[command(subcommand)]
+    Alarms(alarms::AlarmsCommand),
     /// Sweep now instead of waiting for the schedule; says what it did, and what it left alone and why
     Sweep(OperatorArguments),
 }
@@ -126,6 +130,7 @@ async fn run(command: Command) -> ExitCode {
         Command::DeadLetters(arguments) => letters::run(*arguments).await,
         Command::Stranded(arguments) => stranded::run(arguments).await,
         Command::Why(arguments) => why::run(arguments).await,
+        Command::Alarms(command) => alarms::run(command).await,
         Command::Sweep(arguments) => operator::sweep(arguments).await,
     };
     match result {

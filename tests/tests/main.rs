@@ -4,6 +4,7 @@
 //! | module | what must hold |
 //! |---|---|
 //! | [`ages`] | how long a process keeps the routes, by both clocks |
+//! | [`alarms`] | `surehook alarms` names the addresses that alarms reach |
 //! | [`answers`] | every row of the table of answers, through the real process |
 //! | [`committed_together`] | `complete_with`: a handler's own writes stand exactly if the event is done |
 //! | [`once`] | handled once: copies, crashes, capacity, bytes |
@@ -35,6 +36,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod ages;
+mod alarms;
 mod answers;
 mod committed_together;
 mod contract;

@@ -26,6 +26,7 @@ use crate::{
     text::{harmless, span},
 };
 pub(crate) use ask::Asker;
+pub(crate) use replay::{INTERRUPTED, stop_signal};
 
 /// How to reach the processor, and how to answer.
 #[derive(Debug, Clone, Args)]

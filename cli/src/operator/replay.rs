@@ -37,7 +37,7 @@ const WINDOW: usize = 200;
 const ENOUGH: u64 = 10;
 const ALL: u64 = u64::MAX;
 /// Exit code of a command that was interrupted, as shells have it.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Which, how fast, and when to stop.
 #[derive(Debug, Args)]
@@ -321,7 +321,7 @@ impl Run {
 
 /// Ctrl-C, or what `timeout` and service managers send.
 #[cfg(unix)]
-async fn stop_signal() -> std::io::Result<()> {
+pub(crate) async fn stop_signal() -> std::io::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         pressed = tokio::signal::ctrl_c() => pressed,
@@ -330,7 +330,7 @@ async fn stop_signal() -> std::io::Result<()> {
 }
 
 #[cfg(not(unix))]
-async fn stop_signal() -> std::io::Result<()> {
+pub(crate) async fn stop_signal() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
