@@ -4,7 +4,7 @@
 //! | module | what must hold |
 //! |---|---|
 //! | [`ages`] | how long a process keeps the routes, by both clocks |
-//! | [`alarms`] | `surehook alarms` names the addresses that alarms reach |
+//! | [`alarms`] | the doctor and `surehook alarms` name the addresses that alarms reach |
 //! | [`answers`] | every row of the table of answers, through the real process |
 //! | [`committed_together`] | `complete_with`: a handler's own writes stand exactly if the event is done |
 //! | [`once`] | handled once: copies, crashes, capacity, bytes |

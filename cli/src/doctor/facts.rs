@@ -1,6 +1,6 @@
 //! What is known of a configuration, whoever told it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use surehook::{
     Millis,
@@ -11,6 +11,8 @@ use surehook::{
     web::EndpointUrl,
 };
 use surehook_dlq_processor::reply::Permissions;
+
+use crate::alarms::calls::{Alarm, Subscription};
 
 /// The functions, as the template names them behind the stack's name.
 pub(crate) use surehook_local::stack::FUNCTIONS;
@@ -31,6 +33,8 @@ pub(crate) struct Facts {
     pub(crate) table: Learned<Option<Inspected>>,
     pub(crate) routes: Learned<Routes>,
     pub(crate) waiting: Learned<Waiting>,
+    /// The stack's alarms; `None` before a deployment, and on the development stack.
+    pub(crate) alarms: Option<Learned<Alarms>>,
     /// Whether the DLQ processor's role grants its transactions; before a deployment, whether the shell's credentials do.
     pub(crate) permissions: Learned<Permissions>,
     /// Calls of functions' URLs; none where they were not asked for.
@@ -71,6 +75,14 @@ pub(crate) struct Topic {
 pub(crate) struct Waiting {
     pub(crate) stranded: usize,
     pub(crate) letters: u64,
+}
+
+/// The alarms of a stack.
+#[derive(Debug)]
+pub(crate) struct Alarms {
+    pub(crate) alarms: Vec<Alarm>,
+    /// The subscriptions to each topic that an alarm is sent to; `None` for a topic that does not exist.
+    pub(crate) topics: BTreeMap<String, Learned<Option<Vec<Subscription>>>>,
 }
 
 /// A signed call of a function's URL.

@@ -1,4 +1,4 @@
-//! `surehook alarms`, as a process against an account of the test's own.
+//! `surehook alarms`, and what the doctor says of alarms, as processes against an account of the test's own.
 
 mod cbor;
 mod cloud;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use surehook_tests::template::Template;
 use tokio::process::Command;
 
-use crate::support::{Ran, until};
+use crate::support::{Ran, stack, surehook, until};
 use cloud::{Cloud, FUNCTION, TOPIC};
 
 const DEAD_LETTERS: &str = "local-DeadLetterAlarm-1AB2C3";
@@ -157,6 +157,36 @@ async fn alarms_are_listed_with_their_states() {
     assert!(ran.out.contains("2023-11-14T22:13:20Z"), "{ran:?}");
     let json = run(&cloud, &["list", "--stack", "local", "--json"]).await.json();
     assert_eq!((&json[1]["name"], &json[1]["state"]), (&SWEEP_SILENT.into(), &"ALARM".into()), "{json}");
+}
+
+/// What the doctor says of alarms: codes, and the line that it found right.
+async fn examined(cloud: &Cloud) -> (Vec<String>, Vec<String>) {
+    let stack = stack().await;
+    let mut command = surehook(&stack, &["doctor", "--stack", "local", "--no-canary", "--json"]);
+    command.env("AWS_ENDPOINT_URL_CLOUDWATCH", &cloud.url).env("AWS_ENDPOINT_URL_SNS", &cloud.url);
+    let report: Value = serde_json::from_slice(&command.output().await.unwrap().stdout).unwrap();
+    let texts = |list: &str, name: &str| {
+        let found = report[list].as_array().unwrap().iter();
+        let text = |one: &Value| one.as_str().or(one[name].as_str()).unwrap().to_owned();
+        found.map(text).filter(|text| text.starts_with("alarm") || text == "no-alarms").collect()
+    };
+    (texts("findings", "code"), texts("right", ""))
+}
+
+#[tokio::test]
+async fn the_doctor_finds_alarms_that_reach_no_address() {
+    for (cloud, expected) in [
+        (Cloud::start(&[FOREIGN], &[TOPIC]), "no-alarms"),
+        (Cloud::start(&ALARMS, &[]), "alarms-unheard"),
+        (Cloud::start(&ALARMS, &[TOPIC]).subscribed("email", "bob@example.com", false), "alarms-unheard"),
+        (Cloud::start(&ALARMS, &[TOPIC]), "alarms-unheard"),
+        (heard().with(|account| account.denied.insert("DescribeAlarms")), "alarms-unknown"),
+        (heard().with(|account| account.denied.insert("ListSubscriptionsByTopic")), "alarm-topic-unknown"),
+    ] {
+        assert_eq!(examined(&cloud).await, (vec![expected.to_owned()], vec![]));
+    }
+    let right = "alarms: 2 alarms, sent to 1 confirmed subscription (email: 1)".to_owned();
+    assert_eq!(examined(&heard()).await, (vec!["alarm-pending".to_owned()], vec![right]));
 }
 
 /// The command line tells a stack's alarms from another's by these names.

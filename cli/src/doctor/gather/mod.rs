@@ -1,5 +1,6 @@
 //! Asking whoever knows. What can't be asked is kept as the reason, not as a failure of the doctor.
 
+mod alarms;
 mod calls;
 mod canary;
 mod deployed;
@@ -37,6 +38,10 @@ pub(super) async fn facts(stack: Option<String>, sends: bool) -> Result<Facts, F
         Err(why) => (outside::now(), Err(why.clone())),
     };
     let processor = processor(stack.as_deref()).await;
+    let alarms = match &stack {
+        Some(stack) => alarms::of(stack).await,
+        None => None,
+    };
     let mut facts = Facts {
         now,
         qstash_clock,
@@ -46,6 +51,7 @@ pub(super) async fn facts(stack: Option<String>, sends: bool) -> Result<Facts, F
         routes: ask(&store, async |store| store.routes(true).await).await,
         waiting: waiting(&processor).await,
         permissions: permissions(&processor).await,
+        alarms,
         functions,
         probes: Vec::new(),
         canary: None,

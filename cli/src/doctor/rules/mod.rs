@@ -1,5 +1,6 @@
 //! Judging facts. Each rule says what is wrong, what will happen and how to mend it, or what is right.
 
+mod alarms;
 mod keys;
 mod limits;
 mod path;
@@ -8,6 +9,8 @@ mod settings;
 mod table;
 mod topics;
 
+#[cfg(test)]
+mod alarms_tests;
 #[cfg(test)]
 mod rules_tests;
 
@@ -23,6 +26,7 @@ pub(crate) fn judge(facts: &Facts) -> Report {
     permissions::judge(facts, &mut report);
     topics::judge(facts, &mut report);
     path::judge(facts, &mut report);
+    alarms::judge(facts, &mut report);
     report
 }
 

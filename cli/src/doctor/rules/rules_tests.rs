@@ -72,7 +72,7 @@ fn table() -> Inspected {
 }
 
 /// A stack on Amazon's cloud about which there is nothing to say, but that it has no topics yet.
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     Facts {
         now: 1_700_000_000_500,
         qstash_clock: Ok(Some(1_700_000_000_000)),
@@ -82,13 +82,14 @@ fn facts() -> Facts {
         table: Ok(Some(table())),
         routes: Ok(Routes { version: 1, ..Routes::default() }),
         waiting: Ok(Waiting::default()),
+        alarms: None,
         permissions: Ok(Permissions::default()),
         probes: Vec::new(),
         canary: None,
     }
 }
 
-fn codes(facts: &Facts) -> Vec<&'static str> {
+pub(super) fn codes(facts: &Facts) -> Vec<&'static str> {
     judge(facts).findings.iter().map(|finding| finding.code).filter(|code| *code != "no-topics").collect()
 }
 
