@@ -74,6 +74,17 @@ def secrets(path):
         boto3.client("ssm").put_parameter(Name=name, Value=os.environ[variable], Type="SecureString")
 
 
+def hear(name):
+    """Prints the ARN of a topic for alarms that a queue of the same name is subscribed to."""
+    topic, queues = boto3.client("sns").create_topic(Name=name)["TopicArn"], boto3.client("sqs")
+    url = queues.create_queue(QueueName=name)["QueueUrl"]
+    arn = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn}
+    queues.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": [allow]})})
+    boto3.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    print(topic)
+
+
 def outputs_of(stack):
     described = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
@@ -237,6 +248,7 @@ def check(stack, receiver, log, guard):
         assert "AccessDenied" not in said, f"the role of {name} lacks a permission: {said}"
         assert "signature-refused" not in said, f"{name} does not know its own URL: {said}"
     examine(stack)
+    ring(stack)
     judged(guard)
     watch = boto3.client("cloudwatch")
     for dashboard in watch.list_dashboards()["DashboardEntries"]:
@@ -253,8 +265,23 @@ def examine(stack):
         assert finding["code"] != "unreachable" or ".on.aws/" in finding["problem"], finding
     for right in report["right"]:
         print(f"   doctor: {right}")
-    for part in "canary: ", "permissions: ":
+    for part in "canary: ", "permissions: ", "alarms: ":
         assert any(right.startswith(part) for right in report["right"]), report
+
+
+def ring(stack):
+    """A tested alarm reaches the queue. ministack keeps no history of an alarm's actions, so that the command can't say so (3)."""
+    queues = boto3.client("sqs")
+    url = queues.get_queue_url(QueueName=f"{stack}-alarms")["QueueUrl"]
+    before = surehook("alarms", "list", "--stack", stack, "--json")
+    test = [os.environ["SUREHOOK"], "alarms", "test", "--stack", stack, "--patience", "1s"]
+    said = subprocess.run(test, capture_output=True, text=True)
+    assert said.returncode == 3 and "reported nothing in time" in said.stdout, said
+    messages = queues.receive_message(QueueUrl=url, WaitTimeSeconds=10, MaxNumberOfMessages=10)["Messages"]
+    assert any("nothing is wrong" in message["Body"] for message in messages), messages
+    states = [[alarm["state"] for alarm in json.loads(listed)] for listed in (before, surehook("alarms", "list", "--stack", stack, "--json"))]
+    assert states[0] == states[1], states
+    print(f"   a tested alarm reaches its subscriber, and all {len(states[0])} alarms are as before")
 
 
 def judged(guard):
@@ -275,4 +302,4 @@ def gone(stack):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (simplify, secrets, outputs, receive, check, gone)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (simplify, secrets, hear, outputs, receive, check, gone)}[sys.argv[1]](*sys.argv[2:])
