@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use serde_json::{Value, json};
+use surehook::{outside, routes::Routes};
 use surehook_local::{Stack, stack::FUNCTIONS};
 use surehook_tests::{account::Account, template::Template};
 
 use crate::{
     deployed::Deployed,
-    support::{apply, connect, event, key, ledger, options, publish, qstash, stack, surehook},
+    support::{apply, bury, connect, event, key, ledger, noise, options, publish, qstash, stack, surehook},
 };
 
 /// What the doctor says of a stack, with some variables otherwise.
@@ -160,6 +161,54 @@ async fn mistakes_of_the_table_are_found() {
     finds(&stack, "stranded", &[]).await;
     let none = Stack::start(options()).await.unwrap();
     finds(&none, "no-routes", &[]).await;
+}
+
+/// Applies routes an hour ago: since then no consumer uses those before.
+async fn applied_before(stack: &Stack, document: &str) {
+    let store = stack.store();
+    let routes = Routes::compile(document, &store.routes(true).await.unwrap()).unwrap();
+    store.put_routes(&routes, document, outside::now() - 3_600_000).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_route_that_takes_nothing_is_found_when_ten_events_came() {
+    let stack = healthy().await;
+    let route = |name: &str, events: &str| {
+        let url = &stack.receiver.url;
+        format!("[[route]]\nname = \"{name}\"\nsource = \"strapi\"\nevents = [\"{events}\"]\nurl = \"{url}/{name}\"\n")
+    };
+    applied_before(&stack, &[route("shop", "entry.*"), route("typo", "entri.*")].concat()).await;
+    // The first came before.
+    for number in 1..=8 {
+        publish(&stack, "t", &event(&number.to_string())).await;
+    }
+    stack.qstash.idle().await;
+    assert!(!found(&stack, &["--no-canary"], &[]).await.contains("route-unmatched"), "nine events prove nothing");
+    publish(&stack, "t", &event("the tenth")).await;
+    stack.qstash.idle().await;
+    let (_, report) = examined(&stack, &["--no-canary"], &[]).await;
+    let findings = report["findings"].as_array().unwrap().iter();
+    let unmatched: Vec<&Value> = findings.filter(|finding| finding["code"] == "route-unmatched").collect();
+    assert_eq!(unmatched.len(), 1, "{report}");
+    assert!(
+        unmatched[0]["problem"].as_str().unwrap().starts_with("route \"typo\" took none of the 10 events"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn a_table_of_several_pages_is_read_as_far_as_allowed() {
+    let stack = stack().await;
+    let large: String = noise(300_000).iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+    for number in 0..8 {
+        bury(&stack, &event(&format!("{large}{number}")), "503").await;
+    }
+    let (store, tomorrow) = (stack.store(), outside::now() + 86_400_000);
+    for (since, pages, records, is_whole) in [(0, 8, 8..=8, true), (0, 1, 0..=7, false), (tomorrow, 8, 0..=0, true)] {
+        let recent = store.recent(since, pages).await.unwrap();
+        assert!(records.contains(&recent.records.len()), "{since}, {pages}: {}", recent.records.len());
+        assert_eq!(recent.is_whole, is_whole, "{since}, {pages}");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use surehook::{
     config::{Reader, Variables},
     qstash::{LogEntry, client::KeyPair, topic::KnownTopic},
     routes::Routes,
-    store::inspect::Inspected,
+    store::inspect::{Inspected, Recent},
     web::EndpointUrl,
 };
 use surehook_dlq_processor::reply::Permissions;
@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) topics: Learned<Vec<Topic>>,
     pub(crate) table: Learned<Option<Inspected>>,
     pub(crate) routes: Learned<Routes>,
+    /// What became of events since the routes were applied; `None` without routes.
+    pub(crate) usage: Option<Learned<Usage>>,
     pub(crate) waiting: Learned<Waiting>,
     /// The stack's alarms; `None` before a deployment, and on the development stack.
     pub(crate) alarms: Option<Learned<Alarms>>,
@@ -68,6 +70,18 @@ pub(crate) struct Deployed {
 pub(crate) struct Topic {
     pub(crate) known: KnownTopic,
     pub(crate) last: Option<LogEntry>,
+}
+
+/// Pages of the table that are read at most to see which routes take events, of 1 MB each. They cost 1,024 read units.
+pub(crate) const MOST_PAGES: usize = 8;
+
+/// Events since the routes were applied.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    /// All events that came since then met the routes that stand, and their records still live.
+    pub(crate) since: Millis,
+    /// Records that were written since then.
+    pub(crate) recent: Recent,
 }
 
 /// What waits for somebody.

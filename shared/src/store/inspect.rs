@@ -9,9 +9,9 @@ use aws_sdk_dynamodb::types::{
 
 use super::{
     Store, StoreError,
-    item::{Reading, text, to_record},
+    item::{Reading, number, text, to_record},
 };
-use crate::{identity::EventKey, ledger::Record};
+use crate::{Millis, identity::EventKey, ledger::Record};
 
 /// What DynamoDB says about the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +39,15 @@ pub struct Index {
     pub keys: Vec<String>,
     /// The attributes that it holds besides keys; `None` for all.
     pub attributes: Option<Vec<String>>,
+}
+
+/// Records that a look through the table found.
+#[derive(Debug)]
+pub struct Recent {
+    /// In no order.
+    pub records: Vec<Record>,
+    /// Whether the whole table was read, and every record in it.
+    pub is_whole: bool,
 }
 
 impl Store {
@@ -76,6 +85,24 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Returns the records that were written at `since` or later, from at most `most` pages of the table, of 1 MB each.
+    pub async fn recent(&self, since: Millis, most: usize) -> Result<Recent, StoreError> {
+        let scan =
+            self.client.scan().table_name(&self.table).filter_expression("sk = :ledger AND updated_at >= :since");
+        let scan = scan.expression_attribute_values(":ledger", text("ledger"));
+        let mut pages = scan.expression_attribute_values(":since", number(since)).into_paginator().send();
+        let (mut recent, mut is_last) = (Recent { records: Vec::new(), is_whole: true }, false);
+        for _ in 0..most {
+            let Some(page) = pages.next().await.transpose()? else { break };
+            let read: Vec<Option<Record>> = page.items().iter().map(|item| to_record(item).ok()).collect();
+            recent.is_whole &= read.iter().all(Option::is_some);
+            recent.records.extend(read.into_iter().flatten());
+            is_last = page.last_evaluated_key().is_none();
+        }
+        recent.is_whole &= is_last;
+        Ok(recent)
     }
 
     async fn expiry(&self) -> Result<Option<String>, StoreError> {

@@ -4,6 +4,7 @@ mod alarms;
 mod calls;
 mod canary;
 mod deployed;
+mod usage;
 
 use std::{error::Error, time::Duration};
 
@@ -42,13 +43,16 @@ pub(super) async fn facts(stack: Option<String>, sends: bool) -> Result<Facts, F
         Some(stack) => alarms::of(stack).await,
         None => None,
     };
+    let routes = ask(&store, async |store| store.routes(true).await).await;
+    let retention = Reader::new(variables).lifetimes().retention;
     let mut facts = Facts {
         now,
         qstash_clock,
         keys: ask(&client, async |client| client.keys().await).await,
         topics: ask(&client, topics).await,
         table: ask(&store, async |store| store.inspect().await).await,
-        routes: ask(&store, async |store| store.routes(true).await).await,
+        usage: usage::of(&store, &routes, retention).await,
+        routes,
         waiting: waiting(&processor).await,
         permissions: permissions(&processor).await,
         alarms,

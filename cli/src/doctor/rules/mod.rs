@@ -8,11 +8,14 @@ mod permissions;
 mod settings;
 mod table;
 mod topics;
+mod usage;
 
 #[cfg(test)]
 mod alarms_tests;
 #[cfg(test)]
 mod rules_tests;
+#[cfg(test)]
+mod usage_tests;
 
 use super::{Facts, Finding, Report};
 
@@ -25,6 +28,7 @@ pub(crate) fn judge(facts: &Facts) -> Report {
     table::judge(facts, &mut report);
     permissions::judge(facts, &mut report);
     topics::judge(facts, &mut report);
+    usage::judge(facts, &mut report);
     path::judge(facts, &mut report);
     alarms::judge(facts, &mut report);
     report

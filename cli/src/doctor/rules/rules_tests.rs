@@ -81,6 +81,7 @@ pub(super) fn facts() -> Facts {
         topics: Ok(Vec::new()),
         table: Ok(Some(table())),
         routes: Ok(Routes { version: 1, ..Routes::default() }),
+        usage: None,
         waiting: Ok(Waiting::default()),
         alarms: None,
         permissions: Ok(Permissions::default()),
