@@ -1,6 +1,6 @@
 //! The wire protocol of Upstash QStash, as far as the functions speak it.
 //!
-//! [`token`] verifies and signs, [`client`] calls QStash, at the [`Pace`] that its burst limit allows, [`publish`] has all options of a message, [`topic`] says what a topic lacks, [`callback`] reads failure callbacks, [`entry`] reads entries of
+//! [`token`] verifies and signs, with the keys of each [`region`], [`client`] calls QStash, at the [`Pace`] that its burst limit allows, [`publish`] has all options of a message, [`topic`] says what a topic lacks, [`callback`] reads failure callbacks, [`entry`] reads entries of
 //! the dead-letter queue, [`log`] entries of its log, [`duration`] reads and writes its spans of time. Nothing else talks to QStash.
 
 pub mod callback;
@@ -12,6 +12,7 @@ pub mod lenient;
 pub mod log;
 mod pace;
 pub mod publish;
+pub mod region;
 pub mod token;
 pub mod topic;
 
@@ -21,7 +22,8 @@ pub use entry::DlqEntry;
 pub use key_ring::KeyRing;
 pub use log::LogEntry;
 pub use pace::Pace;
-pub use token::{Refusal, SigningKeys, Verified};
+pub use region::Region;
+pub use token::{Refusal, RegionKeys, SigningKeys, Verified};
 
 /// How keys begin that our own development server makes when they are rotated: they follow from its seed, so they can be guessed.
 pub const DEVELOPMENT_KEY_PREFIX: &str = "sig_dev_hook";

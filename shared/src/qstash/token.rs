@@ -10,6 +10,7 @@ use jsonwebtoken::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Region;
 use crate::{digest::Sha256, secret::Secret, web::EndpointUrl};
 
 const ISSUER: &str = "Upstash";
@@ -18,14 +19,38 @@ pub const LIFETIME_SECONDS: i64 = 300;
 /// How far our clock may be behind QStash's, in seconds, before a fresh token reads as not valid yet.
 const NOT_BEFORE_TOLERANCE_SECONDS: i64 = 5;
 
-/// The keys that are accepted: the current one, the next one, and those of a second region, in this order.
+/// The keys that are accepted, by region.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SigningKeys(Vec<Secret>);
+pub struct SigningKeys(Vec<RegionKeys>);
+
+/// The keys of one region, the current one first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionKeys {
+    /// The region; `None` where a stack names none.
+    pub region: Option<Region>,
+    /// The current key, then the next one.
+    pub keys: Vec<Secret>,
+}
 
 impl SigningKeys {
-    /// Takes at least one key.
+    /// Takes at least one key of an account whose region is not named.
     pub fn new(keys: Vec<Secret>) -> Option<Self> {
-        (!keys.is_empty()).then_some(Self(keys))
+        Self::of_regions(vec![RegionKeys { region: None, keys }])
+    }
+
+    /// Takes the keys of several regions, at least one key in all.
+    pub fn of_regions(mut regions: Vec<RegionKeys>) -> Option<Self> {
+        regions.retain(|region| !region.keys.is_empty());
+        (!regions.is_empty()).then_some(Self(regions))
+    }
+
+    /// Returns all keys with their regions and their places, those of `hint` first.
+    fn in_order(&self, hint: Option<Region>) -> impl Iterator<Item = (Option<Region>, usize, &Secret)> {
+        let is_hinted = move |region: &&RegionKeys| hint.is_some() && region.region == hint;
+        let (hinted, others) = (self.0.iter().filter(is_hinted), self.0.iter().filter(move |other| !is_hinted(other)));
+        hinted
+            .chain(others)
+            .flat_map(|region| region.keys.iter().enumerate().map(move |(place, key)| (region.region, place, key)))
     }
 }
 
@@ -102,13 +127,25 @@ pub struct Verified {
     url: EndpointUrl,
     body: Bytes,
     digest: Sha256,
-    key: usize,
+    signer: Signer,
+}
+
+/// The key that made a signature.
+#[derive(Debug, Clone, Copy)]
+struct Signer {
+    region: Option<Region>,
+    is_current: bool,
 }
 
 impl Verified {
     /// Whether another key than the current one made the signature, as after a rotation at QStash.
     pub fn is_by_next_key(&self) -> bool {
-        self.key > 0
+        !self.signer.is_current
+    }
+
+    /// The region whose key made the signature; `None` where the stack names no region.
+    pub fn region(&self) -> Option<Region> {
+        self.signer.region
     }
 
     /// The URL that was called, one of those that were allowed.
@@ -135,16 +172,28 @@ pub fn verify(
     body: Bytes,
     now: i64,
 ) -> Result<Verified, Refusal> {
+    verify_hinted(keys, None, token, allowed, body, now)
+}
+
+/// Verifies one delivery, with the keys of `hint` first. No signature covers the hint, so that it decides nothing else.
+pub fn verify_hinted(
+    keys: &SigningKeys,
+    hint: Option<Region>,
+    token: Option<&str>,
+    allowed: &[EndpointUrl],
+    body: Bytes,
+    now: i64,
+) -> Result<Verified, Refusal> {
     let token = token.filter(|token| !token.is_empty()).ok_or(Refusal::Missing)?;
     check_header(token)?;
-    let (key, claims) = check_mac(keys, token)?;
+    let (signer, claims) = check_mac(keys, hint, token)?;
     check_issuer_and_time(&claims, now)?;
     let url = check_subject(&claims, allowed)?;
     let digest = Sha256::of(&body);
     if !digest.matches_base64url(&claims.body) {
         return Err(Refusal::Body);
     }
-    Ok(Verified { url, body, digest, key })
+    Ok(Verified { url, body, digest, signer })
 }
 
 fn check_header(token: &str) -> Result<(), Refusal> {
@@ -165,10 +214,10 @@ fn check_header(token: &str) -> Result<(), Refusal> {
 }
 
 /// Every key is tried before a claim is looked at, so that an expired token reads as expired and not as forged.
-fn check_mac(keys: &SigningKeys, token: &str) -> Result<(usize, Claims), Refusal> {
-    for (number, key) in keys.0.iter().enumerate() {
+fn check_mac(keys: &SigningKeys, hint: Option<Region>, token: &str) -> Result<(Signer, Claims), Refusal> {
+    for (region, place, key) in keys.in_order(hint) {
         match decode::<Claims>(token, &DecodingKey::from_secret(key.expose().as_bytes()), &mac_only()) {
-            Ok(data) => return Ok((number, data.claims)),
+            Ok(data) => return Ok((Signer { region, is_current: place == 0 }, data.claims)),
             Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
             Err(error) => return Err(Refusal::Claims(error)),
         }

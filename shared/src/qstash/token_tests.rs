@@ -146,3 +146,48 @@ proptest! {
         prop_assert!(check(&text).is_err());
     }
 }
+
+fn keys_of_two_regions() -> SigningKeys {
+    let pair = |region, current, next| RegionKeys { region: Some(region), keys: vec![key(current), key(next)] };
+    let regions =
+        vec![pair(Region::UsEast1, "sig_us", "sig_us_next"), pair(Region::EuCentral1, "sig_eu", "sig_eu_next")];
+    SigningKeys::of_regions(regions).unwrap()
+}
+
+#[test]
+fn keys_of_every_region_verify_whatever_region_a_delivery_names() {
+    let allowed = [EndpointUrl::parse(URL).unwrap()];
+    for (secret, region, is_next) in [
+        ("sig_us", Region::UsEast1, false),
+        ("sig_us_next", Region::UsEast1, true),
+        ("sig_eu", Region::EuCentral1, false),
+        ("sig_eu_next", Region::EuCentral1, true),
+    ] {
+        let token = sign(&key(secret), URL, BODY, NOW, "1");
+        for hint in [None, Some(Region::UsEast1), Some(Region::EuCentral1)] {
+            let body = Bytes::from_static(BODY);
+            let verified = verify_hinted(&keys_of_two_regions(), hint, Some(&token), &allowed, body, NOW).unwrap();
+            assert_eq!((verified.region(), verified.is_by_next_key()), (Some(region), is_next), "{secret}, {hint:?}");
+        }
+    }
+}
+
+#[test]
+fn a_named_region_makes_no_foreign_key_good() {
+    let token = sign(&key("sig_other"), URL, BODY, NOW, "1");
+    for hint in [None, Some(Region::UsEast1), Some(Region::EuCentral1)] {
+        let allowed = [EndpointUrl::parse(URL).unwrap()];
+        let body = Bytes::from_static(BODY);
+        let refused = verify_hinted(&keys_of_two_regions(), hint, Some(&token), &allowed, body, NOW).unwrap_err();
+        assert_eq!(refused.word(), "signature");
+    }
+}
+
+#[test]
+fn the_keys_of_the_named_region_are_tried_first() {
+    let keys = keys_of_two_regions();
+    let first = |hint| keys.in_order(hint).next().map(|(region, _, _)| region.unwrap());
+    assert_eq!(first(None), Some(Region::UsEast1), "as they are configured");
+    assert_eq!(first(Some(Region::EuCentral1)), Some(Region::EuCentral1));
+    assert_eq!(keys.in_order(Some(Region::EuCentral1)).count(), 4);
+}

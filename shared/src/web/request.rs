@@ -8,7 +8,7 @@ use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use super::endpoint_url::EndpointUrl;
 use crate::{
     Millis,
-    qstash::{Refusal, SigningKeys, Verified, token},
+    qstash::{Refusal, Region, SigningKeys, Verified, region::REGION_HEADER, token},
 };
 
 /// The parts of a request that we use.
@@ -89,7 +89,8 @@ impl Incoming {
     /// Verifies that QStash signed this body for the URL that it came to.
     pub fn verify(&self, keys: &SigningKeys, configured: &[EndpointUrl], now: Millis) -> Result<Verified, Refusal> {
         let allowed = self.urls(&self.bases(configured));
-        token::verify(keys, self.header("upstash-signature"), &allowed, self.body.clone(), now / 1_000)
+        let (hint, signature) = (self.header(REGION_HEADER).and_then(Region::parse), self.header("upstash-signature"));
+        token::verify_hinted(keys, hint, signature, &allowed, self.body.clone(), now / 1_000)
     }
 }
 
