@@ -295,7 +295,7 @@ async fn the_endpoint_that_is_not_ours_is_buried_and_replayed_like_ours() {
 fn burying(stack: &Stack) -> FailurePath {
     FailurePath {
         store: stack.store(),
-        qstash: qstash(stack),
+        qstash: qstash(stack).into(),
         bases: vec![url(&stack.function_url("consumer"))],
         policy: RetryPolicy { rounds: 0, ..RetryPolicy::default() },
         retention: std::time::Duration::from_secs(14 * 86_400),

@@ -61,11 +61,11 @@ async fn a_sweep_that_was_cut_short_is_continued_where_it_stopped() {
     stack.qstash.idle().await;
     let page = qstash(&stack).dlq_page(None, 10, usize::MAX).await.unwrap();
     assert!(page.cursor.is_some());
-    stack.store().put_sweep_place(page.cursor.as_deref()).await.unwrap();
+    stack.store().put_sweep_place(None, page.cursor.as_deref()).await.unwrap();
     let fuse = Fuse::new(&stack);
     let no_time = Moment { now: outside::now(), started: Instant::now(), deadline: Some(Instant::now()) };
     processor(&stack, &fuse).call(Command::Sweep, no_time, 0.5).await.unwrap();
-    assert_eq!(stack.store().sweep_place().await.unwrap(), page.cursor, "one without time keeps the place");
+    assert_eq!(stack.store().sweep_place(None).await.unwrap(), page.cursor, "one without time keeps the place");
     let swept = operate(&stack, json!({"command": "sweep"})).await;
     assert_eq!(swept["swept"]["entries"], 15, "the first page was seen before");
     let next = operate(&stack, json!({"command": "sweep"})).await;
@@ -186,7 +186,7 @@ async fn the_entries_of_a_page_are_resolved_at_the_same_time() {
     });
     let fuse = Fuse::new(&stack);
     let mut processor = processor(&stack, &fuse);
-    processor.path.qstash = qstash_at(&gate.url);
+    processor.path.qstash = qstash_at(&gate.url).into();
     let (swept, ()) = tokio::join!(processor.sweep(moment(), 0.5), async {
         for _ in 0..20 {
             gate.gate.holds_one().await;
@@ -262,7 +262,7 @@ async fn a_page_that_qstash_does_not_answer_for_keeps_neither_the_place_nor_the_
     }
     stack.qstash.idle().await;
     let cursor = qstash(&stack).dlq_page(None, 10, usize::MAX).await.unwrap().cursor.unwrap();
-    stack.store().put_sweep_place(Some(&cursor)).await.unwrap();
+    stack.store().put_sweep_place(None, Some(&cursor)).await.unwrap();
     let bad = cursor.clone();
     let proxy = Proxy::start(&stack.qstash.url, move |request| {
         match request.uri().query().is_some_and(|query| query.contains(&bad)) {
@@ -272,11 +272,11 @@ async fn a_page_that_qstash_does_not_answer_for_keeps_neither_the_place_nor_the_
     });
     let fuse = Fuse::new(&stack);
     let mut processor = processor(&stack, &fuse);
-    processor.path.qstash = qstash_at(&proxy.url);
+    processor.path.qstash = qstash_at(&proxy.url).into();
     for _ in 0..2 {
         let swept = processor.sweep(moment(), 0.5).await.unwrap();
         assert!(swept.failed >= 1 && swept.entries >= 10, "the pages before it had their turn: {swept:?}");
-        assert_eq!(stack.store().sweep_place().await.unwrap().as_deref(), Some(cursor.as_str()));
+        assert_eq!(stack.store().sweep_place(None).await.unwrap().as_deref(), Some(cursor.as_str()));
     }
     let swept = operate(&stack, json!({"command": "sweep"})).await;
     assert_eq!((swept["swept"]["entries"].as_u64(), swept["swept"]["failed"].as_u64()), (Some(15), Some(0)), "{swept}");

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use surehook::{
     Millis,
-    config::{Reader, Variables},
-    qstash::{LogEntry, client::KeyPair, topic::KnownTopic},
+    config::{QStashVariables, Reader, Variables},
+    qstash::{LogEntry, Region, client::KeyPair, topic::KnownTopic},
     routes::Routes,
     store::inspect::{Inspected, Recent},
     web::EndpointUrl,
@@ -39,10 +39,30 @@ pub(crate) struct Facts {
     pub(crate) alarms: Option<Learned<Alarms>>,
     /// Whether the DLQ processor's role grants its transactions; before a deployment, whether the shell's credentials do.
     pub(crate) permissions: Learned<Permissions>,
+    /// The regions of QStash that are configured besides the one to publish to.
+    pub(crate) other_regions: Vec<OtherRegion>,
     /// Calls of functions' URLs; none where they were not asked for.
     pub(crate) probes: Vec<Probe>,
     /// The signed event; `None` where it was not asked for.
     pub(crate) canary: Option<Learned<Canary>>,
+}
+
+/// A region of QStash that is not published to.
+#[derive(Debug)]
+pub(crate) struct OtherRegion {
+    pub(crate) region: Region,
+    pub(crate) keys: Learned<KeyPair>,
+    pub(crate) leftover: Learned<Leftover>,
+}
+
+/// What a region still has of this stack.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leftover {
+    pub(crate) messages: usize,
+    /// In its dead-letter queue.
+    pub(crate) entries: usize,
+    /// Whether all of its log and queue was read.
+    pub(crate) is_whole: bool,
 }
 
 /// One function's settings.
@@ -158,6 +178,16 @@ impl Function {
     /// Reads a setting. What is wrong with it is told by the rule of settings, and not here again.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
         read(&mut Reader::new(&self.variables))
+    }
+
+    /// The variables of each account of QStash that counts, the one to publish to first.
+    pub(crate) fn accounts(&self) -> Vec<&'static QStashVariables> {
+        self.read(|reader| reader.qstash_variables()).unwrap_or_default()
+    }
+
+    /// The variable of the key that signs now in the region to publish to.
+    pub(crate) fn current_key(&self) -> &'static str {
+        self.accounts().first().map_or(QStashVariables::of(None).keys[0], |own| own.keys[0])
     }
 
     /// A variable's text; empty where there is none.

@@ -79,7 +79,7 @@ impl Processor {
         let mut act = if bulk.dry_run { Act::Look } else { act };
         if let (Act::Replay(pace, _), false) = (&mut act, chosen.letters.is_empty()) {
             // A wrong token is noticed before the first letter is marked.
-            self.path.qstash.keys().await?;
+            self.path.qstash.own().keys().await?;
             pace.others = self.waiting_replays(*pace).await;
         }
         let deadline = moment.give_up_at(LONGEST);

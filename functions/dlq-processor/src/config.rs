@@ -2,10 +2,9 @@
 
 use surehook::{
     config::{ConfigError, Lifetimes, Reader, Variables},
-    secret::Secret,
+    qstash::Account,
     web::EndpointUrl,
 };
-use url::Url;
 
 /// Everything that the processor reads from its environment.
 #[derive(Debug)]
@@ -16,8 +15,8 @@ pub struct Config {
     pub stack: String,
     /// `METRICS`.
     pub metrics: bool,
-    /// `QSTASH_URL`, `QSTASH_TOKEN`.
-    pub qstash: Option<(Url, Secret)>,
+    /// `QSTASH_URL`, `QSTASH_TOKEN`, or those of each region.
+    pub qstash: Option<Vec<Account>>,
     /// `CONSUMER_URL`.
     pub consumers: Vec<EndpointUrl>,
     /// `REQUEUER_URL`.
@@ -34,7 +33,7 @@ impl Config {
             table: reader.table(),
             stack: reader.stack(),
             metrics: reader.metrics(),
-            qstash: reader.qstash(),
+            qstash: reader.qstash_accounts(),
             consumers: reader.consumer_urls(true),
             requeuers: reader.requeuer_urls(true),
             lifetimes: reader.lifetimes(),

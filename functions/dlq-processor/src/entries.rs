@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use surehook::{
     Millis,
     failure::{Case, Settled},
-    qstash::{ClientError, DlqEntry, FailureCallback, entry::DlqPage},
+    qstash::{Client, ClientError, DlqEntry, FailureCallback, clients::RegionClient, entry::DlqPage},
     routes::Routes,
     web::{EndpointUrl, Moment},
 };
@@ -40,6 +40,7 @@ enum Ownership {
 /// What all entries of a sweep are resolved with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Turn<'a> {
+    pub(crate) region: &'a RegionClient,
     pub(crate) routes: &'a Routes,
     pub(crate) moment: Moment,
     pub(crate) deadline: Instant,
@@ -81,19 +82,19 @@ impl Processor {
     /// Goes through the queue from where the last sweep stopped, otherwise from its beginning. A page that QStash does not answer for is
     /// where the next sweep begins. If it fails then too, that sweep goes through the pages before it, so that these do not wait.
     pub(crate) async fn sweep_entries(&self, turn: Turn<'_>, report: &mut Sweep) -> Result<(), ProcessorError> {
-        let store = &self.path.store;
-        let began_at = store.sweep_place().await?;
+        let (store, region) = (&self.path.store, turn.region.region);
+        let began_at = store.sweep_place(region).await?;
         match self.walk(began_at.clone(), None, turn, report).await {
             Stop::End if began_at.is_none() => Ok(()),
-            Stop::End => Ok(store.put_sweep_place(None).await?),
+            Stop::End => Ok(store.put_sweep_place(region, None).await?),
             Stop::Time(place) => {
                 report.cut_short = true;
-                Ok(store.put_sweep_place(place.as_deref()).await?)
+                Ok(store.put_sweep_place(region, place.as_deref()).await?)
             }
             Stop::Failed(place, error) => {
                 // A cursor that QStash does not know any more is no place.
                 let next = place.clone().filter(|_| error.is_away());
-                store.put_sweep_place(next.as_deref()).await?;
+                store.put_sweep_place(region, next.as_deref()).await?;
                 if place.is_some() && place == began_at {
                     self.walk_before(place, turn, report).await;
                 }
@@ -107,14 +108,16 @@ impl Processor {
         match self.walk(None, failed.as_deref(), turn, report).await {
             Stop::End => {}
             Stop::Time(_) => report.cut_short = true,
-            Stop::Failed(_, error) => report.fail(format!("QStash's dead-letter queue: {error}")),
+            Stop::Failed(_, error) => {
+                report.fail(format!("QStash's dead-letter queue{}: {error}", turn.region.suffix()))
+            }
         }
     }
 
     async fn walk(&self, from: Option<String>, until: Option<&str>, turn: Turn<'_>, report: &mut Sweep) -> Stop {
         let (mut place, mut count) = (from, PAGE);
         loop {
-            let page = match timeout_at(turn.deadline, self.page(place.as_deref(), &mut count)).await {
+            let page = match timeout_at(turn.deadline, page(&turn.region.client, place.as_deref(), &mut count)).await {
                 Ok(Ok(page)) => page,
                 Ok(Err(error)) => return Stop::Failed(place, error),
                 Err(_elapsed) => return Stop::Time(place),
@@ -125,21 +128,6 @@ impl Processor {
             place = page.cursor;
             if place.is_none() || place.as_deref() == until {
                 return Stop::End;
-            }
-        }
-    }
-
-    /// Reads a page, in the largest size that QStash can answer and that fits into memory.
-    async fn page(&self, cursor: Option<&str>, count: &mut usize) -> Result<DlqPage, ClientError> {
-        loop {
-            match self.path.qstash.dlq_page(cursor, *count, MAX_BYTES).await {
-                Err(ClientError::TooLarge(_)) if *count > 1 => *count /= 2,
-                Err(error) if error.is_away() && *count > 1 => *count = (*count / 8).max(1),
-                Ok(page) => {
-                    *count = count_after(&page);
-                    return Ok(page);
-                }
-                Err(error) => return Err(error),
             }
         }
     }
@@ -229,7 +217,7 @@ impl Processor {
         turn: Turn<'_>,
     ) -> Result<Settled, ProcessorError> {
         let now = turn.moment.at_present();
-        let case = Case::new(entry, callback, &self.requeuer, turn.routes, now);
+        let case = Case::new(entry, callback, &self.requeuer, turn.routes, now).in_region(turn.region.region);
         Ok(self.path.settle(&case, now, turn.draw).await?)
     }
 
@@ -242,16 +230,31 @@ impl Processor {
     ) -> Result<Settled, ProcessorError> {
         let named = notice.body().ok().and_then(|body| FailureCallback::parse(&body).ok());
         let id = named.and_then(|callback| callback.dlq_id).unwrap_or_default();
-        let settled = match self.path.qstash.dlq_entry(&id).await {
+        let settled = match turn.region.client.dlq_entry(&id).await {
             Ok(entry) => self.settle(&entry, callback, turn).await?,
             // Used already; or the notice can't be read, and then its entry is swept by itself.
             Err(ClientError::NotFound | ClientError::BadName(_)) => Settled::Nothing,
             Err(error) => return Err(error.into()),
         };
         if !matches!(settled, Settled::Busy(_)) {
-            self.path.qstash.dlq_delete(&notice.dlq_id).await?;
+            turn.region.client.dlq_delete(&notice.dlq_id).await?;
         }
         Ok(settled)
+    }
+}
+
+/// Reads a page, in the largest size that QStash can answer and that fits into memory.
+async fn page(qstash: &Client, cursor: Option<&str>, count: &mut usize) -> Result<DlqPage, ClientError> {
+    loop {
+        match qstash.dlq_page(cursor, *count, MAX_BYTES).await {
+            Err(ClientError::TooLarge(_)) if *count > 1 => *count /= 2,
+            Err(error) if error.is_away() && *count > 1 => *count = (*count / 8).max(1),
+            Ok(page) => {
+                *count = count_after(&page);
+                return Ok(page);
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 

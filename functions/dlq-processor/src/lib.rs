@@ -32,7 +32,7 @@ use surehook::{
     config::Policy,
     failure::{FailureError, FailurePath},
     ledger::Refused,
-    qstash::ClientError,
+    qstash::{ClientError, Region},
     store::{LedgerError, StoreError, routes_cache::RoutesCache},
     telemetry::{Line, Telemetry},
     web::{EndpointUrl, Moment},
@@ -109,6 +109,11 @@ pub enum ProcessorError {
          retention ended. Only the sender can send it again; `purge` the letter when you have seen to it"
     )]
     EntryGone(String),
+    /// The body of this letter is in a region of QStash that is not configured.
+    #[error(
+        "only QStash's region {0} has the body of this letter, and {0}_QSTASH_TOKEN is not set: set it, then replay again"
+    )]
+    NoRegion(Region),
     /// The topic of this letter has no endpoints, so nobody would get it.
     #[error("{0} has no endpoints at QStash: add one, then replay again")]
     NoEndpoints(String),

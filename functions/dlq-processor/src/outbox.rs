@@ -172,7 +172,7 @@ impl Processor {
 
     pub(crate) async fn publish_row(&self, row: &OutboxRow, now: Millis) -> Result<Fate, ProcessorError> {
         let to = Destination::Topic(row.topic.clone());
-        match self.path.qstash.publish(&to, &row.headers, row.body.clone()).await {
+        match self.path.qstash.own().publish(&to, &row.headers, row.body.clone()).await {
             Ok(ids) if !ids.is_empty() => Ok(Fate::Published),
             Err(error @ ClientError::Refused { .. }) => {
                 self.bury_row(row, &End::rejected(&error), now).await.map(|()| Fate::Buried)

@@ -88,6 +88,7 @@ fn letter_of(row: &OutboxRow, end: &End, now: Millis) -> (Burial, DeadLetter) {
         redacted: false,
         about: None,
         dlq_id: String::new(),
+        region: None,
         replaying: None,
         response: Response::default(),
     };

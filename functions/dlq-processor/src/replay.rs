@@ -11,7 +11,7 @@ use surehook::{
     identity::{Delivered, Endpoint, Identified},
     ledger::{DeadLetter, Record, Refused, Status},
     qstash::{
-        ClientError,
+        Client, ClientError,
         client::{Destination, EVENT_HEADER},
         lenient::header_map,
     },
@@ -57,16 +57,20 @@ struct Terms {
 }
 
 impl Processor {
-    /// How many replays wait at QStash for their turn. It is asked only where a rate makes them wait. Where QStash does not say, none is
-    /// reckoned with: then the wait of these letters is taken for shorter than it is.
+    /// How many replays wait at QStash for their turn, in the region with the most. It is asked only where a rate makes them wait. Where
+    /// QStash does not say, none is reckoned with: then the wait of these letters is taken for shorter than it is.
     pub(crate) async fn waiting_replays(&self, pace: ReplayPace) -> u64 {
         if pace.rate.is_none() {
             return 0;
         }
-        self.path.qstash.waiting_in_flow(&self.flow_key()).await.unwrap_or_else(|error| {
-            tracing::warn!(error = %error, "QStash does not say how many replays wait");
-            0
-        })
+        let mut most = 0;
+        for region in self.path.qstash.each() {
+            match region.client.waiting_in_flow(&self.flow_key()).await {
+                Ok(waiting) => most = waiting.max(most),
+                Err(error) => tracing::warn!(error = %error, "QStash does not say how many replays wait"),
+            }
+        }
+        most
     }
 
     /// Replays one letter, or finishes its replay. A rate paces all replays of this deployment, which share a flow-control key.
@@ -164,20 +168,47 @@ impl Processor {
                 return Err(ProcessorError::Moved(Refused::Dead));
             }
         }
-        match self.path.qstash.dlq_entry(&letter.dlq_id).await {
-            Err(ClientError::NotFound) => Err(ProcessorError::EntryGone(letter.dlq_id.clone())),
+        let gone = || ProcessorError::EntryGone(letter.dlq_id.clone());
+        let region = self.holder(letter).await?.ok_or_else(gone)?;
+        match region.dlq_entry(&letter.dlq_id).await {
+            Err(ClientError::NotFound) => Err(gone()),
             other => Ok(other.map(drop)?),
         }
     }
 
+    /// Returns the region that has a redacted letter's entry; `None` if none has it. A letter that is older than the names of regions does
+    /// not tell, so that each region is asked.
+    async fn holder(&self, letter: &DeadLetter) -> Result<Option<&Client>, ProcessorError> {
+        let holding: Vec<&Client> = self.path.qstash.holding(letter.region).map(|region| &region.client).collect();
+        match (holding.as_slice(), letter.region) {
+            ([only], _) => return Ok(Some(only)),
+            ([], Some(region)) => return Err(ProcessorError::NoRegion(region)),
+            _ => {}
+        }
+        let mut found = Vec::new();
+        for client in holding {
+            match client.dlq_entry(&letter.dlq_id).await {
+                Ok(entry) => found.push((client, entry)),
+                Err(ClientError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Two regions may have entries of one id. The message tells them apart, unless the sweep pointed the letter to a later one.
+        let same = found.iter().find(|(_, entry)| entry.message_id == letter.message_id);
+        let only = found.first().filter(|(_, entry)| found.len() == 1 && entry.url == letter.url);
+        Ok(same.or(only).map(|(client, _)| *client))
+    }
+
     /// Has QStash deliver a redacted letter's entry again, as it is.
     async fn retry(&self, letter: &DeadLetter, terms: Terms, moment: Moment) -> Result<(), ProcessorError> {
+        let region = self.holder(letter).await.map_err(unconfirmed)?;
         if let Some(event) = &letter.about {
             let now = moment.at_present();
             let reopened = self.path.store.reopen(event, now, terms.pace.due(now)).await;
             reopened.map_err(|error| unconfirmed(error.into()))?;
         }
-        match self.path.qstash.dlq_retry(&letter.dlq_id, &self.retry_headers(letter, terms)).await {
+        let Some(region) = region else { return self.was_retried(letter).await };
+        match region.dlq_retry(&letter.dlq_id, &self.retry_headers(letter, terms)).await {
             Ok(_) => Ok(()),
             Err(ClientError::NotFound) => self.was_retried(letter).await,
             Err(error) => Err(unconfirmed(error.into())),
@@ -198,11 +229,12 @@ impl Processor {
         Err(ProcessorError::EntryGone(letter.dlq_id.clone()))
     }
 
-    /// Publishes a letter. What QStash refuses for good is not tried again by the sweep: the operator hears of it, and may
+    /// Publishes a letter in the region that it came from, or in the own one if that is not configured any more. What QStash refuses for good is not tried again by the sweep: the operator hears of it, and may
     /// replay or purge the letter.
     async fn publish(&self, letter: &DeadLetter, body: Vec<u8>, terms: Terms) -> Result<String, ProcessorError> {
         let headers = self.headers(letter, terms);
-        match self.path.qstash.publish(&self.destination(letter), &headers, body.into()).await {
+        let region = self.path.qstash.of(letter.region);
+        match region.publish(&self.destination(letter), &headers, body.into()).await {
             Ok(ids) if !ids.is_empty() => Ok(ids.into_iter().next().unwrap_or_default()),
             Ok(_) | Err(ClientError::NotFound) => Err(ProcessorError::NoEndpoints(letter.url.clone())),
             Err(error @ ClientError::Refused { .. }) => {

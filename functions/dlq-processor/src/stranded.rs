@@ -67,7 +67,7 @@ impl Processor {
     /// Returns `false` where the log can't be asked in time; the next look asks again. A burst limit may make the call wait.
     async fn was_delivered(&self, record: &Record, deadline: Instant) -> bool {
         let entries = timeout_at(deadline, self.path.qstash.logs(&record.message_id)).await;
-        entries.is_ok_and(|entries| end_of(&entries.unwrap_or_default()) == Some(LogEnd::Delivered))
+        entries.is_ok_and(|entries| end_of(&entries) == Some(LogEnd::Delivered))
     }
 
     /// Ends events that an operator has seen to elsewhere.
@@ -101,7 +101,7 @@ impl Processor {
             AtQStash::GivenUp(entry) => return Err(ProcessorError::InDlq(entry.dlq_id)),
             AtQStash::Silent(error) => error,
             AtQStash::Gone => {
-                let entries = self.path.qstash.logs(message).await.unwrap_or_default();
+                let entries = self.path.qstash.logs(message).await;
                 let next = entries.iter().filter_map(|entry| entry.next_delivery_time).max();
                 match end_of(&entries) {
                     Some(LogEnd::Delivered | LogEnd::Cancelled) => return Ok(()),

@@ -4,7 +4,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use surehook::{Millis, qstash::Pace, retry::millis, store::sweep_lease::SweepLease, telemetry::Metric, web::Moment};
+use surehook::{Millis, retry::millis, store::sweep_lease::SweepLease, telemetry::Metric, web::Moment};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -74,7 +74,7 @@ impl Processor {
     /// Returns the same processor, whose calls to QStash wait where the burst limit is hit.
     fn paced(&self) -> Self {
         let mut paced = self.clone();
-        paced.path.qstash = self.path.qstash.paced(Pace::new(AT_ONCE).into());
+        paced.path.qstash = self.path.qstash.paced(AT_ONCE);
         paced
     }
 
@@ -85,7 +85,7 @@ impl Processor {
         self.publish_outbox(moment, moment.give_up_at(MAX_WORK / 3), report).await;
         let replays = self.finish_replays(moment, moment.give_up_at(MAX_WORK / 2), report).await;
         report.check("unfinished replays", replays);
-        let entries = self.sweep_queue(moment, deadline, draw, report).await;
+        let entries = self.sweep_queues(moment, deadline, draw, report).await;
         report.check("QStash's dead-letter queue", entries);
         if report.outbox_cut_short && Instant::now() < deadline {
             report.outbox_cut_short = false;
@@ -98,7 +98,8 @@ impl Processor {
         report.check("waiting events", waiting);
     }
 
-    async fn sweep_queue(
+    /// Goes through the dead-letter queue of each region. A region leaves the next one its share of the time.
+    async fn sweep_queues(
         &self,
         moment: Moment,
         deadline: Instant,
@@ -106,7 +107,15 @@ impl Processor {
         report: &mut Sweep,
     ) -> Result<(), ProcessorError> {
         let routes = self.routes.latest(moment).await?;
-        self.sweep_entries(Turn { routes: &routes, moment, deadline, draw }, report).await
+        let regions: Vec<_> = self.path.qstash.each().collect();
+        for (number, region) in regions.iter().copied().enumerate() {
+            let regions_left = u32::try_from(regions.len() - number).unwrap_or(1);
+            let now = Instant::now();
+            let deadline = now + deadline.saturating_duration_since(now) / regions_left;
+            let swept = self.sweep_entries(Turn { region, routes: &routes, moment, deadline, draw }, report).await;
+            report.check(&format!("QStash's dead-letter queue{}", region.suffix()), swept);
+        }
+        Ok(())
     }
 
     /// Measures what waits while another run works, because alarms must see it at every start.
@@ -162,7 +171,8 @@ impl Processor {
                 Err(
                     error @ (ProcessorError::NoRoute { .. }
                     | ProcessorError::NoEndpoints(_)
-                    | ProcessorError::EntryGone(_)),
+                    | ProcessorError::EntryGone(_)
+                    | ProcessorError::NoRegion(_)),
                 ) => {
                     report.leave(format!("the replay of letter {id}: {error}"));
                 }

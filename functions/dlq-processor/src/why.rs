@@ -132,7 +132,7 @@ impl Processor {
         if let Some(entry) = qstash.dlq_find(id).await? {
             return self.name_of(&entry, routes).await;
         }
-        for logged in qstash.logs(id).await.unwrap_or_default() {
+        for logged in qstash.logs(id).await {
             if let Some(body) = logged.body() {
                 let message = DlqEntry::of_message(&logged.message_id, &logged.url, logged.header, &body);
                 return self.name_of(&message, routes).await;
@@ -163,7 +163,7 @@ impl Processor {
 
     /// QStash's log is an extra: a story without it is still one.
     async fn logs(&self, message: &str) -> Vec<LogEntry> {
-        let logs = self.path.qstash.logs(message).await.unwrap_or_default();
+        let logs = self.path.qstash.logs(message).await;
         let skipped = logs.len().saturating_sub(MOST_LOGS);
         logs.into_iter().skip(skipped).collect()
     }

@@ -8,7 +8,7 @@ use surehook::{
     environment::{Background, Environment},
     failure::FailurePath,
     outside,
-    qstash::Client,
+    qstash::Clients,
     store::{Store, routes_cache::RoutesCache},
     telemetry::{self, Form, Telemetry},
     web::Moment,
@@ -41,10 +41,10 @@ pub async fn connect(variables: &Variables) -> Result<Processor, Error> {
 
 fn build(config: Config, store: Store, role: PolicyRole) -> Result<Processor, Error> {
     let policy = role.policy_or(Policy::of(&config.stack, &config.lifetimes));
-    let (url, token) = config.qstash.ok_or("QSTASH_TOKEN is required")?;
+    let accounts = config.qstash.ok_or("QSTASH_TOKEN is required")?;
     let path = FailurePath {
         store,
-        qstash: Client::new(url, token, QSTASH_TIMEOUT)?,
+        qstash: Clients::new(accounts, QSTASH_TIMEOUT)?.ok_or("QSTASH_TOKEN is required")?,
         bases: config.consumers,
         policy: config.lifetimes.retry,
         retention: config.lifetimes.retention,

@@ -2,11 +2,9 @@
 
 use surehook::{
     config::{ConfigError, Lifetimes, Reader, Variables},
-    qstash::SigningKeys,
-    secret::Secret,
+    qstash::{Account, SigningKeys},
     web::EndpointUrl,
 };
-use url::Url;
 
 /// Everything that the requeuer reads from its environment.
 #[derive(Debug)]
@@ -17,10 +15,10 @@ pub struct Config {
     pub stack: String,
     /// `METRICS`.
     pub metrics: bool,
-    /// `QSTASH_CURRENT_SIGNING_KEY`, `QSTASH_NEXT_SIGNING_KEY`.
+    /// `QSTASH_CURRENT_SIGNING_KEY`, `QSTASH_NEXT_SIGNING_KEY`, or those of each region.
     pub keys: Option<SigningKeys>,
-    /// `QSTASH_URL`, `QSTASH_TOKEN`.
-    pub qstash: Option<(Url, Secret)>,
+    /// `QSTASH_URL`, `QSTASH_TOKEN`, or those of each region.
+    pub qstash: Option<Vec<Account>>,
     /// `CONSUMER_URL`.
     pub consumers: Vec<EndpointUrl>,
     /// `REQUEUER_URL`; may be absent.
@@ -38,7 +36,7 @@ impl Config {
             stack: reader.stack(),
             metrics: reader.metrics(),
             keys: reader.signing_keys(),
-            qstash: reader.qstash(),
+            qstash: reader.qstash_accounts(),
             consumers: reader.consumer_urls(true),
             bases: reader.requeuer_urls(false),
             lifetimes: reader.lifetimes(),

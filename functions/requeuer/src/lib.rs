@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use surehook::{
     failure::{Case, FailureError, FailurePath, Settled},
     identity::EventKey,
-    qstash::{ClientError, DlqEntry, FailureCallback, KeyRing, Verified},
+    qstash::{Client, ClientError, DlqEntry, FailureCallback, KeyRing, Verified},
     store::routes_cache::RoutesCache,
     telemetry::{Line, Metric, Tally, Telemetry, trace_id},
     web::{Answer, EndpointUrl, Incoming, Moment, Outcome},
@@ -80,7 +80,9 @@ impl Requeuer {
             return Ok(Outcome::UndecodableCallback);
         };
         callback.source_message_id.clone_into(&mut trace.message_id);
-        let Some(entry) = self.entry_of(&callback).await? else {
+        // Entries of two regions may have the same id.
+        let region = verified.region();
+        let Some(entry) = entry_of(self.path.qstash.of(region), &callback).await? else {
             return Ok(Outcome::Settled);
         };
         if self.path.is_misconfigured(&entry) {
@@ -89,26 +91,9 @@ impl Requeuer {
         let routes = self.routes.current(0, moment).await.map_err(|error| failed(&error.into()))?;
         trace.event = Some(self.path.key_of(&entry, &routes));
         let requeuer = self.own_url(&verified);
-        let case = Case::new(&entry, verified.url(), &requeuer, &routes, moment.now);
+        let case = Case::new(&entry, verified.url(), &requeuer, &routes, moment.now).in_region(region);
         let settled = self.path.settle(&case, moment.now, draw).await.map_err(|error| failed(&error))?;
         Ok(report(settled, tally))
-    }
-
-    /// The entry that a callback names; `None` if it was used already, or is not what the callback says.
-    async fn entry_of(&self, callback: &FailureCallback) -> Result<Option<DlqEntry>, Outcome> {
-        let Some(id) = callback.dlq_id.as_deref().filter(|id| !id.is_empty()) else {
-            tracing::error!("a failure callback names no entry; the sweep will take it");
-            return Ok(None);
-        };
-        match self.path.qstash.dlq_entry(id).await {
-            Ok(entry) if entry.message_id == callback.source_message_id && entry.url == callback.url => Ok(Some(entry)),
-            Ok(_other) => {
-                tracing::error!("a failure callback and its entry differ; the entry is left to the sweep");
-                Ok(None)
-            }
-            Err(ClientError::NotFound) => Ok(None),
-            Err(error) => Err(failed(&error.into())),
-        }
     }
 
     /// Our own URL, as QStash called it, without the query that carries the round.
@@ -121,6 +106,23 @@ impl Requeuer {
         let counts = tally.counts();
         let event = event.as_ref();
         self.telemetry.line(Line { event, message_id, trace, reason, counts, ..Line::of(outcome, moment) });
+    }
+}
+
+/// The entry that a callback names; `None` if it was used already, or is not what the callback says.
+async fn entry_of(qstash: &Client, callback: &FailureCallback) -> Result<Option<DlqEntry>, Outcome> {
+    let Some(id) = callback.dlq_id.as_deref().filter(|id| !id.is_empty()) else {
+        tracing::error!("a failure callback names no entry; the sweep will take it");
+        return Ok(None);
+    };
+    match qstash.dlq_entry(id).await {
+        Ok(entry) if entry.message_id == callback.source_message_id && entry.url == callback.url => Ok(Some(entry)),
+        Ok(_other) => {
+            tracing::error!("a failure callback and its entry differ; the entry is left to the sweep");
+            Ok(None)
+        }
+        Err(ClientError::NotFound) => Ok(None),
+        Err(error) => Err(failed(&error.into())),
     }
 }
 

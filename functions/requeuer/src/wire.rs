@@ -8,7 +8,7 @@ use surehook::{
     environment::Environment,
     failure::FailurePath,
     outside,
-    qstash::{Client, KeyRing},
+    qstash::{Clients, KeyRing},
     store::{Store, routes_cache::RoutesCache},
     telemetry::{self, Form, Telemetry},
     web::{Moment, serve::serve},
@@ -24,10 +24,10 @@ pub async fn run() -> Result<(), Error> {
     telemetry::init();
     let variables = Variables::of_environment().await;
     let config = Config::load(&variables)?;
-    let (url, token) = config.qstash.ok_or("QSTASH_TOKEN is required")?;
+    let accounts = config.qstash.ok_or("QSTASH_TOKEN is required")?;
     let path = FailurePath {
         store: Store::connect(&config.table).await,
-        qstash: Client::new(url, token, QSTASH_TIMEOUT)?,
+        qstash: Clients::new(accounts, QSTASH_TIMEOUT)?.ok_or("QSTASH_TOKEN is required")?,
         bases: config.consumers,
         policy: config.lifetimes.retry,
         retention: config.lifetimes.retention,

@@ -4,18 +4,19 @@
 //! problems at once, each with its variable's name.
 
 pub mod policy;
+pub mod qstash;
 mod variables;
 pub mod vault;
 
 use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
 
 pub use policy::{Contradiction, Policy};
-use url::Url;
+pub use qstash::QStashVariables;
 pub use variables::{SECRETS, SIGNING_KEYS, Variables};
 
 use crate::{
     breaker::BreakerPolicy,
-    qstash::{SigningKeys, client::is_name, duration, is_development_key},
+    qstash::{client::is_name, duration},
     retry::{LONGEST_WISH, RetryPolicy, Schedule},
     secret::Secret,
     signing::{DEVELOPMENT_MASTER, SigningSecrets},
@@ -115,8 +116,10 @@ impl<'a> Reader<'a> {
     }
 
     fn problem(&mut self, name: &str, text: impl Display) {
-        if !self.unresolved.contains(name) {
-            self.problems.push(format!("{name} {text}"));
+        let problem = format!("{name} {text}");
+        // A setting may be read twice.
+        if !self.unresolved.contains(name) && !self.problems.contains(&problem) {
+            self.problems.push(problem);
         }
     }
 
@@ -160,32 +163,6 @@ impl<'a> Reader<'a> {
     /// `METRICS`: whether log lines carry metrics on Lambda; `true` by default.
     pub fn metrics(&mut self) -> bool {
         self.parsed("METRICS", true, "true or false")
-    }
-
-    /// `QSTASH_URL` and `QSTASH_TOKEN`.
-    pub fn qstash(&mut self) -> Option<(Url, Secret)> {
-        let text = self.optional("QSTASH_URL").unwrap_or_else(|| DEFAULT_QSTASH_URL.to_owned());
-        let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
-        if url.is_none() {
-            self.problem("QSTASH_URL", "must be a host such as https://qstash.upstash.io, without a path");
-        }
-        let token = self.secret("QSTASH_TOKEN", "the token of your QStash account");
-        Some((url?, token?))
-    }
-
-    /// `QSTASH_CURRENT_SIGNING_KEY` and `QSTASH_NEXT_SIGNING_KEY`. On a real Lambda, which sets
-    /// `AWS_LAMBDA_INITIALIZATION_TYPE`, the published keys of QStash's development server are refused.
-    pub fn signing_keys(&mut self) -> Option<SigningKeys> {
-        let keys: Vec<_> = SIGNING_KEYS.into_iter().filter_map(|name| self.signing_key(name)).collect();
-        SigningKeys::new(keys)
-    }
-
-    fn signing_key(&mut self, name: &'static str) -> Option<Secret> {
-        let key = self.secret(name, "a signing key from the QStash console (Settings, Signing Keys)")?;
-        if self.is_lambda() && is_development_key(key.expose()) {
-            self.problem(name, "is a published key of QStash's development server: anybody could sign with it");
-        }
-        Some(key)
     }
 
     fn is_lambda(&mut self) -> bool {

@@ -6,17 +6,30 @@ use super::vault::{Reference, Vault};
 use crate::outside;
 
 /// Variables that hold a secret, and may name it instead.
-pub const SECRETS: [&str; 6] = [
+pub const SECRETS: [&str; 12] = [
     "QSTASH_TOKEN",
     "QSTASH_CURRENT_SIGNING_KEY",
     "QSTASH_NEXT_SIGNING_KEY",
+    "EU_CENTRAL_1_QSTASH_TOKEN",
+    "EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY",
+    "EU_CENTRAL_1_QSTASH_NEXT_SIGNING_KEY",
+    "US_EAST_1_QSTASH_TOKEN",
+    "US_EAST_1_QSTASH_CURRENT_SIGNING_KEY",
+    "US_EAST_1_QSTASH_NEXT_SIGNING_KEY",
     "PRODUCER_TOKEN",
     "SIGNING_SECRETS",
     "SOURCE_SECRETS",
 ];
 
-/// The two of them that are replaced without a deployment.
-pub const SIGNING_KEYS: [&str; 2] = ["QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"];
+/// Those that hold signing keys, which are replaced without a deployment.
+pub const SIGNING_KEYS: [&str; 6] = [
+    "QSTASH_CURRENT_SIGNING_KEY",
+    "QSTASH_NEXT_SIGNING_KEY",
+    "EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY",
+    "EU_CENTRAL_1_QSTASH_NEXT_SIGNING_KEY",
+    "US_EAST_1_QSTASH_CURRENT_SIGNING_KEY",
+    "US_EAST_1_QSTASH_NEXT_SIGNING_KEY",
+];
 
 /// Looks a variable up: in the environment, or in a table of a test.
 type LookUp = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;

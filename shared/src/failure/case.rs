@@ -5,7 +5,7 @@ use crate::{
     identity::{Delivered, Endpoint, EventKey, Identified, identify_foreign, identify_redacted},
     json::text_at,
     ledger::Record,
-    qstash::{DlqEntry, lenient::header_map},
+    qstash::{DlqEntry, Region, lenient::header_map},
     retry::Round,
     routes::Routes,
     web::{
@@ -29,6 +29,8 @@ pub struct Case<'a> {
     pub requeuer: &'a EndpointUrl,
     /// Sources as configured.
     pub routes: &'a Routes,
+    /// The region of QStash that has the entry; `None` where the stack names none.
+    pub region: Option<Region>,
 }
 
 impl<'a> Case<'a> {
@@ -42,7 +44,13 @@ impl<'a> Case<'a> {
         now: Millis,
     ) -> Self {
         let first_message = first_message_of(entry, Some(callback));
-        Self { entry, round: Round::from_url(callback, now), first_message, requeuer, routes }
+        let round = Round::from_url(callback, now);
+        Self { entry, round, first_message, requeuer, routes, region: None }
+    }
+
+    /// Returns the case of an entry that this region has.
+    pub fn in_region(self, region: Option<Region>) -> Self {
+        Self { region, ..self }
     }
 
     /// The requeuer's URL for the next failure. The signature covers its query, so nobody else can choose the round.

@@ -85,6 +85,7 @@ pub(super) fn letter(case: &Case<'_>, event: &Event, failure: &Failure, now: Mil
         redacted: event.redacted,
         about: event.about.clone(),
         dlq_id: entry.dlq_id.clone(),
+        region: case.region,
         replaying: None,
         response: Response::new(entry.response_header.clone(), &entry.response_body()),
     }

@@ -15,7 +15,7 @@ use crate::{
     Millis,
     identity::EventKey,
     ledger::{Failure, Record, Refused, Status},
-    qstash::{Client, ClientError, DlqEntry, client::EVENT_HEADER, duration, lenient},
+    qstash::{ClientError, Clients, DlqEntry, client::EVENT_HEADER, duration, lenient},
     retry::{self, BuryReason, Decision, FailureClass, RetryPolicy},
     store::{LedgerError, Store, StoreError},
     web::{EndpointUrl, Outcome, answer::WHOLE_WISH},
@@ -30,8 +30,8 @@ use letter::{burial, last_failure, letter};
 pub struct FailurePath {
     /// The table.
     pub store: Store,
-    /// QStash.
-    pub qstash: Client,
+    /// QStash, in each region that the stack uses.
+    pub qstash: Clients,
     /// Our consumer's bases, which tell our endpoints from others.
     pub bases: Vec<EndpointUrl>,
     /// When to deliver again.
@@ -89,7 +89,7 @@ impl FailurePath {
         }
         if let Some(record) = &record {
             if matches!(record.status, Status::Done | Status::Dead | Status::Purged) {
-                return self.finish(case.entry, &event).await.map(|()| Settled::Nothing);
+                return self.finish(case, &event).await.map(|()| Settled::Nothing);
             }
             if record.is_leased(now) {
                 return Ok(Settled::Busy(until(record.lease_until, now)));
@@ -125,11 +125,11 @@ impl FailurePath {
             // Its replay is under way, and is finished by whoever replays.
             Some(record) if record.status == Status::Retryable && record.replay.is_some() => Ok(Some(Settled::Nothing)),
             Some(record) if record.status == Status::Dead => {
-                self.store.point_letter(key, record.fence, entry).await?;
+                self.store.point_letter(key, record.fence, entry, case.region).await?;
                 Ok(Some(Settled::Nothing))
             }
             // The entry may have been used since its page was read.
-            _ => match self.qstash.dlq_entry(entry).await {
+            _ => match self.qstash.of(case.region).dlq_entry(entry).await {
                 Ok(_) => Ok(None),
                 Err(ClientError::NotFound) => Ok(Some(Settled::Nothing)),
                 Err(error) => Err(error.into()),
@@ -177,7 +177,7 @@ impl FailurePath {
         self.policy.decide(case.round, class, wished, now, draw)
     }
 
-    /// Has QStash deliver the entry again: bytes, headers and endpoint stay as they were.
+    /// Has the entry's region of QStash deliver it again: bytes, headers and endpoint stay as they were.
     async fn again(
         &self,
         case: &Case<'_>,
@@ -192,7 +192,7 @@ impl FailurePath {
             ("Upstash-Failure-Callback".to_owned(), case.next_callback().to_string()),
             (format!("Upstash-Forward-{EVENT_HEADER}"), case.first_message.clone()),
         ];
-        match self.qstash.dlq_retry(&case.entry.dlq_id, &headers).await {
+        match self.qstash.of(case.region).dlq_retry(&case.entry.dlq_id, &headers).await {
             Ok(message) => {
                 self.note_round(case, event, record, now + retry::millis(wait), message).await;
                 Ok(Settled::Requeued(wait))
@@ -234,13 +234,13 @@ impl FailurePath {
         match self.store.bury_until(&burial, letter, &event.body, expires_at).await {
             Ok(letter) => {
                 // The letter stands; an entry that could not be deleted now is deleted by the sweep.
-                if let Err(error) = self.finish(case.entry, &event).await {
+                if let Err(error) = self.finish(case, &event).await {
                     tracing::warn!(error = %error, "the entry of a dead letter could not be deleted now");
                 }
                 Ok(if is_unmatched { Settled::Unmatched(letter.id()) } else { Settled::Buried(letter.id()) })
             }
             Err(LedgerError::Refused(Refused::Done | Refused::Dead)) => {
-                self.finish(case.entry, &event).await.map(|()| Settled::Nothing)
+                self.finish(case, &event).await.map(|()| Settled::Nothing)
             }
             Err(LedgerError::Refused(Refused::InProgress(lease))) => Ok(Settled::Busy(until(lease, now))),
             Err(LedgerError::Refused(refused)) => Err(FailureError::Contended(refused)),
@@ -249,11 +249,11 @@ impl FailurePath {
     }
 
     /// Deletes an entry that is not needed any more. The only copy of a redacted body stays where it is.
-    async fn finish(&self, entry: &DlqEntry, event: &Event) -> Result<(), FailureError> {
+    async fn finish(&self, case: &Case<'_>, event: &Event) -> Result<(), FailureError> {
         if event.redacted {
             return Ok(());
         }
-        Ok(self.qstash.dlq_delete(&entry.dlq_id).await?)
+        Ok(self.qstash.of(case.region).dlq_delete(&case.entry.dlq_id).await?)
     }
 }
 

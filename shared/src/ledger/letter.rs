@@ -6,7 +6,7 @@ use crate::{
     Millis,
     digest::Sha256,
     identity::{EventKey, cut},
-    qstash::lenient::Headers,
+    qstash::{Region, lenient::Headers},
 };
 
 /// The head of a dead letter. Its body is stored beside it, compressed, in as many chunks as it takes.
@@ -56,6 +56,8 @@ pub struct DeadLetter {
     pub about: Option<EventKey>,
     /// The entry in QStash that it was made from.
     pub dlq_id: String,
+    /// The region of QStash that has or had the entry; `None` where the stack named none.
+    pub region: Option<Region>,
     /// The replay that is sending it again.
     pub replaying: Option<String>,
     /// The answer that it was given up with.

@@ -9,7 +9,6 @@ use url::Url;
 
 use super::{
     entry::{DlqEntry, DlqPage},
-    log::{LogEntry, Logs},
     pace::{MAX_WAITS, Pace, burst_wait},
     publish::Published,
     topic::KnownTopic,
@@ -203,25 +202,6 @@ impl Client {
         Ok(entry.filter(|entry| entry.message_id == message))
     }
 
-    /// What QStash's log says of a message, the oldest first; the log is kept for days, by plan.
-    pub async fn logs(&self, message: &str) -> Result<Vec<LogEntry>, ClientError> {
-        let mut url = self.url(&["v2", "logs"])?;
-        url.query_pairs_mut().append_pair("messageId", message);
-        let logs: Logs = decode(self.send(Method::GET, url, &[], Bytes::new()).await?).await?;
-        let listed = if logs.logs.is_empty() { logs.events } else { logs.logs };
-        let mut entries: Vec<LogEntry> = listed.into_iter().filter(|entry| entry.message_id == message).collect();
-        entries.sort_by_key(|entry| entry.time);
-        Ok(entries)
-    }
-
-    /// What QStash's log says of the last message of a topic.
-    pub async fn last_of_topic(&self, topic: &str) -> Result<Option<LogEntry>, ClientError> {
-        let mut url = self.url(&["v2", "logs"])?;
-        url.query_pairs_mut().append_pair("topicName", topic).append_pair("count", "10");
-        let logs: Logs = decode(self.send(Method::GET, url, &[], Bytes::new()).await?).await?;
-        Ok(logs.logs.into_iter().chain(logs.events).max_by_key(|entry| entry.time))
-    }
-
     /// Has QStash deliver an entry again, as a new message; answers that message's id, where QStash says it. An entry can be used
     /// once: [`ClientError::NotFound`] after that.
     pub async fn dlq_retry(&self, id: &str, headers: &[(String, String)]) -> Result<Option<String>, ClientError> {
@@ -311,7 +291,7 @@ impl Client {
         self.send(method, url, &headers, body.to_string().into()).await.map(drop)
     }
 
-    fn url(&self, segments: &[&str]) -> Result<Url, ClientError> {
+    pub(super) fn url(&self, segments: &[&str]) -> Result<Url, ClientError> {
         if let Some(bad) = segments.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
             return Err(ClientError::BadName((*bad).to_owned()));
         }
@@ -323,7 +303,7 @@ impl Client {
         Ok(url)
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         method: Method,
         url: Url,
@@ -401,7 +381,7 @@ async fn read_up_to(mut response: Response, most: usize) -> Result<Vec<u8>, Clie
     Ok(body)
 }
 
-async fn decode<T: for<'de> Deserialize<'de>>(response: Response) -> Result<T, ClientError> {
+pub(super) async fn decode<T: for<'de> Deserialize<'de>>(response: Response) -> Result<T, ClientError> {
     let body = response.bytes().await.map_err(|error| ClientError::Away(error.without_url()))?;
     serde_json::from_slice(&body).map_err(ClientError::Undecodable)
 }

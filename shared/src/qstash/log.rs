@@ -1,8 +1,10 @@
 //! Entries of QStash's log: what became of a message, for whoever asks.
 
+use bytes::Bytes;
+use reqwest::Method;
 use serde::Deserialize;
 
-use super::lenient;
+use super::{Client, ClientError, client::decode, lenient};
 
 /// One entry. The documentation calls the list `logs` on one page and `events` on another; both are read.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -72,6 +74,45 @@ pub fn end_of(entries: &[LogEntry]) -> Option<LogEnd> {
 pub(super) struct Logs {
     pub(super) logs: Vec<LogEntry>,
     pub(super) events: Vec<LogEntry>,
+    pub(super) cursor: Option<String>,
+}
+
+impl Logs {
+    /// Returns the entries, whichever list has them. A server may fill both.
+    pub(super) fn entries(self) -> Vec<LogEntry> {
+        if self.logs.is_empty() { self.events } else { self.logs }
+    }
+}
+
+impl Client {
+    /// What QStash's log says of a message, the oldest first; the log is kept for days, by plan.
+    pub async fn logs(&self, message: &str) -> Result<Vec<LogEntry>, ClientError> {
+        let listed = self.read_logs(&[("messageId", message)]).await?.entries();
+        let mut entries: Vec<LogEntry> = listed.into_iter().filter(|entry| entry.message_id == message).collect();
+        entries.sort_by_key(|entry| entry.time);
+        Ok(entries)
+    }
+
+    /// What QStash's log says of the last message of a topic.
+    pub async fn last_of_topic(&self, topic: &str) -> Result<Option<LogEntry>, ClientError> {
+        let logs = self.read_logs(&[("topicName", topic), ("count", "10")]).await?;
+        Ok(logs.entries().into_iter().max_by_key(|entry| entry.time))
+    }
+
+    /// A page of the whole log, the newest entry first, and where the next page begins.
+    pub async fn log_page(&self, cursor: Option<&str>) -> Result<(Vec<LogEntry>, Option<String>), ClientError> {
+        let from = cursor.map(|cursor| ("cursor", cursor));
+        let query: Vec<(&str, &str)> = [("count", "100")].into_iter().chain(from).collect();
+        let mut page = self.read_logs(&query).await?;
+        let next = page.cursor.take().filter(|cursor| !cursor.is_empty());
+        Ok((page.entries(), next))
+    }
+
+    async fn read_logs(&self, query: &[(&str, &str)]) -> Result<Logs, ClientError> {
+        let mut url = self.url(&["v2", "logs"])?;
+        url.query_pairs_mut().extend_pairs(query);
+        decode(self.send(Method::GET, url, &[], Bytes::new()).await?).await
+    }
 }
 
 #[cfg(test)]
@@ -84,7 +125,7 @@ mod tests {
             let json =
                 format!(r#"{{"{list}":[{{"time":"17","messageId":"m","state":"RETRY","body":"e30=","url":"u"}}]}}"#);
             let logs: Logs = serde_json::from_str(&json).unwrap();
-            let entry = logs.logs.into_iter().chain(logs.events).next().unwrap();
+            let entry = logs.entries().remove(0);
             assert_eq!((entry.time, entry.body().as_deref()), (Some(17), Some(&b"{}"[..])));
         }
     }

@@ -1,10 +1,11 @@
 //! The wire protocol of Upstash QStash, as far as the functions speak it.
 //!
-//! [`token`] verifies and signs, with the keys of each [`region`], [`client`] calls QStash, at the [`Pace`] that its burst limit allows, [`publish`] has all options of a message, [`topic`] says what a topic lacks, [`callback`] reads failure callbacks, [`entry`] reads entries of
+//! [`token`] verifies and signs, [`client`] calls one [`region`] of QStash and [`clients`] several, at the [`Pace`] that its burst limit allows, [`publish`] has all options of a message, [`topic`] says what a topic lacks, [`callback`] reads failure callbacks, [`entry`] reads entries of
 //! the dead-letter queue, [`log`] entries of its log, [`duration`] reads and writes its spans of time. Nothing else talks to QStash.
 
 pub mod callback;
 pub mod client;
+pub mod clients;
 pub mod duration;
 pub mod entry;
 mod key_ring;
@@ -18,6 +19,7 @@ pub mod topic;
 
 pub use callback::FailureCallback;
 pub use client::{Client, ClientError};
+pub use clients::{Account, Clients};
 pub use entry::DlqEntry;
 pub use key_ring::KeyRing;
 pub use log::LogEntry;

@@ -9,7 +9,7 @@ use super::{
     SHARDS, StoreError,
     item::{Builder, Item, Reading, number, partition, text},
 };
-use crate::{Millis, digest::Sha256, identity::EventKey, ledger::DeadLetter};
+use crate::{Millis, digest::Sha256, identity::EventKey, ledger::DeadLetter, qstash::Region};
 
 /// A day in milliseconds: letters are listed by the day on which they were buried.
 pub(super) const DAY: Millis = 86_400_000;
@@ -17,6 +17,8 @@ pub(super) const DAY: Millis = 86_400_000;
 pub(super) const HOUR: Millis = DAY / 24;
 /// The partitions that name replays under way, so that the sweep finds them without reading every letter.
 pub(super) const PENDING: &str = "replay#";
+/// The region of QStash that a letter's entry came from.
+pub(super) const REGION: &str = "qstash_region";
 
 /// Twenty digits hold every fence, so that letters of one event sort by it.
 pub(super) fn sort_key(fence: u64) -> String {
@@ -82,6 +84,7 @@ pub(super) fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usi
         .with("redacted", AttributeValue::Bool(letter.redacted))
         .with_some("about", letter.about.as_ref().map(|key| text(key.as_str())))
         .with_text("dlq_id", &letter.dlq_id)
+        .with_some(REGION, letter.region.map(|region| text(region.as_str())))
         .with("chunks", number(chunks))
         .with("response", text(serde_json::to_string(&letter.response).unwrap_or_default()))
         .with_some("path", letter.path.as_ref().map(text))
@@ -120,6 +123,7 @@ pub(super) fn to_letter(key: &EventKey, item: &Item) -> Result<DeadLetter, Store
         redacted: item.get("redacted").and_then(|value| value.as_bool().ok()).copied().unwrap_or_default(),
         about: reading.optional_text("about").and_then(|key| EventKey::parse(&key)),
         dlq_id: text("dlq_id"),
+        region: reading.optional_text(REGION).and_then(|region| Region::parse(&region)),
         replaying: reading.optional_text("replaying"),
         response: reading.json("response").unwrap_or_default(),
     })

@@ -16,7 +16,7 @@ use super::{
     LedgerError, Store, StoreError,
     item::{Builder, Item, Reading, from_record, number, partition, text},
     ledger::{UNCHANGED, names, unchanged_values, values_map},
-    letter_item::{DAY, HOUR, bytes_of, chunk_prefix, head_of, pack, sort_key, to_letter, unpack},
+    letter_item::{DAY, HOUR, REGION, bytes_of, chunk_prefix, head_of, pack, sort_key, to_letter, unpack},
     schema::EXPIRY,
 };
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
         DeadLetter, Record, Refused,
         rules::{self, Burial},
     },
+    qstash::Region,
 };
 
 /// Compressed bodies up to this size stand in the head itself.
@@ -93,8 +94,19 @@ impl Store {
         Err(LedgerError::Refused(Refused::Changed(None)))
     }
 
-    /// Points a redacted letter to the entry that QStash has of it now.
-    pub async fn point_letter(&self, key: &EventKey, fence: u64, dlq_id: &str) -> Result<(), StoreError> {
+    /// Points a redacted letter to the entry that a region of QStash has of it now.
+    pub async fn point_letter(
+        &self,
+        key: &EventKey,
+        fence: u64,
+        dlq_id: &str,
+        region: Option<Region>,
+    ) -> Result<(), StoreError> {
+        let (mut change, mut values) = ("SET dlq_id = :entry".to_owned(), vec![(":entry", text(dlq_id))]);
+        if let Some(region) = region {
+            change = format!("{change}, {REGION} = :region");
+            values.push((":region", text(region.as_str())));
+        }
         let answer = self
             .client
             .update_item()
@@ -102,8 +114,8 @@ impl Store {
             .key("pk", text(partition(key)))
             .key("sk", text(sort_key(fence)))
             .condition_expression("attribute_exists(reason) AND dlq_id <> :entry")
-            .update_expression("SET dlq_id = :entry")
-            .expression_attribute_values(":entry", text(dlq_id))
+            .update_expression(change)
+            .set_expression_attribute_values(Some(values_map(values)))
             .send()
             .await;
         match answer {

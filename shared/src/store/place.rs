@@ -1,7 +1,7 @@
 //! Where the last sweep stopped: `pk = config#sweep`.
 //!
 //! `sk = cursor` is a page of QStash's dead-letter queue. Behind thousands of entries of other applications, a sweep that always began
-//! at the first page would never reach ours. `sk = segment` is a part of the table and a key in it, from which the next sweep goes on
+//! at the first page would never reach ours. Where the stack names its regions, each has a page: `sk = cursor#<region>`. `sk = segment` is a part of the table and a key in it, from which the next sweep goes on
 //! looking for abandoned records.
 
 use super::{
@@ -9,22 +9,28 @@ use super::{
     item::{Builder, Reading, number, text},
     stranded::TablePlace,
 };
+use crate::qstash::Region;
 
 pub(super) const PARTITION: &str = "config#sweep";
 const PLACE: &str = "cursor";
 const SEGMENT: &str = "segment";
 
+/// The sort key of the page of a region's queue.
+fn place_of(region: Option<Region>) -> String {
+    region.map_or_else(|| PLACE.to_owned(), |region| format!("{PLACE}#{region}"))
+}
+
 impl Store {
     /// The page of QStash's dead-letter queue that the next sweep begins with; `None` is the first.
-    pub async fn sweep_place(&self) -> Result<Option<String>, StoreError> {
+    pub async fn sweep_place(&self, region: Option<Region>) -> Result<Option<String>, StoreError> {
         let request = self.client.get_item().table_name(&self.table).consistent_read(true);
-        let output = request.key("pk", text(PARTITION)).key("sk", text(PLACE)).send().await?;
+        let output = request.key("pk", text(PARTITION)).key("sk", text(place_of(region))).send().await?;
         Ok(output.item().and_then(|item| Reading(item).optional_text(PLACE)))
     }
 
     /// Remembers the page that the next sweep begins with.
-    pub async fn put_sweep_place(&self, cursor: Option<&str>) -> Result<(), StoreError> {
-        let item = Builder::new(PARTITION, PLACE).with_text(PLACE, cursor.unwrap_or_default()).build();
+    pub async fn put_sweep_place(&self, region: Option<Region>, cursor: Option<&str>) -> Result<(), StoreError> {
+        let item = Builder::new(PARTITION, place_of(region)).with_text(PLACE, cursor.unwrap_or_default()).build();
         self.client.put_item().table_name(&self.table).set_item(Some(item)).send().await?;
         Ok(())
     }

@@ -87,6 +87,7 @@ fn letter(key: EventKey) -> DeadLetter {
         redacted: false,
         about: None,
         dlq_id: String::new(),
+        region: None,
         replaying: None,
         response: Response::default(),
     }

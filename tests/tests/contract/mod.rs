@@ -292,6 +292,7 @@ pub(crate) fn letter(key: &EventKey, now: i64) -> DeadLetter {
         redacted: false,
         about: None,
         dlq_id: String::new(),
+        region: None,
         replaying: None,
         response: Default::default(),
     }

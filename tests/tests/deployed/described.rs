@@ -7,7 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 use surehook::{
-    config::{ConfigError, LEASE_MARGIN, SECRETS, Variables},
+    config::{ConfigError, LEASE_MARGIN, SECRETS, Variables, qstash::REGION},
+    qstash::Region,
     store::schema::{LETTER_INDEX, LETTER_INDEX_ATTRIBUTES, OPEN_INDEX},
 };
 use surehook_tests::template::{FUNCTIONS, Template, branches, each};
@@ -15,13 +16,23 @@ use surehook_tests::template::{FUNCTIONS, Template, branches, each};
 /// Variables that no configuration reads: the log's filter, AWS's own, and one that only starts functions anew.
 const READ_ELSEWHERE: [&str; 4] = ["RUST_LOG", "AWS_ENDPOINT_URL", "SSL_CERT_FILE", "SECRETS_REVISION"];
 
-/// Every variable that a function's configuration asks for.
+/// The hosts of QStash's regions, which the code knows. Only tests set others.
+const KNOWN_HOSTS: [&str; 2] = ["EU_CENTRAL_1_QSTASH_URL", "US_EAST_1_QSTASH_URL"];
+
+/// Every variable that a function's configuration asks for, in a stack of one region or of two.
 fn asked(function: &str) -> BTreeSet<String> {
+    let [plain, eu, us] = [None, Some(Region::EuCentral1), Some(Region::UsEast1)].map(|own| asked_in(function, own));
+    // Of the other region each function looks whether something is set; what it needs it asks for in both.
+    let regional = eu.intersection(&us).filter(|name| !KNOWN_HOSTS.contains(&name.as_str())).cloned();
+    plain.iter().cloned().chain(regional).collect()
+}
+
+fn asked_in(function: &str, own: Option<Region>) -> BTreeSet<String> {
     let asked = Arc::new(Mutex::new(BTreeSet::new()));
     let book = Arc::clone(&asked);
     let variables = Variables::plain(move |name| {
         book.lock().unwrap().insert(name.to_owned());
-        None
+        own.filter(|_| name == REGION).map(|own| own.as_str().to_owned())
     });
     let loaded: Result<(), ConfigError> = match function {
         "consumer" => surehook_consumer::config::Config::load(&variables).map(drop),

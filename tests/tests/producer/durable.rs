@@ -193,7 +193,7 @@ async fn while_qstash_is_away_a_sweep_asks_it_a_few_times_and_no_more() {
 async fn sweep(stack: &Stack, proxy: &Proxy) -> Sweep {
     let fuse = crate::support::fuse::Fuse::new(stack);
     let mut processor = crate::support::processor(stack, &fuse);
-    processor.path.qstash = crate::support::qstash_at(&proxy.url);
+    processor.path.qstash = crate::support::qstash_at(&proxy.url).into();
     processor.sweep(moment(), 0.5).await.unwrap()
 }
 

@@ -91,7 +91,7 @@ async fn qstash_is_asked_once_for_a_held_topic_however_many_rows_it_has() {
     });
     let fuse = crate::support::fuse::Fuse::new(&stack);
     let mut processor = crate::support::processor(&stack, &fuse);
-    processor.path.qstash = crate::support::qstash_at(&proxy.url);
+    processor.path.qstash = crate::support::qstash_at(&proxy.url).into();
     let swept = processor.sweep(moment(), 0.5).await.unwrap();
     assert_eq!((swept.outbox_left, asked.swap(0, Ordering::SeqCst)), (60, 1), "{swept:?}");
     add_endpoint(&stack).await;

@@ -101,7 +101,7 @@ impl Fuse {
     pub(crate) fn failure_path(&self, stack: &Stack) -> FailurePath {
         FailurePath {
             store: self.store(),
-            qstash: qstash_at(&self.qstash.url),
+            qstash: qstash_at(&self.qstash.url).into(),
             bases: vec![url(&stack.function_url("consumer"))],
             policy: RetryPolicy::default(),
             retention: std::time::Duration::from_secs(14 * 86_400),

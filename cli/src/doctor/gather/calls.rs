@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use surehook::{config::SIGNING_KEYS, outside, qstash::token, secret::Secret, sources::CANARY, web::EndpointUrl};
+use surehook::{outside, qstash::token, secret::Secret, sources::CANARY, web::EndpointUrl};
 
 use super::canary;
 use crate::{
@@ -11,8 +11,6 @@ use crate::{
     text::with_causes,
 };
 
-/// What the calls are signed with.
-const CURRENT: &str = SIGNING_KEYS[0];
 /// A cold start, and a busy function.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -20,7 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) async fn probe(facts: &Facts) -> Vec<Probe> {
     let is_proved = matches!(facts.canary, Some(Ok(_)));
     // Without a key nothing can be signed, and a refusal would say nothing about the function.
-    let can_sign = |function: &str| facts.function(function).unread(CURRENT).is_none();
+    let can_sign = |function: &str| {
+        let function = facts.function(function);
+        function.unread(function.current_key()).is_none()
+    };
     let consumers = facts.consumer_urls();
     let consumers =
         consumers.iter().filter(|_| can_sign("consumer")).skip(usize::from(is_proved)).map(canary::url_below);
@@ -38,7 +39,8 @@ pub(super) async fn probe(facts: &Facts) -> Vec<Probe> {
 }
 
 fn key(facts: &Facts, function: &str) -> Option<Secret> {
-    Secret::new(facts.function(function).text(CURRENT))
+    let function = facts.function(function);
+    Secret::new(function.text(function.current_key()))
 }
 
 /// Without a token: its refusal proves that it is there, and leaves nothing behind.

@@ -4,6 +4,7 @@ mod alarms;
 mod calls;
 mod canary;
 mod deployed;
+mod regions;
 mod usage;
 
 use std::{error::Error, time::Duration};
@@ -57,9 +58,11 @@ pub(super) async fn facts(stack: Option<String>, sends: bool) -> Result<Facts, F
         permissions: permissions(&processor).await,
         alarms,
         functions,
+        other_regions: Vec::new(),
         probes: Vec::new(),
         canary: None,
     };
+    facts.other_regions = regions::others(&facts).await;
     // Without a token, why it can't be had is told; whether events come through is unknown then.
     if sends && let (Ok(client), Ok(store)) = (&client, &store) {
         facts.canary = Some(canary::send(&facts, client, store).await);

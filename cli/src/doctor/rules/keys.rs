@@ -1,8 +1,7 @@
 //! Keys and secrets: there, different, not public, and QStash's own; and the clock that tokens go by.
 
 use surehook::{
-    config::SIGNING_KEYS,
-    qstash::is_development_key,
+    qstash::{Region, client::KeyPair, is_development_key},
     signing::DEVELOPMENT_MASTER,
     sources::{Source, seal::SEAL_SECRET},
 };
@@ -28,46 +27,81 @@ pub(super) fn judge(facts: &Facts, report: &mut Report) {
 fn signing_keys(facts: &Facts, report: &mut Report) {
     for name in ["consumer", "requeuer"] {
         let function = facts.function(name);
-        let [current, next] = SIGNING_KEYS.map(|variable| function.text(variable));
-        if current.is_empty() || next.is_empty() {
-            // Told by the rule of settings.
-            continue;
+        for account in function.accounts() {
+            let [current, next] = account.keys.map(|variable| function.text(variable));
+            // A missing one is reported by the rule of settings.
+            if !current.is_empty() && !next.is_empty() {
+                let pair = Pair { function: name, region: account.region, current, next };
+                pair.judge(facts, report);
+            }
         }
-        if current == next {
-            let finding = Finding::warning("keys-equal", format!("both signing keys of the {name} are the same"))
-                .happens("with the next rotation at QStash every delivery is refused")
-                .mend("copy both keys from the QStash console: the next one differs from the current one");
-            report.add(finding);
-        }
-        if !facts.is_local() && [&current, &next].iter().any(|key| is_development_key(key)) {
-            let finding =
-                Finding::error("keys-public", format!("the {name} has a published key of a development server"))
-                    .happens("everybody can sign deliveries; on Lambda the function refuses to start")
-                    .mend("copy the keys from the QStash console");
-            report.add(finding);
-        }
-        of_account(facts, name, &current, &next, report);
     }
 }
 
-fn of_account(facts: &Facts, name: &str, current: &str, next: &str, report: &mut Report) {
-    let mend = "put both keys of the QStash console where they are kept; docs/operations.md, \"Secrets\"";
-    match &facts.keys {
-        Err(why) if name == "consumer" => unknown(report, "keys-unknown", "QStash's own signing keys", why),
-        Ok(keys) if keys.current != current && keys.current != next => {
+/// The two keys of one region, as a function has them.
+struct Pair {
+    function: &'static str,
+    region: Option<Region>,
+    current: String,
+    next: String,
+}
+
+impl Pair {
+    /// The function, and the region where the stack names one.
+    fn owner(&self) -> String {
+        match self.region {
+            Some(region) => format!("{} for {region}", self.function),
+            None => self.function.to_owned(),
+        }
+    }
+
+    fn judge(&self, facts: &Facts, report: &mut Report) {
+        let (current, next) = (&self.current, &self.next);
+        if current == next {
             let finding =
-                Finding::error("keys-foreign", format!("QStash signs with a key that the {name} does not have"))
+                Finding::warning("keys-equal", format!("both signing keys of the {} are the same", self.owner()))
+                    .happens("with the next rotation at QStash every delivery is refused")
+                    .mend("copy both keys from the QStash console: the next one differs from the current one");
+            report.add(finding);
+        }
+        if !facts.is_local() && [current, next].iter().any(|key| is_development_key(key)) {
+            let problem = format!("the {} has a published key of a development server", self.owner());
+            let finding = Finding::error("keys-public", problem)
+                .happens("everybody can sign deliveries; on Lambda the function refuses to start")
+                .mend("copy the keys from the QStash console");
+            report.add(finding);
+        }
+        self.judge_by_account(facts, report);
+    }
+
+    fn judge_by_account(&self, facts: &Facts, report: &mut Report) {
+        let other = facts.other_regions.iter().find(|other| Some(other.region) == self.region);
+        let mend = "put both keys of the QStash console where they are kept; docs/operations.md, \"Secrets\"";
+        let at = self.region.map(|region| format!(" in {region}")).unwrap_or_default();
+        match other.map_or(&facts.keys, |other| &other.keys) {
+            Err(why) if self.function == "consumer" => {
+                unknown(report, "keys-unknown", &format!("QStash's own signing keys{at}"), why);
+            }
+            Ok(keys) if !self.has_current(keys) => {
+                let problem = format!("QStash signs{at} with a key that the {} does not have", self.function);
+                let finding = Finding::error("keys-foreign", problem)
                     .happens("every delivery is refused with 401, and ends in QStash's dead-letter queue")
                     .mend(mend);
-            report.add(finding);
+                report.add(finding);
+            }
+            Ok(keys) if keys.current != self.current || keys.next != self.next => {
+                let problem = format!("the keys of the {} are not both QStash's", self.owner());
+                let finding = Finding::warning("keys-rotated", problem)
+                    .happens("deliveries are accepted, until the keys are rotated once more")
+                    .mend(mend);
+                report.add(finding);
+            }
+            _ => {}
         }
-        Ok(keys) if keys.current != current || keys.next != next => {
-            let finding = Finding::warning("keys-rotated", format!("the keys of the {name} are not both QStash's"))
-                .happens("deliveries are accepted, until the keys are rotated once more")
-                .mend(mend);
-            report.add(finding);
-        }
-        _ => {}
+    }
+
+    fn has_current(&self, keys: &KeyPair) -> bool {
+        keys.current == self.current || keys.current == self.next
     }
 }
 

@@ -5,6 +5,7 @@ mod keys;
 mod limits;
 mod path;
 mod permissions;
+mod regions;
 mod settings;
 mod table;
 mod topics;
@@ -29,6 +30,7 @@ pub(crate) fn judge(facts: &Facts) -> Report {
     permissions::judge(facts, &mut report);
     topics::judge(facts, &mut report);
     usage::judge(facts, &mut report);
+    regions::judge(facts, &mut report);
     path::judge(facts, &mut report);
     alarms::judge(facts, &mut report);
     report
@@ -45,6 +47,8 @@ fn advice(why: &str) -> &'static str {
     let said = |part: &str| why.contains(part);
     if said("AccessDenied") || said("not authorized") {
         "give your AWS credentials the permission that the message names"
+    } else if said("not found in this region") {
+        "the token belongs to another region of QStash: copy token and host of the same region from the console"
     } else if said("answered 401") || said("answered 403") {
         "the token is not one of this QStash account and region: copy it from the console again (QSTASH_TOKEN, QSTASH_URL)"
     } else if said("does not take this command") {

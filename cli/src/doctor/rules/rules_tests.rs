@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use surehook::{
     config::Variables,
-    qstash::client::KeyPair,
+    qstash::{Region, client::KeyPair},
     routes::Routes,
     store::{
         inspect::{Index, Inspected},
@@ -17,7 +17,7 @@ use surehook_dlq_processor::reply::Permissions;
 use super::judge;
 use crate::doctor::{
     Facts,
-    facts::{Answer, Deployed, FUNCTIONS, Function, Probe, Waiting},
+    facts::{Answer, Deployed, FUNCTIONS, Function, Leftover, OtherRegion, Probe, Waiting},
 };
 
 const CONSUMER: &str = "https://c.lambda-url.eu-west-1.on.aws/";
@@ -85,6 +85,7 @@ pub(super) fn facts() -> Facts {
         waiting: Ok(Waiting::default()),
         alarms: None,
         permissions: Ok(Permissions::default()),
+        other_regions: Vec::new(),
         probes: Vec::new(),
         canary: None,
     }
@@ -212,4 +213,53 @@ fn a_processor_that_could_not_be_asked_is_one_finding() {
         facts.waiting = Err(away());
     });
     assert_eq!(found, ["processor"]);
+}
+
+/// Gives functions these variables beside their own.
+fn set(facts: &mut Facts, functions: &[&str], more: &'static [(&'static str, &'static str)]) {
+    for function in facts.functions.iter_mut().filter(|function| functions.contains(&function.name)) {
+        let own = function.variables.clone();
+        let value = move |name: &str| {
+            let added = more.iter().find(|(added, _)| *added == name).map(|(_, value)| (*value).to_owned());
+            added.or_else(|| own.get(name).ok().flatten())
+        };
+        function.variables = Variables::plain(value);
+    }
+}
+
+const EU: [(&str, &str); 4] = [
+    ("QSTASH_REGION", "EU_CENTRAL_1"),
+    ("EU_CENTRAL_1_QSTASH_TOKEN", "token"),
+    ("EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY", "sig_current"),
+    ("EU_CENTRAL_1_QSTASH_NEXT_SIGNING_KEY", "sig_next"),
+];
+
+#[test]
+fn an_old_region_that_is_not_empty_or_not_seen_whole_is_found() {
+    let code = |messages, entries, is_whole| {
+        with(|facts| {
+            set(facts, &FUNCTIONS, &EU);
+            let keys = Ok(KeyPair { current: "sig_us".into(), next: "sig_us_next".into() });
+            let leftover = Ok(Leftover { messages, entries, is_whole });
+            facts.other_regions = vec![OtherRegion { region: Region::UsEast1, keys, leftover }];
+        })
+    };
+    assert_eq!(code(0, 0, true), [""; 0]);
+    for (messages, entries, is_whole) in [(1, 0, true), (0, 1, true), (0, 0, false)] {
+        assert_eq!(code(messages, entries, is_whole), ["old-region-busy"]);
+    }
+}
+
+#[test]
+fn a_function_without_the_keys_of_a_region_that_is_called_is_found() {
+    let found = with(|facts| {
+        set(facts, &FUNCTIONS, &EU);
+        set(facts, &["dlq-processor"], &[("US_EAST_1_QSTASH_TOKEN", "us-token")]);
+    });
+    assert_eq!(found, ["region-missing", "region-missing"]);
+}
+
+#[test]
+fn variables_of_a_region_without_a_region_to_publish_to_are_found() {
+    assert_eq!(with(|facts| set(facts, &FUNCTIONS, &EU[1..])), ["region-unused"]);
 }

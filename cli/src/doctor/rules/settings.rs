@@ -87,7 +87,17 @@ fn load(function: &Function) -> Result<(), ConfigError> {
 
 /// Settings that several functions have, and which must be the same for all who have them.
 fn agreement(facts: &Facts, report: &mut Report) {
-    for name in ["TABLE_NAME", "STACK", "QSTASH_URL", "QSTASH_TOKEN", "RETRY_ROUNDS", "QSTASH_DLQ_RETENTION_DAYS"] {
+    for name in [
+        "TABLE_NAME",
+        "STACK",
+        "QSTASH_URL",
+        "QSTASH_TOKEN",
+        "QSTASH_REGION",
+        "EU_CENTRAL_1_QSTASH_TOKEN",
+        "US_EAST_1_QSTASH_TOKEN",
+        "RETRY_ROUNDS",
+        "QSTASH_DLQ_RETENTION_DAYS",
+    ] {
         let texts = facts.functions.iter().map(|function| (function.text(name), function.name));
         let mut by_text: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for (text, function) in texts.filter(|(text, _)| !text.is_empty()) {

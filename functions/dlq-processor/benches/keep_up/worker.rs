@@ -42,7 +42,7 @@ fn processor(table: &str, qstash: &str, endpoint: &str) -> Processor {
         routes: Arc::new(RoutesCache::new(store.clone(), (), Background::default())),
         path: FailurePath {
             store,
-            qstash: client,
+            qstash: client.into(),
             bases: vec![url("/consumer")],
             policy: RetryPolicy::default(),
             retention: lifetimes.retention,
