@@ -7,9 +7,9 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use surehook::outside;
+use surehook::{config::QStashVariables, outside, qstash::Region};
 use surehook_local::qstash::{
-    Callers, Choices, FASTEST, LATEST_START, News, Pace, Plan, QStash, Rule, SLOWEST, Settings, State, USERS,
+    Callers, Choices, FASTEST, LATEST_START, News, Pace, Plan, QStash, Rule, SLOWEST, Settings, State, User,
 };
 use tokio::{
     net::TcpListener,
@@ -25,6 +25,10 @@ use crate::{
 const EARLIEST_START: i64 = 946_684_800_000;
 /// Columns of a URL in a line.
 const MOST_OF_A_URL: usize = 200;
+
+/// Says what `--region` does. Names without backticks are none of a comment.
+const REGION_HELP: &str = "Region that deliveries name: EU_CENTRAL_1 or US_EAST_1. The printed variables are those of the region. Servers of \
+                           two regions print different users, because each region has keys of its own";
 
 /// How to run the server.
 #[derive(Debug, Args)]
@@ -69,6 +73,8 @@ pub(crate) struct QstashArguments {
     /// Management calls that each user has in a second; publishing has no limit. Without the flag there is none
     #[arg(long, value_name = "CALLS")]
     burst_limit: Option<u32>,
+    #[arg(long, value_name = "REGION", value_parser = region, help = REGION_HELP)]
+    region: Option<Region>,
     /// Print nothing about messages
     #[arg(long)]
     quiet: bool,
@@ -88,6 +94,10 @@ enum CallersClock {
 
 fn plan(name: &str) -> Result<Plan, String> {
     Plan::named(name).ok_or_else(|| "the plans are free, payg, fixed-1m and fixed-10m".to_owned())
+}
+
+fn region(name: &str) -> Result<Region, String> {
+    Region::parse(name).ok_or_else(|| "the regions are EU_CENTRAL_1 and US_EAST_1".to_owned())
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
@@ -150,6 +160,7 @@ fn settings(arguments: &QstashArguments) -> Result<Settings, Failure> {
         log_entries: arguments.log_entries,
         burst_limit: arguments.burst_limit,
         host_names: arguments.host_name.clone(),
+        region: arguments.region,
     })
 }
 
@@ -159,14 +170,14 @@ pub(crate) fn drawn_seed() -> u64 {
 }
 
 fn introduce(qstash: &QStash, arguments: &QstashArguments, seed: u64) {
-    let user = USERS[0];
+    let (user, variables) = (User::of(arguments.region), QStashVariables::of(arguments.region));
     let url = own_url(&qstash.url);
     println!("QStash is running at {url}");
     println!();
-    println!("  QSTASH_URL={url}");
-    println!("  QSTASH_TOKEN={}", user.token);
-    println!("  QSTASH_CURRENT_SIGNING_KEY={}", user.current_key);
-    println!("  QSTASH_NEXT_SIGNING_KEY={}", user.next_key);
+    println!("  {}={url}", variables.url);
+    println!("  {}={}", variables.token, user.token);
+    println!("  {}={}", variables.keys[0], user.current_key);
+    println!("  {}={}", variables.keys[1], user.next_key);
     println!();
     println!("  page   {url}/");
     println!("  plan   {}", arguments.plan.name);

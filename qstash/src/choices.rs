@@ -23,8 +23,6 @@ pub(crate) const BATCH_BYTES: usize = 100 * 1024 * 1024;
 pub(crate) const CANCELLED_FOR_SDKS: &str = "CANCELED";
 /// The word in the documented log (`/v2/logs`), with two.
 pub(crate) const CANCELLED: &str = "CANCELLED";
-/// The region that deliveries name.
-pub(crate) const REGION: &str = "EU-CENTRAL-1";
 /// Ids are prefix and so many characters of base 58 (seen).
 pub(crate) const MESSAGE_ID_LENGTH: usize = 53;
 

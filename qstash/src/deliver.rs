@@ -7,14 +7,14 @@ use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use surehook::{
     digest::Sha256,
-    qstash::{lenient, token},
+    qstash::{Region, lenient, region::REGION_HEADER, token},
     secret::Secret,
 };
 
 use crate::{
     account::Start,
     chaos::Mischief,
-    choices::{Choices, REGION},
+    choices::Choices,
     message::{Answer, Kind},
     options::canonical,
     server::Server,
@@ -25,6 +25,9 @@ const NOT_FORWARDED: [&str; 6] =
     ["host", "connection", "content-length", "transfer-encoding", "upgrade", "proxy-authorization"];
 /// How much older an expired token is than it may be, in seconds.
 const EXPIRED_BY: i64 = 60;
+
+/// The region that a server without one names. Source: QStash documentation, "Multi region".
+const DEFAULT_REGION: Region = Region::EuCentral1;
 
 /// The client of all deliveries.
 pub(crate) fn client(choices: &Choices) -> Result<reqwest::Client, reqwest::Error> {
@@ -106,7 +109,7 @@ fn headers(server: &Server, start: &Start, signature: String) -> HeaderMap {
     put("upstash-topic-name", origin.topic.as_deref());
     put("upstash-schedule-id", origin.schedule.as_deref());
     put("upstash-caller-ip", Some(&origin.caller_ip));
-    put("upstash-region", Some(REGION));
+    put(REGION_HEADER, Some(server.settings.region.unwrap_or(DEFAULT_REGION).header_value()));
     let label = message.options.labels.first().filter(|_| server.choices.send_label && origin.kind == Kind::Message);
     put("upstash-label", label.map(String::as_str));
     put("content-encoding", start.mischief.gzip.then_some("gzip"));

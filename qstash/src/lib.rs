@@ -33,7 +33,7 @@ mod users;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use surehook::Millis;
+use surehook::{Millis, qstash::Region};
 use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
 
 pub use chaos::{Fault, Rule, RuleError};
@@ -71,6 +71,8 @@ pub struct Settings {
     pub burst_limit: Option<u32>,
     /// Names besides `localhost` and addresses by which the server may be called.
     pub host_names: Vec<String>,
+    /// The region that deliveries name; Europe unless given.
+    pub region: Option<Region>,
 }
 
 impl Default for Settings {
@@ -86,6 +88,7 @@ impl Default for Settings {
             log_entries: 10_000,
             burst_limit: None,
             host_names: Vec::new(),
+            region: None,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The users that QStash's documentation publishes for local development. They are public, so they protect nothing: a function
 //! on Lambda refuses to start with their keys.
 
+use surehook::qstash::Region;
+
 /// A user: a token, and the pair of keys that sign what is delivered for it.
 #[derive(Debug, Clone, Copy)]
 pub struct User {
@@ -41,6 +43,16 @@ pub const USERS: [User; 4] = [
         next_key: "sig_7GFR4YaDshFcqsxWRZpRB161jguD",
     },
 ];
+
+impl User {
+    /// Returns the user whose token and keys a server of this region prints. Two servers that run side by side need different keys.
+    pub fn of(region: Option<Region>) -> Self {
+        match region {
+            None | Some(Region::EuCentral1) => USERS[0],
+            Some(Region::UsEast1) => USERS[1],
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

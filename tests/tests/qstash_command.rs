@@ -80,6 +80,19 @@ async fn the_first_lines_are_what_an_application_needs() {
 }
 
 #[tokio::test]
+async fn a_server_of_a_region_prints_the_variables_of_its_region_and_signs_with_keys_of_its_own() {
+    let mut plain = Vec::new();
+    for (region, prefix) in [("EU_CENTRAL_1", "EU_CENTRAL_1_"), ("us-east-1", "US_EAST_1_")] {
+        let mut running = start(&["--region", region]).await;
+        assert!(running.says(&format!("{prefix}QSTASH_URL=")).await.contains(&running.url));
+        running.says(&format!("{prefix}QSTASH_TOKEN=")).await;
+        plain.push(running.says(&format!("{prefix}QSTASH_CURRENT_SIGNING_KEY=sig_")).await);
+        running.says(&format!("{prefix}QSTASH_NEXT_SIGNING_KEY=sig_")).await;
+    }
+    assert_ne!(plain[0].rsplit('=').next(), plain[1].rsplit('=').next());
+}
+
+#[tokio::test]
 async fn messages_are_told_as_they_move() {
     let (mut running, receiver) = (start(&[]).await, receiver().await);
     receiver.react(|received| Reaction {
@@ -140,6 +153,7 @@ async fn what_can_not_be_started_says_what_to_do() {
     for (arguments, part) in [
         (vec!["--port", &port], "choose another with --port"),
         (vec!["--plan", "gold"], "the plans are free, payg, fixed-1m and fixed-10m"),
+        (vec!["--region", "mars"], "the regions are EU_CENTRAL_1 and US_EAST_1"),
         (vec!["--speed", "0"], "a number between 0.001 and 1000000"),
         (vec!["--start", "-1"], "milliseconds since 1970"),
         (vec!["--start", "1780000000"], "milliseconds since 1970"),

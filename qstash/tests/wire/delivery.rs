@@ -1,6 +1,7 @@
 //! Reference 2.1, 2.2 and 2.5: what the destination gets, and what its answer means.
 
 use serde_json::json;
+use surehook::qstash::Region;
 use surehook_qstash::{Choices, Settings};
 
 use crate::support::{DAY, Reply, Wire, stepped};
@@ -28,6 +29,14 @@ async fn a_delivery_has_every_documented_header() {
     }
     let token = received.header("upstash-signature").unwrap();
     assert_eq!(token.split('.').filter(|part| !part.is_empty() && !part.contains('=')).count(), 3);
+}
+
+#[tokio::test]
+async fn a_delivery_names_the_region_of_its_server() {
+    let wire = Wire::with(Settings { region: Some(Region::UsEast1), ..stepped() }).await;
+    wire.publish(&[]).await;
+    wire.settle().await;
+    assert_eq!(wire.receiver.only().header("upstash-region"), Some("US-EAST-1"));
 }
 
 #[tokio::test]
