@@ -52,6 +52,16 @@ impl Template {
         &self.0["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     }
 
+    /// Returns the conditions.
+    pub fn conditions(&self) -> &Map<String, Value> {
+        self.0["Conditions"].as_object().unwrap()
+    }
+
+    /// Returns the rules that parameters must keep.
+    pub fn rules(&self) -> &Map<String, Value> {
+        self.0["Rules"].as_object().unwrap()
+    }
+
     /// Returns the outputs.
     pub fn outputs(&self) -> &Map<String, Value> {
         self.0["Outputs"].as_object().unwrap()

@@ -28,6 +28,7 @@
 //! | [`producer`] | accepted means durable |
 //! | [`qstash_command`] | `surehook qstash` as its user sees it |
 //! | [`qstash_server`] | our QStash as the rest of Surehook uses it; all of the protocol is tested in its own crate |
+//! | [`regions`] | what comes from a region of QStash goes back there, also after a migration |
 //! | [`starting`] | what can't start says why |
 //! | [`stranded`] | what nobody will bring again is found and shown |
 //! | [`unmatched`] | events that no route takes are kept where their source says so, and listed by type |
@@ -56,6 +57,7 @@ mod policy;
 mod producer;
 mod qstash_command;
 mod qstash_server;
+mod regions;
 mod replays;
 mod requeuer;
 mod starting;
