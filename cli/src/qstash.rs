@@ -26,7 +26,7 @@ const EARLIEST_START: i64 = 946_684_800_000;
 /// Columns of a URL in a line.
 const MOST_OF_A_URL: usize = 200;
 
-/// Says what `--region` does. Names without backticks are none of a comment.
+/// The help of `--region`. It is no doc comment, because names in those have backticks, which a terminal would show.
 const REGION_HELP: &str = "Region that deliveries name: EU_CENTRAL_1 or US_EAST_1. The printed variables are those of the region. Servers of \
                            two regions print different users, because each region has keys of its own";
 

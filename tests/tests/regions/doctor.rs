@@ -30,7 +30,7 @@ async fn an_old_region_is_busy_until_nothing_of_the_stack_is_there() {
     assert!(right.iter().any(|text| text.starts_with("region EU_CENTRAL_1")), "{right:?}");
     let body = event("waits in the old region");
     world.eu.publish(&body).await;
-    // Another application of the account is none of this stack's business.
+    // A message of another application of the account is not counted.
     let elsewhere = surehook::qstash::client::Destination::Url(format!("{}/other", world.stack.receiver.url));
     world.eu.client.publish(&elsewhere, &[], "{}".into()).await.unwrap();
     world.pass(1).await;

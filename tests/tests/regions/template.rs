@@ -13,11 +13,12 @@ struct Chosen {
 }
 
 impl Chosen {
+    /// The value of a parameter. A resource has none yet.
     fn parameter(&self, name: &str) -> Value {
         match name {
             "QStashRegion" => json!(self.own),
             "QStashOtherRegion" => json!(self.other),
-            _ => self.template.parameters()[name]["Default"].clone(),
+            _ => self.template.parameters().get(name).map_or(Value::Null, |parameter| parameter["Default"].clone()),
         }
     }
 
