@@ -51,7 +51,6 @@ pub(crate) struct Subscription {
     pub(crate) protocol: String,
     /// The address, masked.
     pub(crate) endpoint: String,
-    #[serde(skip)]
     pub(crate) is_confirmed: bool,
 }
 

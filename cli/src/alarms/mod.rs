@@ -34,7 +34,7 @@ pub(crate) enum AlarmsCommand {
         after_help = "Examples:\n  surehook alarms test --stack surehook\n  surehook alarms test --stack surehook --alarm SweepSilentAlarm\n\n\
                       Environment: STACK, AWS credentials and region.\n\
                       Permissions: cloudwatch:DescribeAlarms, SetAlarmState and DescribeAlarmHistory, sns:ListSubscriptionsByTopic.\n\
-                      Exit codes: 0 if a confirmed subscription was reached, 3 if none was, 130 if interrupted, 1 for all else."
+                      Exit codes: 0 if a confirmed subscription was reached, 3 if none was or is not known to be, 130 if interrupted, 1 for all else."
     )]
     Test(TestArguments),
 }

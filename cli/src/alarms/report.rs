@@ -55,12 +55,17 @@ impl Report {
         self.actions.iter().map(|action| action.reached.len()).sum()
     }
 
+    fn is_unreported(&self) -> bool {
+        self.actions.iter().any(|action| action.outcome == Outcome::Unreported)
+    }
+
     pub(super) fn print(&self) {
         for action in &self.actions {
             action.print();
         }
         println!("The state of {} is {} again.", harmless(&self.alarm), self.state);
         match self.reached() {
+            0 if self.is_unreported() => println!("Whether the test reached a confirmed subscription is unknown."),
             0 => println!("The test reached no confirmed subscription: alarms of this stack go unheard."),
             reached => println!("The test reached {}.", counted(reached, "confirmed subscription")),
         }

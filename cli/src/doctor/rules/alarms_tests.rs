@@ -2,13 +2,14 @@
 
 use super::{
     judge,
-    rules_tests::{codes, facts},
+    rules_tests::{codes, facts, judged},
 };
 use crate::{
     alarms::calls::{Alarm, State, Subscription},
     doctor::{
         Facts,
         facts::{Alarms, Learned},
+        report::Severity,
     },
 };
 
@@ -50,17 +51,14 @@ fn right(facts: &Facts) -> Option<String> {
 
 #[test]
 fn alarms_without_a_confirmed_subscription_are_an_error() {
-    for (facts, expected) in [
-        (sent_to(&[], []), "alarms-unheard"),
-        (sent_to(&[MAIL], [(MAIL, Ok(Some(vec![])))]), "alarms-unheard"),
-        (sent_to(&[MAIL], [(MAIL, Ok(Some(vec![email(false), email(false)])))]), "alarms-unheard"),
-        (sent_to(&[MAIL], [(MAIL, Ok(None))]), "alarms-unheard"),
-        (
-            sent_to(&[MAIL, OWN], [(MAIL, Ok(Some(vec![email(false)]))), (OWN, Ok(Some(vec![queue()])))]),
-            "alarms-unheard",
-        ),
+    for facts in [
+        sent_to(&[], []),
+        sent_to(&[MAIL], [(MAIL, Ok(Some(vec![])))]),
+        sent_to(&[MAIL], [(MAIL, Ok(Some(vec![email(false), email(false)])))]),
+        sent_to(&[MAIL], [(MAIL, Ok(None))]),
+        sent_to(&[MAIL, OWN], [(MAIL, Ok(Some(vec![email(false)]))), (OWN, Ok(Some(vec![queue()])))]),
     ] {
-        assert_eq!((codes(&facts), judge(&facts).exit_code()), (vec![expected], 2), "{facts:?}");
+        assert_eq!(judged(&facts), [("alarms-unheard", Severity::Error)], "{facts:?}");
     }
 }
 
@@ -82,16 +80,16 @@ fn what_is_less_than_an_error_is_said() {
     muted.is_enabled = false;
     let silent = vec![alarm("DeadLetterAlarm", &[MAIL]), muted];
     let denied = || "User: u is not authorized to perform: SNS:ListSubscriptionsByTopic".to_owned();
-    for (facts, expected, exit) in [
-        (with(Vec::new(), []), "no-alarms", 1),
-        (with(silent, [heard()]), "alarm-silent", 1),
-        (sent_to(&[MAIL], [(MAIL, Ok(Some(vec![email(true), email(false)])))]), "alarm-pending", 0),
-        (sent_to(&[MAIL, FUNCTION], [heard()]), "alarm-unverified", 0),
-        (sent_to(&[FUNCTION], []), "alarm-unverified", 0),
-        (sent_to(&[MAIL], [(MAIL, Err(denied()))]), "alarm-topic-unknown", 1),
-        (Facts { alarms: Some(Err(denied())), ..facts() }, "alarms-unknown", 1),
+    for (facts, expected, severity) in [
+        (with(Vec::new(), []), "no-alarms", Severity::Warning),
+        (with(silent, [heard()]), "alarm-silent", Severity::Warning),
+        (sent_to(&[MAIL], [(MAIL, Ok(Some(vec![email(true), email(false)])))]), "alarm-pending", Severity::Note),
+        (sent_to(&[MAIL, FUNCTION], [heard()]), "alarm-unverified", Severity::Note),
+        (sent_to(&[FUNCTION], []), "alarm-unverified", Severity::Note),
+        (sent_to(&[MAIL], [(MAIL, Err(denied()))]), "alarm-topic-unknown", Severity::Warning),
+        (Facts { alarms: Some(Err(denied())), ..facts() }, "alarms-unknown", Severity::Warning),
     ] {
-        assert_eq!((codes(&facts), judge(&facts).exit_code()), (vec![expected], exit), "{facts:?}");
+        assert_eq!(judged(&facts), [(expected, severity)], "{facts:?}");
     }
 }
 

@@ -18,6 +18,7 @@ use super::judge;
 use crate::doctor::{
     Facts,
     facts::{Answer, Deployed, FUNCTIONS, Function, Leftover, OtherRegion, Probe, Waiting},
+    report::Severity,
 };
 
 const CONSUMER: &str = "https://c.lambda-url.eu-west-1.on.aws/";
@@ -93,6 +94,12 @@ pub(super) fn facts() -> Facts {
 
 pub(super) fn codes(facts: &Facts) -> Vec<&'static str> {
     judge(facts).findings.iter().map(|finding| finding.code).filter(|code| *code != "no-topics").collect()
+}
+
+/// The codes, and how bad each finding is.
+pub(super) fn judged(facts: &Facts) -> Vec<(&'static str, Severity)> {
+    let findings = judge(facts).findings.into_iter().filter(|finding| finding.code != "no-topics");
+    findings.map(|finding| (finding.code, finding.severity)).collect()
 }
 
 /// The codes of facts that are changed.
