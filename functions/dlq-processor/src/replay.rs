@@ -229,8 +229,8 @@ impl Processor {
         Err(ProcessorError::EntryGone(letter.dlq_id.clone()))
     }
 
-    /// Publishes a letter in the region that it came from, or in the own one if that is not configured any more. What QStash refuses for good is not tried again by the sweep: the operator hears of it, and may
-    /// replay or purge the letter.
+    /// Publishes a letter in the region that it came from, or in the own one if that is not configured any more. What QStash refuses for
+    /// good is not tried again by the sweep: the operator hears of it, and may replay or purge the letter.
     async fn publish(&self, letter: &DeadLetter, body: Vec<u8>, terms: Terms) -> Result<String, ProcessorError> {
         let headers = self.headers(letter, terms);
         let region = self.path.qstash.of(letter.region);
