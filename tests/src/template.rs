@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 pub const FUNCTIONS: [(&str, &str); 4] =
     [("consumer", "Consumer"), ("requeuer", "Requeuer"), ("producer", "Producer"), ("dlq-processor", "DlqProcessor")];
 
+/// Names and values of the parameters that a deployment sets.
+pub type Parameters<'p> = &'p [(&'p str, &'p str)];
+
 /// The template, with short forms of intrinsic functions as `{"!Ref": …}`.
 #[derive(Debug)]
 pub struct Template(Value);
@@ -45,6 +48,33 @@ impl Template {
     /// Returns the parameters.
     pub fn parameters(&self) -> &Map<String, Value> {
         self.0["Parameters"].as_object().unwrap()
+    }
+
+    /// Returns whether a condition holds in a deployment with these parameters.
+    pub fn holds(&self, condition: &str, parameters: Parameters<'_>) -> bool {
+        self.is_true(&self.0["Conditions"][condition], parameters)
+    }
+
+    fn is_true(&self, value: &Value, parameters: Parameters<'_>) -> bool {
+        let (function, operands) = value.as_object().and_then(|function| function.iter().next()).unwrap();
+        match function.as_str() {
+            "!Condition" => self.holds(operands.as_str().unwrap(), parameters),
+            "!Equals" => self.resolve(&operands[0], parameters) == self.resolve(&operands[1], parameters),
+            "!Not" => !self.is_true(&operands[0], parameters),
+            "!And" => each(operands).iter().all(|operand| self.is_true(operand, parameters)),
+            other => panic!("conditions with {other} are not known here"),
+        }
+    }
+
+    /// Returns a value, or that of the parameter that it refers to, as text.
+    pub fn resolve(&self, value: &Value, parameters: Parameters<'_>) -> String {
+        let Some(name) = value["!Ref"].as_str() else {
+            return value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        };
+        match parameters.iter().find(|(known, _)| *known == name) {
+            Some((_, set)) => (*set).to_owned(),
+            None => self.resolve(&self.parameters()[name]["Default"], &[]),
+        }
     }
 
     /// What CloudFormation shows in its console, in groups.

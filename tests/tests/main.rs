@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`ages`] | how long a process keeps the routes, by both clocks |
 //! | [`alarms`] | the doctor and `surehook alarms` name the addresses that alarms reach |
+//! | [`alarms_ring`] | each fault rings an alarm within an hour, and quiet days ring none |
 //! | [`answers`] | every row of the table of answers, through the real process |
 //! | [`committed_together`] | `complete_with`: a handler's own writes stand exactly if the event is done |
 //! | [`once`] | handled once: copies, crashes, capacity, bytes |
@@ -38,6 +39,7 @@
 
 mod ages;
 mod alarms;
+mod alarms_ring;
 mod answers;
 mod committed_together;
 mod contract;

@@ -16,7 +16,7 @@ use crate::{Processor, ProcessorError, reply::Sweep, stranded::shown, sweep::sec
 /// Stranded events that one sweep names in its log.
 const MAX_STRANDED: usize = 10;
 /// From when on a waiting event is a fault. QStash's third retry comes after 33 minutes, so that what it heals stays silent.
-const FAULT_AFTER: Millis = 40 * 60 * 1_000;
+pub const FAULT_AFTER: Millis = 40 * 60 * 1_000;
 /// A cause that was not seen for so long is new again.
 const FORGET_AFTER: Millis = 3_600_000;
 /// How often the time of a known cause is written anew.
@@ -89,19 +89,32 @@ impl Processor {
     ) -> Result<(), ProcessorError> {
         causes.values().for_each(|cause| report.leave(named(cause)));
         let mut known = self.path.store.reported_causes().await?;
-        known.retain(|_, seen| *seen > now - FORGET_AFTER);
-        let new: Vec<_> = causes.iter().filter(|(cause, _)| !known.contains_key(*cause)).collect();
-        for (_, cause) in &new {
-            tracing::error!(source = cause.source, error = cause.error, "events wait for a new cause");
+        let (new, is_due) = note_causes(&mut known, causes.keys(), now);
+        for WaitingCause { source, error, .. } in new.iter().map(|cause| &causes[*cause]) {
+            tracing::error!(source, error, "events wait for a new cause");
         }
-        let is_stale = causes.keys().any(|cause| known.get(cause).is_some_and(|seen| *seen < now - REFRESH_AFTER));
-        if !new.is_empty() || is_stale {
-            known.extend(causes.keys().map(|cause| (cause.clone(), now)));
+        if is_due {
             self.path.store.put_reported_causes(&known).await?;
         }
         report.new_faults = new.len() as u64;
         Ok(())
     }
+}
+
+/// Notes the causes for which events wait. Returns those that no sweep of the last hour saw, and whether `known` must be written.
+pub fn note_causes<'c>(
+    known: &mut BTreeMap<String, Millis>,
+    causes: impl Iterator<Item = &'c String> + Clone,
+    now: Millis,
+) -> (Vec<&'c String>, bool) {
+    known.retain(|_, seen| *seen > now - FORGET_AFTER);
+    let new: Vec<_> = causes.clone().filter(|cause| !known.contains_key(*cause)).collect();
+    let is_stale = causes.clone().any(|cause| known.get(cause).is_some_and(|seen| *seen < now - REFRESH_AFTER));
+    let is_due = !new.is_empty() || is_stale;
+    if is_due {
+        known.extend(causes.map(|cause| (cause.clone(), now)));
+    }
+    (new, is_due)
 }
 
 fn date(at: Millis) -> String {

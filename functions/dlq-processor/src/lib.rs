@@ -7,7 +7,7 @@ mod bulk;
 pub mod command;
 pub mod config;
 mod entries;
-mod faults;
+pub mod faults;
 mod held;
 pub mod letters;
 mod outbox;

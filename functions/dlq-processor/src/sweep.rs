@@ -190,7 +190,7 @@ pub(crate) fn seconds(since: Millis, now: Millis) -> u64 {
 
 impl Sweep {
     /// Returns what a sweep counts. Each number is written by every sweep, because an alarm tells a sweep without failures from none.
-    pub(crate) fn counts(&self) -> Vec<(Metric, u64)> {
+    pub fn counts(&self) -> Vec<(Metric, u64)> {
         let mut counts = vec![
             (Metric::Requeued, self.requeued),
             (Metric::DeadLettered, self.buried + self.outbox_buried),

@@ -42,9 +42,9 @@ struct Known {
     unconfigured: Option<Age>,
 }
 
-/// One source.
+/// One source, as one environment sees it.
 #[derive(Debug, Default)]
-struct Sender {
+pub struct Sender {
     /// Counts by minute since the epoch, the oldest first.
     minutes: VecDeque<(Millis, SenderCounts)>,
     written: Option<Age>,
@@ -114,7 +114,7 @@ impl Known {
 
 impl Sender {
     /// Returns the counts of this minute, and forgets those that are older than an hour.
-    fn count(&mut self, now: Millis) -> &mut SenderCounts {
+    pub fn count(&mut self, now: Millis) -> &mut SenderCounts {
         let minute = now.div_euclid(60_000);
         self.minutes.retain(|(known, _)| (minute - WINDOW + 1..=minute).contains(known));
         if self.minutes.back().is_none_or(|(known, _)| *known != minute) {
@@ -125,17 +125,20 @@ impl Sender {
     }
 
     /// Returns the counts if they are to be written now: at most once a minute, and only if a request was rejected.
-    fn due(&mut self, moment: Moment) -> Option<SenderCounts> {
+    pub fn due(&mut self, moment: Moment) -> Option<SenderCounts> {
         let counts = self.sum();
         (counts.rejected > 0 && is_due(&mut self.written, moment)).then_some(counts)
     }
 
+    /// Sums the minutes since the first rejection of the last hour. Requests that were accepted before it say nothing about a secret that
+    /// was replaced since.
     fn sum(&self) -> SenderCounts {
         let add = |sum: SenderCounts, (_, counts): &(Millis, SenderCounts)| SenderCounts {
             accepted: sum.accepted + counts.accepted,
             rejected: sum.rejected + counts.rejected,
         };
-        self.minutes.iter().fold(SenderCounts::default(), add)
+        let since = self.minutes.iter().skip_while(|(_, counts)| counts.rejected == 0);
+        since.fold(SenderCounts::default(), add)
     }
 }
 
@@ -164,6 +167,18 @@ mod tests {
         sender.count(HOUR).accepted += 1;
         assert_eq!(sender.sum(), SenderCounts { accepted: 1, rejected: 1 });
         assert_eq!(sender.minutes.len(), 2);
+    }
+
+    /// A secret that is replaced at one side only must ring at the first event, whatever came before.
+    #[test]
+    fn requests_that_were_accepted_before_the_first_rejection_do_not_count() {
+        let mut sender = Sender::default();
+        (0..3).for_each(|minute| sender.count(minute * 60_000).accepted += 1);
+        assert_eq!(sender.sum(), SenderCounts::default());
+        sender.count(180_000).rejected += 1;
+        assert_eq!(sender.sum(), SenderCounts { accepted: 0, rejected: 1 });
+        (4..6).for_each(|minute| sender.count(minute * 60_000).accepted += 1);
+        assert_eq!(sender.sum(), SenderCounts { accepted: 2, rejected: 1 });
     }
 
     #[test]
