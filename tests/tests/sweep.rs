@@ -164,7 +164,7 @@ async fn a_lost_notice_is_handled_and_deleted() {
 }
 
 /// Events that failed without a notice, to be requeued.
-async fn failed(stack: &Stack, count: usize) -> Vec<String> {
+pub(crate) async fn failed(stack: &Stack, count: usize) -> Vec<String> {
     stack.receiver.react(|_| Reaction::status(503));
     let bodies: Vec<String> = (0..count).map(|number| event(&format!("failed {number}"))).collect();
     for body in &bodies {

@@ -13,12 +13,13 @@ use tokio::time::Instant;
 use crate::{
     stranded::place,
     support::{
-        apply, deliver, event,
+        apply, bury, deliver, event,
         fuse::Fuse,
         key,
         ledger::{claim, nothing},
         operate, processor, quiet_stack, stack,
     },
+    sweep::failed,
 };
 
 const MINUTE: i64 = 60_000;
@@ -101,12 +102,47 @@ async fn a_source_that_is_silent_for_longer_than_it_may_be_is_counted() {
     let stack = stack().await;
     let url = &stack.receiver.url;
     let route = format!("[[route]]\nname = \"r\"\nsource = \"strapi\"\nurl = \"{url}/r\"\n");
-    apply(&stack, &format!("[[source]]\nname = \"strapi\"\nrecipe = \"strapi\"\nsilence = \"6h\"\n{route}")).await;
+    let document = format!("[[source]]\nname = \"strapi\"\nrecipe = \"strapi\"\nsilence = \"6h\"\n{route}");
+    apply(&stack, &document).await;
     let fuse = Fuse::new(&stack);
     let (processor, now) = (processor(&stack, &fuse), outside::now());
-    let silent = async |hours: i64| sweep(&processor, now + hours * 60 * MINUTE).await.silent_sources;
-    assert_eq!(silent(5).await, Some(0), "never heard, but applied less than six hours ago");
-    assert_eq!(silent(7).await, Some(1));
+    let silent = async |minutes: i64| sweep(&processor, now + minutes * MINUTE).await.silent_sources;
+    assert_eq!(silent(395).await, Some(0), "never heard, but applied less than 6 h 36 min ago");
+    assert_eq!(silent(400).await, Some(1));
     deliver(&stack, "strapi", event("heard").as_bytes()).await;
-    assert_eq!((silent(5).await, silent(7).await), (Some(0), Some(1)));
+    assert_eq!((silent(395).await, silent(400).await), (Some(0), Some(1)));
+    apply(&stack, &document).await;
+    assert_eq!(silent(400).await, Some(1), "routes that are applied again end no silence");
+}
+
+/// The event of a dead letter was first seen long ago. It waits anew, and the operator knows of it.
+#[tokio::test]
+async fn a_replayed_event_does_not_wait_since_it_was_first_seen() {
+    let stack = quiet_stack().await;
+    let (now, store) = (outside::now(), stack.store());
+    let body = event("buried");
+    let letter = bury(&stack, &body, "shop: 503").await;
+    let later = now + 5 * 24 * 60 * MINUTE;
+    store.begin_replay_due(&letter, later, later + 60 * MINUTE).await.unwrap();
+    let waiting = store.waiting(0, later - 40 * MINUTE).await.unwrap();
+    assert!(waiting.causes.is_empty() && waiting.oldest >= Some(later), "{waiting:?}");
+}
+
+/// An entry that a sweep finds and can't take, because a worker holds its event.
+#[tokio::test]
+async fn an_entry_that_stays_in_qstashs_queue_is_measured() {
+    let stack = quiet_stack().await;
+    failed(&stack, 1).await;
+    let fuse = Fuse::new(&stack);
+    let (processor, later) = (processor(&stack, &fuse), outside::now() + 120 * MINUTE);
+    let worker = Claim { lease_until: later + 60 * MINUTE, ..claim("another", later) };
+    for event in stack.store().waiting(i64::MAX, 0).await.unwrap().stranded {
+        stack
+            .store()
+            .claim(&event.key, &Claim { content: event.record.unwrap().content, ..worker.clone() })
+            .await
+            .unwrap();
+    }
+    let swept = sweep(&processor, later).await;
+    assert!((119 * 60..=121 * 60).contains(&swept.dlq_oldest), "{swept:?}");
 }

@@ -29,7 +29,7 @@ pub(crate) enum SourcesCommand {
     #[command(
         after_help = "The producer keeps rejected requests that look like the sender's own for three days: up to 1,000 of a source, with \
                       bodies of up to 100 KB. They are verified as of their time of arrival.\n\nExamples:\n  surehook sources recheck github --dry-run\n  \
-                      surehook sources recheck github\n\nEnvironment: the variables of the producer, and AWS credentials."
+                      surehook sources recheck github\n\nEnvironment: the variables of the producer, SOURCE_SECRETS with its \"seal\" among them, and AWS credentials."
     )]
     Recheck(RecheckArguments),
 }

@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 use surehook::{
     Millis,
-    config::Variables,
+    config::{Variables, qstash::REGION},
     environment::Environment,
     outside,
     sources::Source,
@@ -53,12 +53,14 @@ struct Rejections {
 
 pub(super) async fn run(arguments: &RecheckArguments) -> Result<ExitCode, Failure> {
     let environment = Environment::new(Moment::of_start());
-    let producer = connect(&Variables::of_environment().await, &environment).await.map_err(|error| {
+    let variables = Variables::of_environment().await;
+    let producer = connect(&variables, &environment).await.map_err(|error| {
         format!(
             "{}\nSet the variables that the producer has (README, \"Configuration\"), or read them with --env-file FILE",
             with_causes(error.as_ref())
         )
     })?;
+    check_region(&producer, &variables).await?;
     let source = source(&producer, &arguments.source).await?;
     let slots = slots(&producer, &source.name).await?;
     let report = recheck(&producer, &source, slots, arguments).await;
@@ -68,6 +70,16 @@ pub(super) async fn run(arguments: &RecheckArguments) -> Result<ExitCode, Failur
         report.print()
     }
     Ok(if report.rejected.is_empty() { ExitCode::SUCCESS } else { REJECTED.into() })
+}
+
+/// Refuses a shell that publishes to another account of QStash than the stack, where no consumer of the stack may take the events.
+async fn check_region(producer: &Producer, variables: &Variables) -> Result<(), Failure> {
+    let Some(stack) = producer.durable.store.policy().await? else { return Ok(()) };
+    let contradictions = stack.policy.contradictions(variables);
+    match contradictions.iter().find(|contradiction| contradiction.name == REGION) {
+        Some(contradiction) => Err(format!("{contradiction}: set the variables that the stack's producer has").into()),
+        None => Ok(()),
+    }
 }
 
 /// Returns the source, whose secret must be there: without it no request passes.

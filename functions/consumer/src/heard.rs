@@ -27,10 +27,12 @@ impl HeardSources {
             return;
         }
         match timeout(PATIENCE, store.put_heard(source, moment.now)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return,
             Ok(Err(error)) => tracing::warn!(error = %error, "that a source was heard could not be written"),
             Err(_elapsed) => tracing::warn!("that a source was heard could not be written in time"),
         }
+        // The next event tries again.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
     }
 
     fn is_due(&self, source: &str, silence: Millis, moment: Moment) -> bool {

@@ -38,7 +38,8 @@ impl Processor {
         Ok(())
     }
 
-    /// Counts and names the sources that were silent for longer than they may be. A source counts as heard when the routes were applied.
+    /// Counts and names the sources that were silent for longer than they may be. One that was never heard counts from the time when the routes
+    /// were applied.
     pub(crate) async fn report_silent(&self, moment: Moment, report: &mut Sweep) -> Result<(), ProcessorError> {
         let routes = self.routes.latest(moment).await?;
         let watched: Vec<_> = routes.sources.iter().filter_map(|source| Some((source, source.silence?))).collect();
@@ -46,20 +47,17 @@ impl Processor {
             return Ok(());
         }
         let (heard, now) = (self.path.store.heard().await?, moment.now);
-        let is_overdue = |name: &str, silence| heard.get(name).is_none_or(|at| now - at > silence);
-        let overdue: Vec<_> =
-            watched.into_iter().filter(|(source, silence)| is_overdue(&source.name, *silence)).collect();
-        report.silent_sources = Some(0);
-        if overdue.is_empty() {
-            return Ok(());
+        let mut applied = 0;
+        if watched.iter().any(|(source, _)| !heard.contains_key(&source.name)) {
+            applied = self.path.store.applied_routes(routes.version).await?.map_or(0, |applied| applied.at);
         }
-        let applied = self.path.store.applied_routes(routes.version).await?.map_or(0, |applied| applied.at);
-        let silent =
-            overdue.into_iter().filter(|(_, silence)| now - applied > *silence).map(|(source, _)| &source.name);
-        for source in silent {
-            *report.silent_sources.get_or_insert_default() += 1;
-            let last = heard.get(source).map_or("never".to_owned(), |at| date(*at));
-            report.leave(format!("source {source} is silent for longer than its silence: its last event came {last}"));
+        report.silent_sources = Some(0);
+        for (source, silence) in watched {
+            let last = heard.get(&source.name).copied();
+            // Consumers write once in a tenth of the silence, so that the last event may be younger by as much.
+            if now - last.unwrap_or(applied) > silence + silence / 10 {
+                report.note_silent(&source.name, last);
+            }
         }
         Ok(())
     }
@@ -98,6 +96,14 @@ impl Processor {
         }
         report.new_faults = new.len() as u64;
         Ok(())
+    }
+}
+
+impl Sweep {
+    fn note_silent(&mut self, source: &str, last: Option<Millis>) {
+        *self.silent_sources.get_or_insert_default() += 1;
+        let last = last.map_or("never".to_owned(), date);
+        self.leave(format!("source {source} is silent for longer than its silence: its last event came {last}"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The stack's policy: the deployed processor states it, the command line follows it.
 
 use surehook::{
-    config::{Contradiction, Policy},
+    config::{Contradiction, Policy, qstash::REGION},
     store::policy::StackPolicy,
     web::Moment,
 };
@@ -39,20 +39,27 @@ impl Processor {
     /// Refuses commands that end or retry events while this shell's settings contradict the stack's.
     pub(crate) fn check_policy(&self, command: &Command) -> Result<(), ProcessorError> {
         match &self.role {
-            PolicyRole::Follows { contradictions, .. } if !contradictions.is_empty() && decides(command) => {
-                Err(ProcessorError::Contradiction(listed(contradictions)))
+            PolicyRole::Follows { contradictions, .. } => {
+                let contradictions: Vec<_> =
+                    contradictions.iter().filter(|contradiction| concerns(contradiction.name, command)).collect();
+                let refused = || ProcessorError::Contradiction(listed(&contradictions));
+                if contradictions.is_empty() { Ok(()) } else { Err(refused()) }
             }
-            _ => Ok(()),
+            PolicyRole::States => Ok(()),
         }
     }
 }
 
-/// Returns whether a command ends or retries events by the policy.
-fn decides(command: &Command) -> bool {
-    matches!(command, Command::Sweep | Command::Dismiss { .. })
+/// Returns whether a command ends or retries events by a setting. A replay goes to an account of QStash, and follows no other setting.
+fn concerns(setting: &str, command: &Command) -> bool {
+    match command {
+        Command::Sweep | Command::Dismiss { .. } => true,
+        Command::Replay { dry_run, .. } => setting == REGION && !dry_run,
+        _ => false,
+    }
 }
 
-fn listed(contradictions: &[Contradiction]) -> String {
+fn listed(contradictions: &[&Contradiction]) -> String {
     contradictions.iter().map(|contradiction| format!("\n  {contradiction}")).collect()
 }
 

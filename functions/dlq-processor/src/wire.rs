@@ -40,8 +40,9 @@ pub async fn connect(variables: &Variables) -> Result<Processor, Error> {
 }
 
 fn build(config: Config, store: Store, role: PolicyRole) -> Result<Processor, Error> {
-    let policy = role.policy_or(Policy::of(&config.stack, &config.lifetimes));
     let accounts = config.qstash.ok_or("QSTASH_TOKEN is required")?;
+    let region = accounts.first().and_then(|own| own.region);
+    let policy = role.policy_or(Policy::of(&config.stack, &config.lifetimes).publishing_to(region));
     let path = FailurePath {
         store,
         qstash: Clients::new(accounts, QSTASH_TIMEOUT)?.ok_or("QSTASH_TOKEN is required")?,

@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use super::{Lifetimes, Variables};
+use super::{Lifetimes, Variables, qstash::REGION};
 use crate::{
     Millis,
-    qstash::duration,
+    qstash::{Region, duration},
     retry::{Schedule, millis},
 };
 
@@ -88,6 +88,22 @@ impl Policy {
         }
     }
 
+    /// Returns the policy of a stack that publishes to a region. A shell has accounts of its own, so that the region is compared and never
+    /// applied.
+    #[must_use]
+    pub fn publishing_to(mut self, region: Option<Region>) -> Self {
+        self.settings.extend(region.map(|region| (REGION.to_owned(), region.to_string())));
+        self
+    }
+
+    /// Returns how the region of these variables differs from the stack's. Without a region they publish to another account.
+    fn contradicting_region(&self, variables: &Variables) -> Option<Contradiction> {
+        let own = variables.get(REGION).ok().flatten().filter(|own| !own.trim().is_empty());
+        let own = own.map(|own| Region::parse(&own).map_or(own, |region| region.to_string()));
+        let stack = self.settings.get(REGION).cloned();
+        (own != stack).then(|| Contradiction { name: REGION, own: own.unwrap_or_else(|| "not set".to_owned()), stack })
+    }
+
     /// Returns the variables with this policy in the place of their own.
     pub fn applied_to(&self, variables: &Variables) -> Variables {
         let settings = self.settings.clone();
@@ -102,7 +118,7 @@ impl Policy {
             let differs = !own.is_empty() && stack.is_none_or(|stack| canonical(name, stack) != canonical(name, &own));
             differs.then(|| Contradiction { name, own, stack: stack.cloned() })
         };
-        POLICY_VARIABLES.into_iter().filter_map(contradiction).collect()
+        POLICY_VARIABLES.into_iter().filter_map(contradiction).chain(self.contradicting_region(variables)).collect()
     }
 }
 
@@ -185,6 +201,26 @@ mod tests {
             assert_eq!(Policy::of(&reader.stack(), &reader.lifetimes()), stack, "{table:?}");
             reader.finish().unwrap();
         }
+    }
+
+    #[test]
+    fn a_shell_of_another_region_contradicts_even_if_it_names_none() {
+        let us = policy(&[]).publishing_to(Some(Region::UsEast1));
+        let told = |policy: &Policy, table: &[(&str, &str)]| {
+            policy.contradictions(&variables(table)).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&us, &[(REGION, "us-east-1")]), [""; 0]);
+        assert_eq!(told(&us, &[]), ["QSTASH_REGION is not set here and US_EAST_1 in the stack"]);
+        assert_eq!(
+            told(&us, &[(REGION, "EU_CENTRAL_1")]),
+            ["QSTASH_REGION is EU_CENTRAL_1 here and US_EAST_1 in the stack"]
+        );
+        assert_eq!(
+            told(&policy(&[]), &[(REGION, "EU_CENTRAL_1")]),
+            ["QSTASH_REGION is EU_CENTRAL_1 here and not set in the stack"]
+        );
+        let shell = us.applied_to(&variables(&[(REGION, "EU_CENTRAL_1")]));
+        assert_eq!(shell.get(REGION), Ok(Some("EU_CENTRAL_1".to_owned())), "its accounts are its own");
     }
 
     #[test]

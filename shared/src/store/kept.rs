@@ -140,8 +140,11 @@ impl Store {
             .set_exclusive_start_key(after.map(key))
             .send()
             .await?;
-        let slots = output.items().iter().map(to_slot).collect::<Result<Vec<_>, _>>()?;
-        let slots = slots.into_iter().filter(|slot| slot.request.at + KEPT_FOR > now).collect();
+        let readable = |item| {
+            to_slot(item).inspect_err(|error| tracing::error!(error = %error, "a kept request can't be read")).ok()
+        };
+        let slots =
+            output.items().iter().filter_map(readable).filter(|slot| slot.request.at + KEPT_FOR > now).collect();
         Ok((slots, output.last_evaluated_key().and_then(slot_of)))
     }
 

@@ -118,17 +118,18 @@ impl Store {
     }
 
     async fn open_since(&self, open: String, before: Millis, limit: usize) -> Result<Vec<Waiting>, StoreError> {
-        self.open_events(open, before, i32::try_from(limit).unwrap_or(i32::MAX), true).await
+        Ok(self.open_events(open, before, i32::try_from(limit).unwrap_or(i32::MAX), true).await?.0)
     }
 
-    /// Returns events of a partition of the index that are overdue since before a time: the first, or the last.
+    /// Returns events of a partition of the index that are overdue since before a time: the first, or the last. The flag says whether these
+    /// are all.
     pub(super) async fn open_events(
         &self,
         open: String,
         before: Millis,
         limit: i32,
         is_forward: bool,
-    ) -> Result<Vec<Waiting>, StoreError> {
+    ) -> Result<(Vec<Waiting>, bool), StoreError> {
         let output = self
             .client
             .query()
@@ -142,7 +143,8 @@ impl Store {
             .scan_index_forward(is_forward)
             .send()
             .await?;
-        Ok(output.items().iter().filter_map(|item| waiting(item, "open_since")).collect())
+        let events = output.items().iter().filter_map(|item| waiting(item, "open_since")).collect();
+        Ok((events, output.last_evaluated_key().is_none()))
     }
 
     /// Looks through one page of a part of the table, and makes those records visible whose worker ended without a word before

@@ -65,9 +65,9 @@ impl Store {
 
     /// Returns the events at both ends of a partition of the index. The second end is read only where the first is not all.
     async fn ends(&self, partition: String) -> Result<Vec<Waiting>, StoreError> {
-        let mut events = self.open_events(partition.clone(), Millis::MAX, AT_EACH_END, true).await?;
-        if events.len() == usize::try_from(AT_EACH_END).unwrap_or_default() {
-            let last = self.open_events(partition, Millis::MAX, AT_EACH_END, false).await?;
+        let (mut events, is_all) = self.open_events(partition.clone(), Millis::MAX, AT_EACH_END, true).await?;
+        if !is_all {
+            let (last, _) = self.open_events(partition, Millis::MAX, AT_EACH_END, false).await?;
             let is_new = |event: &Waiting| events.iter().all(|known| known.key != event.key);
             let last: Vec<Waiting> = last.into_iter().filter(is_new).collect();
             events.extend(last);
@@ -99,9 +99,10 @@ impl Store {
 impl WaitingEvents {
     fn add(&mut self, event: Waiting, horizon: Millis, since: Millis) {
         if let Ok(record) = &event.record {
-            self.oldest = Some(self.oldest.map_or(record.first_seen, |oldest| oldest.min(record.first_seen)));
-            if record.first_seen < since {
-                self.add_cause(record);
+            let waits_since = waits_since(record);
+            self.oldest = Some(self.oldest.map_or(waits_since, |oldest| oldest.min(waits_since)));
+            if waits_since < since {
+                self.add_cause(record, waits_since);
             }
         }
         if event.since < horizon {
@@ -109,22 +110,31 @@ impl WaitingEvents {
         }
     }
 
-    fn add_cause(&mut self, record: &Record) {
-        let cause = WaitingCause::of(record);
+    fn add_cause(&mut self, record: &Record, since: Millis) {
+        let cause = WaitingCause::of(record, since);
         self.causes
             .entry(cause.fingerprint())
             .and_modify(|known| {
                 known.events += 1;
-                known.since = known.since.min(record.first_seen);
+                known.since = known.since.min(since);
             })
             .or_insert(cause);
     }
 }
 
+/// Returns since when an event waits: since it was first seen. A replayed one waits since its turn or its last failure, until its first round
+/// is over.
+fn waits_since(record: &Record) -> Millis {
+    match record.replay {
+        Some(_) if record.round == 0 => record.updated_at.max(record.open_since.unwrap_or_default()),
+        _ => record.first_seen,
+    }
+}
+
 impl WaitingCause {
-    fn of(record: &Record) -> Self {
+    fn of(record: &Record, since: Millis) -> Self {
         let error = record.last_error.as_ref().map(ToString::to_string).unwrap_or_default();
-        Self { source: record.source.clone(), error, since: record.first_seen, events: 1 }
+        Self { source: record.source.clone(), error, since, events: 1 }
     }
 
     /// Events of all types share a cause: a destination that is down is one fault.

@@ -68,6 +68,10 @@ fn judge_leftover(region: Region, leftover: &Leftover, report: &mut Report) {
         report.right.push(format!("region {region}: QStash has no message and no entry of this stack there"));
         return;
     }
+    if messages + entries == 0 {
+        let why = "QStash's log and dead-letter queue are longer than what is read of them, and that part has nothing of this stack";
+        return unknown(report, "region-unknown", &format!("all that QStash's region {region} has"), why);
+    }
     let entries = match entries {
         1 => "1 entry".to_owned(),
         entries => format!("{entries} entries"),
