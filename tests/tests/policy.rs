@@ -56,6 +56,34 @@ async fn run_with(stack: &Stack, variables: &[(&str, &str)], arguments: &[&str])
     Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
+/// A shell that publishes to a region although the stack names none, as after a move that was taken back.
+fn of_a_region(stack: &Stack) -> [(&'static str, String); 3] {
+    let value = |name: &str| stack.environment.iter().find(|(known, _)| known == name).unwrap().1.clone();
+    [
+        ("QSTASH_REGION", "EU_CENTRAL_1".to_owned()),
+        ("EU_CENTRAL_1_QSTASH_URL", value("QSTASH_URL")),
+        ("EU_CENTRAL_1_QSTASH_TOKEN", value("QSTASH_TOKEN")),
+    ]
+}
+
+/// What it publishes, no consumer of the stack would take.
+#[tokio::test]
+async fn a_shell_of_another_region_replays_and_rechecks_nothing() {
+    let stack = slow_stack(&[]).await;
+    let letter = bury(&stack, &event("buried"), "x").await.id();
+    operate(&stack, json!({"command": "sweep"})).await;
+    let variables = of_a_region(&stack);
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    for arguments in [&["dead-letters", "replay", &letter, "--yes"][..], &["sources", "recheck", "strapi"], &["sweep"]]
+    {
+        let refused = run_with(&stack, &variables, arguments).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.err.contains("QSTASH_REGION is EU_CENTRAL_1 here and not set in the stack"), "{refused:?}");
+    }
+    let replayed = run(&stack, &["dead-letters", "replay", &letter, "--yes"]).await;
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
+}
+
 /// Without rounds an event is stranded after three hours; the stack gives it 87.
 const HASTY: [(&str, &str); 1] = [("RETRY_ROUNDS", "0")];
 

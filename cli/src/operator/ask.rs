@@ -6,7 +6,12 @@ use aws_config::{BehaviorVersion, stalled_stream_protection::StalledStreamProtec
 use aws_sdk_lambda::primitives::Blob;
 use serde::Deserialize;
 
-use surehook::{Millis, config::Variables, outside, web::Moment};
+use surehook::{
+    Millis,
+    config::{Variables, qstash::REGION},
+    outside,
+    web::Moment,
+};
 use surehook_dlq_processor::{Command, PolicyRole, Processor, Reply, connect};
 use tokio::time::Instant;
 
@@ -69,7 +74,9 @@ fn tell_policy(processor: &Processor) {
         None => eprintln!("policy of this shell, because no sweep of the stack has written one yet: {effect}"),
     }
     for contradiction in contradictions {
-        eprintln!("ignored: {}", harmless(&contradiction.to_string()));
+        // The accounts of QStash are the shell's own, whatever the stack has.
+        let word = if contradiction.name == REGION { "another account of QStash" } else { "ignored" };
+        eprintln!("{word}: {}", harmless(&contradiction.to_string()));
     }
 }
 

@@ -54,7 +54,7 @@ impl RejectedRequests {
     }
 
     /// Keeps a request of a source. Its sender is answered afterwards, because the function may be frozen then.
-    pub(crate) async fn keep(&self, source: &str, request: &KeptRequest, moment: Moment) {
+    pub async fn keep(&self, source: &str, request: &KeptRequest, moment: Moment) {
         if request.body.len() > MAX_KEPT_BODY {
             tracing::warn!(source, bytes = request.body.len(), "a rejected request is too large to be kept");
         } else if !self.is_full(source, moment) {

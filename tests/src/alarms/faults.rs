@@ -241,7 +241,7 @@ fn events(random: &mut Random, begin: Millis, end: Millis) -> Vec<(Millis, Step)
     all.take_while(|at| *at < end).map(|at| (at, Step::Event)).collect()
 }
 
-/// Returns the starts of the sweep, of which EventBridge delays each by some seconds.
+/// Returns the starts of the sweep, of which `EventBridge` delays each by some seconds.
 fn sweeps(random: &mut Random, begin: Millis, end: Millis) -> Vec<Millis> {
     let first = begin + random.within(0..BETWEEN_SWEEPS);
     (0..)

@@ -1,19 +1,30 @@
 //! A rejected request that looks like its sender's own is kept, and published once the secret is mended.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures::StreamExt;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use surehook::{
     outside,
     sources::SourceSecrets,
-    store::kept::{KEPT_FOR, MAX_KEPT_BODY, Slot},
+    store::kept::{KEPT_FOR, MAX_KEPT, MAX_KEPT_BODY, Slot},
     web::{Incoming, Moment, Outcome},
 };
 use surehook_local::Stack;
-use surehook_producer::{Producer, recheck::Rechecked};
+use surehook_producer::{Producer, kept::RejectedRequests, recheck::Rechecked};
 use tokio::time::Instant;
 
 use super::{SECRETS, bearer, github, post, producer, stack_with_senders, stripe_event};
-use crate::support::{Answered, Ran, surehook, until};
+use crate::support::{
+    Answered, Ran,
+    fuse::store_at,
+    proxy::{Proxy, Verdict, calls},
+    surehook, until,
+};
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 const STRAPI: &str =
@@ -170,4 +181,30 @@ async fn command(stack: &Stack, secrets: &str, arguments: &[&str]) -> Ran {
     let output = surehook(stack, &arguments).env("SOURCE_SECRETS", secrets).output().await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// An attacker who forges requests of a source makes few writes, and none for a minute once it is full.
+#[tokio::test]
+async fn a_full_source_costs_a_few_tries_and_then_none_for_a_minute() {
+    let stack = stack_with_senders().await;
+    rejected(&stack, "cms", &[bearer("guess")], STRAPI).await;
+    let (store, first) = (stack.store(), kept(&stack, "cms").await.remove(0));
+    let fill = futures::stream::iter(0..MAX_KEPT).map(|slot| store.keep_request("cms", slot, &first.request));
+    let filled: Vec<_> = fill.buffer_unordered(32).collect().await;
+    assert_eq!(filled.into_iter().filter(|one| *one.as_ref().unwrap()).count(), usize::from(MAX_KEPT) - 1);
+    let puts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&puts);
+    let proxy = Proxy::start(&stack.dynamo.url, move |request| {
+        counted.fetch_add(usize::from(calls(request, "PutItem")), Ordering::SeqCst);
+        Verdict::Pass
+    });
+    let keeper = RejectedRequests::new(store_at(&proxy.url), PATIENCE, "an environment");
+    let at = |now| Moment { now, ..moment() };
+    keeper.keep("cms", &first.request, at(0)).await;
+    let tries = puts.load(Ordering::SeqCst);
+    assert!((1..10).contains(&tries), "{tries}");
+    keeper.keep("cms", &first.request, at(59_000)).await;
+    assert_eq!(puts.load(Ordering::SeqCst), tries, "none for a minute");
+    keeper.keep("cms", &first.request, at(61_000)).await;
+    assert_eq!(puts.load(Ordering::SeqCst), 2 * tries);
 }
