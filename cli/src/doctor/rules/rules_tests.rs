@@ -252,9 +252,10 @@ fn an_old_region_that_is_not_empty_or_not_seen_whole_is_found() {
         })
     };
     assert_eq!(code(0, 0, true), [""; 0]);
-    for (messages, entries, is_whole) in [(1, 0, true), (0, 1, true), (0, 0, false)] {
+    for (messages, entries, is_whole) in [(1, 0, true), (0, 1, true), (1, 1, false)] {
         assert_eq!(code(messages, entries, is_whole), ["old-region-busy"]);
     }
+    assert_eq!(code(0, 0, false), ["region-unknown"], "an account with many messages of others proves nothing");
 }
 
 #[test]
