@@ -110,7 +110,7 @@ at_every_step!(requeue_interrupted: 5 steps, prepare_refused, requeue, check_arr
 at_every_step!(bury_interrupted: 8 steps, prepare_rejected, requeue, check_one_letter);
 at_every_step!(replay_interrupted: 20 steps, prepare_buried, replay_all, check_replayed_once);
 at_every_step!(redacted_replay_interrupted: 24 steps, prepare_redacted, replay_all, check_replayed_once);
-at_every_step!(sweep_interrupted: 104 steps, prepare_mess, sweep, check_mess_is_gone);
+at_every_step!(sweep_interrupted: 105 steps, prepare_mess, sweep, check_mess_is_gone);
 at_every_step!(resumption_interrupted: 107 steps, prepare_leftovers, sweep, check_leftovers_are_gone);
 at_every_step!(stranding_interrupted: 67 steps, prepare_abandoned, look_deep, check_is_shown);
 
