@@ -13,7 +13,7 @@ use surehook::{
     },
     retry::RETRIES_PER_ROUND,
     routes::{Routes, Topic},
-    sources::CANARY,
+    sources::{BUILT_IN, CANARY, Source},
     web::EndpointUrl,
 };
 
@@ -46,6 +46,9 @@ pub(crate) enum TopicsCommand {
         /// Only show the difference
         #[arg(long)]
         dry_run: bool,
+        /// With --dry-run: end with exit code 3 if a topic differs. Default headers that QStash does not show do not count
+        #[arg(long, requires = "dry_run")]
+        exit_code: bool,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -68,6 +71,7 @@ pub(crate) async fn run(command: TopicsCommand) -> Result<ExitCode, Failure> {
             return Err(format!("events of {CANARY} go nowhere: choose another source").into());
         }
         TopicsCommand::Connect { topic, source, others } => {
+            require_source(&source).await?;
             let consumer = own.consumer.below(&format!("/{source}"), "");
             connect(&client, &topic, &consumer, &others, &own.requeuer).await?;
             println!("Topic {topic} delivers to {consumer}");
@@ -76,13 +80,32 @@ pub(crate) async fn run(command: TopicsCommand) -> Result<ExitCode, Failure> {
             }
             println!("What fails comes to {}", own.requeuer);
         }
-        TopicsCommand::Sync { file, dry_run, yes, json } => {
+        TopicsCommand::Sync { file, dry_run, exit_code, yes, json } => {
             let document = routes::compile(&file, &routes::read(&file)?, &Routes::default())?;
             let wanted: Vec<WantedTopic> = document.topics.iter().map(|topic| own.wanted(topic)).collect();
-            sync(&client, &wanted, Manner { dry_run, yes, json }).await?;
+            return sync(&client, &wanted, Manner { dry_run, exit_code, yes, json }).await;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A topic with an unknown source would deliver, and each event would be answered 503.
+async fn require_source(source: &str) -> Result<(), Failure> {
+    // The built-in sources need no table.
+    if Source::built_in(source).is_some() {
+        return Ok(());
+    }
+    let routes = routes::store()?.await.routes(true).await?;
+    if routes.known(source).is_some() {
+        return Ok(());
+    }
+    let names: Vec<&str> = routes.sources.iter().map(|source| source.name.as_str()).chain(BUILT_IN).collect();
+    Err(format!(
+        "there is no source \"{source}\"; there are {}. Add a [[source]] of this name to the routes document, and run `surehook \
+         routes apply routes.toml`",
+        names.join(", ")
+    )
+    .into())
 }
 
 fn own() -> Result<Own, Failure> {
@@ -136,12 +159,16 @@ impl Own {
 #[derive(Debug, Clone, Copy)]
 struct Manner {
     dry_run: bool,
+    exit_code: bool,
     yes: bool,
     json: bool,
 }
 
+/// The exit code of `topics sync --dry-run --exit-code` if a topic differs.
+const DIFFERENT: u8 = 3;
+
 /// Shows what differs, asks, and changes it. Topics that the document does not name are left alone: the account may have others.
-async fn sync(client: &Client, wanted: &[WantedTopic], manner: Manner) -> Result<(), Failure> {
+async fn sync(client: &Client, wanted: &[WantedTopic], manner: Manner) -> Result<ExitCode, Failure> {
     if wanted.is_empty() {
         return Err("the document names no topics: write [[topic]] with a name and a source".into());
     }
@@ -150,8 +177,11 @@ async fn sync(client: &Client, wanted: &[WantedTopic], manner: Manner) -> Result
         changes.extend(topic.changes(client.topic(&topic.name).await?.as_ref()));
     }
     show(&changes, manner.json)?;
+    if manner.exit_code && changes.iter().any(TopicChange::is_difference) {
+        return Ok(ExitCode::from(DIFFERENT));
+    }
     if changes.is_empty() || manner.dry_run {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     if !manner.yes {
         confirm(&format!("Make {} at QStash?", counted(changes.len(), "change")))?;
@@ -163,7 +193,7 @@ async fn sync(client: &Client, wanted: &[WantedTopic], manner: Manner) -> Result
         make(client, change).await?;
     }
     eprintln!("{} made.", counted(changes.len(), "change"));
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn make(client: &Client, change: &TopicChange) -> Result<(), Failure> {
@@ -174,7 +204,7 @@ async fn make(client: &Client, change: &TopicChange) -> Result<(), Failure> {
         TopicChange::EndpointRemoved { topic, url } => {
             Ok(client.remove_endpoints(topic, std::slice::from_ref(url)).await?)
         }
-        TopicChange::Headers { topic, to, .. } => {
+        TopicChange::Headers { topic, to, .. } | TopicChange::HeadersUnseen { topic, to } => {
             Ok(client.set_default_headers(topic, &serde_json::to_value(to)?).await?)
         }
     }

@@ -43,6 +43,16 @@ pub use message::{Kind, News, State};
 pub use plan::Plan;
 pub use users::{USERS, User};
 
+/// Returns the waits before each of `retries` retries by an expression of `Upstash-Retry-Delay`.
+///
+/// # Errors
+///
+/// If the expression can't be read; the text says why.
+pub fn retry_waits(expression: &str, retries: u32) -> Result<Vec<std::time::Duration>, String> {
+    let expression = expression::Expression::parse(expression).map_err(|error| error.to_string())?;
+    Ok((0..retries).map(|retried| expression.wait(retried)).collect())
+}
+
 use server::Server;
 
 /// The token of the first user.

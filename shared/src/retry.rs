@@ -14,11 +14,16 @@ pub const LONGEST_WISH: Duration = Duration::from_secs(3_600);
 /// The longest that one attempt takes, its answer included.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
 
-/// The longest that QStash's own retries of one round take: for each its backoff of `e^(2.5 n)` seconds, or what our
-/// consumer asks for. Source: QStash documentation, "Retry".
-fn longest_round() -> Duration {
-    let waits: Duration = (1..=RETRIES_PER_ROUND).map(|attempt| backoff(attempt).max(LONGEST_WISH)).sum();
-    waits + LONGEST_ATTEMPT * (RETRIES_PER_ROUND + 1)
+/// Returns the longest that a round takes if QStash waits for `waits` before its retries. Before each retry the consumer may ask for
+/// a longer wait.
+pub fn round_of(waits: impl IntoIterator<Item = Duration>) -> Duration {
+    waits.into_iter().fold(LONGEST_ATTEMPT, |round, wait| round + wait.max(LONGEST_WISH) + LONGEST_ATTEMPT)
+}
+
+/// The longest round of a topic that `surehook topics` has set up, with QStash's own waits of `e^(2.5 n)` seconds. Source: QStash
+/// documentation, "Retry".
+pub fn longest_round() -> Duration {
+    round_of((1..=RETRIES_PER_ROUND).map(backoff))
 }
 
 /// What a failed message's last status says about its next attempt.

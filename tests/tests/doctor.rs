@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use serde_json::{Value, json};
 use surehook::{outside, routes::Routes};
-use surehook_local::{Stack, stack::FUNCTIONS};
+use surehook_local::{Stack, StackOptions, stack::FUNCTIONS};
 use surehook_tests::{account::Account, template::Template};
 
 use crate::{
     deployed::Deployed,
-    support::{apply, bury, connect, event, key, ledger, noise, options, publish, qstash, stack, surehook},
+    support::{apply, bury, connect, event, key, ledger, noise, options, publish, qstash, stack, stack_with, surehook},
 };
 
 /// What the doctor says of a stack, with some variables otherwise.
@@ -47,7 +47,8 @@ async fn finds(stack: &Stack, code: &str, variables: &[(&str, &str)]) {
 
 /// A stack about which there is nothing to say.
 async fn healthy() -> Stack {
-    let stack = stack().await;
+    // As many executions as can be reserved.
+    let stack = stack_with(StackOptions { concurrency: 5, ..options() }).await;
     connect(&stack, "t", &[]).await;
     publish(&stack, "t", &event("first")).await;
     qstash(&stack).add_endpoints("orders", &[stack.function_url("consumer/payload")]).await.unwrap();
@@ -64,9 +65,10 @@ async fn a_healthy_stack_is_proved_through_the_whole_path() {
         let (code, report) = examined(&stack, arguments, &[]).await;
         assert_eq!((code, codes(&report)), (Some(0), unseen.clone()), "{report}");
         let right: Vec<&str> = report["right"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
-        for part in
-            ["time: ", "size: ", "signing keys", "table: ", "permissions: ", "URLs", "call: ", "canary: ", "clock"]
-        {
+        let of_shell = ["time: ", "size: ", "signing keys", "table: ", "permissions: ", "call: ", "canary: ", "clock"];
+        let of_stack = ["URLs: ", "concurrency: 120 of the account, reserved: consumer 5, requeuer 5, producer 5"];
+        let of_stack = of_stack.iter().filter(|_| !arguments.is_empty());
+        for part in of_shell.iter().chain(of_stack) {
             assert!(right.iter().any(|text| text.starts_with(part)), "{part} in {right:?}");
         }
     }
@@ -105,6 +107,38 @@ async fn mistakes_in_the_variables_are_found() {
     assert_ne!(next, current);
 }
 
+/// The severity of each finding.
+fn severities(report: &Value) -> Vec<(&str, &str)> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings.map(|it| (it["code"].as_str().unwrap(), it["severity"].as_str().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_definite_no_is_an_error_without_the_canary_too() {
+    let stack = healthy().await;
+    let (code, report) = examined(&stack, &["--no-canary"], &[("QSTASH_TOKEN", "wrong")]).await;
+    assert_eq!(code, Some(2), "{report}");
+    for finding in [("topics-unknown", "error"), ("keys-unknown", "error")] {
+        assert!(severities(&report).contains(&finding), "{finding:?}: {report}");
+    }
+    let account = Account::start(&Template::load(), &stack.dynamo.url);
+    let denied = [("AWS_ENDPOINT_URL_DYNAMODB", account.url.as_str())];
+    let (code, report) = examined(&stack, &["--no-canary"], &denied).await;
+    assert_eq!(code, Some(2), "{report}");
+    assert!(severities(&report).contains(&("table-unknown", "error")), "{report}");
+}
+
+#[tokio::test]
+async fn nothing_is_ok_with_an_empty_environment_or_without_credentials() {
+    for arguments in [&["doctor", "--json"][..], &["doctor", "--json", "--stack", "x"]] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_surehook-under-test"));
+        let output =
+            command.args(arguments).env_clear().env("AWS_EC2_METADATA_DISABLED", "true").output().await.unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &report["right"]), (Some(2), &json!([])), "{arguments:?}: {report}");
+    }
+}
+
 #[tokio::test]
 async fn mistakes_at_qstash_are_found() {
     let stack = healthy().await;
@@ -121,11 +155,24 @@ async fn mistakes_at_qstash_are_found() {
         client.add_endpoints(topic, &[endpoint]).await.unwrap();
         client.set_default_headers(topic, &headers).await.unwrap();
     }
-    for topic in ["bare", "once"] {
+    let callback = stack.function_url("requeuer");
+    for (topic, header, value) in [("often", "Upstash-Retries", "5"), ("slow", "Upstash-Retry-Delay", "7200000")] {
+        client.add_endpoints(topic, std::slice::from_ref(&consumer)).await.unwrap();
+        let headers = json!({"Upstash-Failure-Callback": callback, header: value});
+        client.set_default_headers(topic, &headers).await.unwrap();
+    }
+    for topic in ["bare", "once", "often", "slow"] {
         publish(&stack, topic, &event(topic)).await;
     }
     stack.qstash.idle().await;
-    let found = found(&stack, &["--no-canary"], &[]).await;
+    let (_, report) = examined(&stack, &["--no-canary"], &[]).await;
+    for (topic, has) in [("often", true), ("slow", true), ("once", false), ("t ", false)] {
+        let findings = report["findings"].as_array().unwrap().iter();
+        let problem = format!("QStash can retry an event of topic {topic}");
+        let mut rounds = findings.filter(|it| it["code"] == "topic-round");
+        assert_eq!(rounds.any(|it| it["problem"].as_str().unwrap().starts_with(&problem)), has, "{topic}: {report}");
+    }
+    let found = codes(&report);
     for code in ["no-failure-callback", "topic-retries", "source-unconfigured", "foreign-topic", "topic-canary"] {
         assert!(found.contains(code), "{code} in {found:?}");
     }

@@ -203,15 +203,34 @@ async fn an_export_has_one_letter_per_line_and_no_secrets() {
         crate::support::publish_with(&stack, "t", &secret, &event(name)).await;
         stack.qstash.idle().await;
     }
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let ran = run(&stack, &["dead-letters", "export", "--output", file.path().to_str().unwrap()]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letters.jsonl");
+    let ran = run(&stack, &["dead-letters", "export", "--output", path.to_str().unwrap()]).await;
     assert!(ran.code == Some(0) && ran.err.contains("2 dead letters written"), "{ran:?}");
-    let text = std::fs::read_to_string(file.path()).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
     let bodies: Vec<Value> =
         text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["body"].clone()).collect();
     assert_eq!(bodies, [json!(event("two")), json!(event("one"))]);
     assert!(!text.contains("hush"));
     assert!(run(&stack, &["dead-letters", "export", "--reveal"]).await.out.contains("hush"));
+}
+
+/// An export has bodies, and secrets with `--reveal`.
+#[cfg(unix)]
+#[tokio::test]
+async fn an_export_can_be_read_by_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let stack = stack().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (new, old) = (folder.path().join("new.jsonl"), folder.path().join("old.jsonl"));
+    std::fs::write(&old, "an export of before").unwrap();
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o644)).unwrap();
+    for path in [&new, &old] {
+        let ran = run(&stack, &["dead-letters", "export", "--reveal", "-o", path.to_str().unwrap()]).await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ impl Calls {
         let prefix = format!("{stack}-");
         let mut pages = self.cloudwatch.describe_alarms().alarm_name_prefix(prefix).into_paginator().send();
         let mut alarms = Vec::new();
-        while let Some(page) = pages.next().await.transpose().map_err(aws_sdk_cloudwatch::Error::from)? {
+        while let Some(page) = pages.next().await.transpose().map_err(|error| aws::explained(&error))? {
             alarms.extend(page.metric_alarms().iter().filter_map(|found| Alarm::of(stack, found)));
         }
         Ok(alarms)
@@ -100,7 +100,7 @@ impl Calls {
             match next {
                 Ok(subscription) => found.push(Subscription::of(&subscription)),
                 Err(error) if error.as_service_error().is_some_and(|e| e.is_not_found_exception()) => return Ok(None),
-                Err(error) => return Err(aws_sdk_sns::Error::from(error).into()),
+                Err(error) => return Err(aws::explained(&error).into()),
             }
         }
         Ok(Some(found))
@@ -109,7 +109,7 @@ impl Calls {
     /// Sets the state of an alarm. CloudWatch then calls the alarm's actions for this state.
     pub(super) async fn set_state(&self, alarm: &str, state: State, reason: &str) -> Result<(), Failure> {
         let call = self.cloudwatch.set_alarm_state().alarm_name(alarm).state_value(state.into()).state_reason(reason);
-        call.send().await.map(drop).map_err(|error| aws_sdk_cloudwatch::Error::from(error).into())
+        call.send().await.map(drop).map_err(|error| aws::explained(&error).into())
     }
 
     /// Returns when an alarm last called an action, by CloudWatch's clock.
@@ -132,7 +132,7 @@ impl Calls {
         let call =
             self.cloudwatch.describe_alarm_history().alarm_name(alarm).history_item_type(HistoryItemType::Action);
         let answer = call.scan_by(ScanBy::TimestampDescending).max_records(MOST_ITEMS).send().await;
-        Ok(answer.map_err(aws_sdk_cloudwatch::Error::from)?.alarm_history_items.unwrap_or_default())
+        Ok(answer.map_err(|error| aws::explained(&error))?.alarm_history_items.unwrap_or_default())
     }
 }
 

@@ -4,21 +4,21 @@ use std::{collections::BTreeMap, time::Duration};
 
 use surehook::{
     Millis,
-    config::{QStashVariables, Reader, Variables},
+    config::{ConfigError, QStashVariables, Reader, Variables},
     qstash::{LogEntry, Region, client::KeyPair, topic::KnownTopic},
     routes::Routes,
     store::inspect::{Inspected, Recent},
-    web::EndpointUrl,
+    web::{EndpointUrl, is_this_machine},
 };
 use surehook_dlq_processor::reply::Permissions;
+use url::Url;
 
 use crate::alarms::calls::{Alarm, Subscription};
 
 /// The functions, as the template names them behind the stack's name.
 pub(crate) use surehook_local::stack::FUNCTIONS;
 
-/// What was asked, or why there is no answer.
-pub(crate) type Learned<T> = Result<T, String>;
+pub(crate) use super::unknown::{Learned, Unknown};
 
 /// Everything.
 #[derive(Debug)]
@@ -37,14 +37,16 @@ pub(crate) struct Facts {
     pub(crate) waiting: Learned<Waiting>,
     /// The stack's alarms; `None` before a deployment, and on the development stack.
     pub(crate) alarms: Option<Learned<Alarms>>,
+    /// Executions at once; `None` before a deployment.
+    pub(crate) concurrency: Option<Learned<Concurrency>>,
     /// Whether the DLQ processor's role grants its transactions; before a deployment, whether the shell's credentials do.
     pub(crate) permissions: Learned<Permissions>,
     /// The regions of QStash that are configured besides the one to publish to.
     pub(crate) other_regions: Vec<OtherRegion>,
     /// Calls of functions' URLs; none where they were not asked for.
     pub(crate) probes: Vec<Probe>,
-    /// The signed event; `None` where it was not asked for.
-    pub(crate) canary: Option<Learned<Canary>>,
+    /// The signed event, or why it did not come through; `None` where it was not asked for.
+    pub(crate) canary: Option<Result<Canary, String>>,
 }
 
 /// A region of QStash that is not published to.
@@ -111,6 +113,17 @@ pub(crate) struct Waiting {
     pub(crate) letters: u64,
 }
 
+/// Executions of functions at once, in the account and region of the stack.
+#[derive(Debug, Clone)]
+pub(crate) struct Concurrency {
+    /// Of all functions together.
+    pub(crate) limit: i64,
+    /// What functions without a reservation share.
+    pub(crate) unreserved: i64,
+    /// By function; those without a reservation are left out.
+    pub(crate) reserved: Vec<(&'static str, i64)>,
+}
+
 /// The alarms of a stack.
 #[derive(Debug)]
 pub(crate) struct Alarms {
@@ -124,7 +137,7 @@ pub(crate) struct Alarms {
 pub(crate) struct Probe {
     pub(crate) function: &'static str,
     pub(crate) url: String,
-    pub(crate) answer: Learned<Answer>,
+    pub(crate) answer: Result<Answer, String>,
 }
 
 /// What a URL answered.
@@ -169,8 +182,8 @@ impl Facts {
 
     /// Whether this is the development stack, whose keys are published and whose table is not Amazon's.
     pub(crate) fn is_local(&self) -> bool {
-        let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
-        self.consumer_urls().first().is_some_and(|url| local.iter().any(|host| url.origin().starts_with(host)))
+        let url = self.consumer_urls().first().and_then(|url| Url::parse(&url.origin()).ok());
+        url.is_some_and(|url| is_this_machine(&url))
     }
 }
 
@@ -198,6 +211,24 @@ impl Function {
     /// Why a variable's secret can't be had here; the function itself may well have it.
     pub(crate) fn unread(&self, name: &str) -> Option<String> {
         self.variables.get(name).err()
+    }
+
+    /// Reads its settings as the function itself does when it starts.
+    pub(crate) fn load(&self) -> Result<(), ConfigError> {
+        let variables = &self.variables;
+        match self.name {
+            "consumer" => {
+                surehook_consumer::config::Config::load(variables).and_then(|config| config.signing_secrets().map(drop))
+            }
+            "requeuer" => surehook_requeuer::config::Config::load(variables).map(drop),
+            "producer" => surehook_producer::config::Config::load(variables).map(drop),
+            _ => surehook_dlq_processor::config::Config::load(variables).map(drop),
+        }
+    }
+
+    /// Returns whether its settings were read and are complete. Nothing can be said to be right about others.
+    pub(crate) fn is_known(&self) -> bool {
+        !matches!(self.deployed, Some(Err(_))) && self.load().is_ok()
     }
 
     /// Its function URL, as far as Lambda says so.

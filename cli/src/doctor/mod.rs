@@ -8,6 +8,7 @@ mod facts;
 mod gather;
 mod report;
 mod rules;
+mod unknown;
 
 use std::process::ExitCode;
 

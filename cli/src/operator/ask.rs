@@ -83,10 +83,8 @@ fn tell_policy(processor: &Processor) {
 async fn invoke(client: &aws_sdk_lambda::Client, name: &str, command: &Command) -> Result<Reply, Failure> {
     let payload = Blob::new(serde_json::to_vec(command)?);
     let invoked = client.invoke().function_name(name).payload(payload).send().await;
-    let answer = invoked.map_err(|error| {
-        let error = aws_sdk_lambda::Error::from(error);
-        format!("function {name} can't be invoked: {}", crate::text::with_causes(&error))
-    })?;
+    let answer =
+        invoked.map_err(|error| format!("function {name} can't be invoked: {}", surehook::aws::explained(&error)))?;
     let payload = answer.payload().map(|blob| blob.as_ref()).unwrap_or_default();
     if answer.function_error().is_some() {
         let said = serde_json::from_slice(payload).map(|error: FunctionError| error.error_message);

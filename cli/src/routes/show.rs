@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use surehook::{
     breaker::{Breaker, Passage},
-    config::{ConfigError, Reader, Variables},
+    config::{Reader, Variables},
     outside,
     routes::{Route, Routes},
-    signing::BadSecret,
     store::Store,
 };
 
@@ -78,12 +77,16 @@ async fn versions(store: &Store) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A new master would verify nothing, because the consumer signs with its own.
+const NO_MASTER: &str = "SIGNING_SECRETS is missing; set it to the value that the consumer has, for example \
+                         SIGNING_SECRETS=ssm:/surehook/signing-secrets";
+
 pub(super) async fn secret(name: &str) -> Result<(), Failure> {
     let variables = Variables::of_environment().await;
     let mut reader = Reader::new(&variables);
     let secrets = reader.signing_secrets();
     reader.finish()?;
-    let secrets = secrets.ok_or_else(|| ConfigError::of("SIGNING_SECRETS", BadSecret::Missing))?;
+    let secrets = secrets.ok_or(NO_MASTER)?;
     let routes = store()?.await.routes(true).await?;
     let route = routes.by_name(name).ok_or_else(|| {
         let names: Vec<&str> = routes.routes.iter().map(|route| route.name.as_str()).collect();

@@ -10,16 +10,20 @@ use super::{
     gateway::{message, plain},
 };
 
-/// Answers `GetFunctionConfiguration` and `GetFunctionUrlConfig`.
+/// Answers `GetFunctionConfiguration`, `GetFunctionUrlConfig`, `GetFunctionConcurrency` and `GetAccountSettings`.
 pub(super) fn describe(functions: &Functions, path: &str, headers: &HeaderMap) -> Response {
     let mut parts = path.split('/').skip(2);
     let asked = (parts.next(), parts.next().map(plain), parts.next());
+    if asked.0 == Some("account-settings") {
+        return Response::new(Body::from(account(functions).to_string()));
+    }
     let (Some("functions"), Some(name), Some(what)) = asked else {
         return message(StatusCode::NOT_FOUND, "there is nothing here");
     };
     let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
     let described = functions.get(name).and_then(|function| match what {
         "configuration" => Some(configuration(function.spec())),
+        "concurrency" => Some(json!({ "ReservedConcurrentExecutions": function.spec().concurrency })),
         "url" if name != "dlq-processor" => Some(url(host, name)),
         _ => None,
     });
@@ -27,6 +31,12 @@ pub(super) fn describe(functions: &Functions, path: &str, headers: &HeaderMap) -
         Some(json) => Response::new(Body::from(json.to_string())),
         None => not_found(),
     }
+}
+
+/// Each function has executions of its own, and 100 are left, as AWS leaves them.
+fn account(functions: &Functions) -> Value {
+    let reserved: usize = functions.values().map(|function| function.spec().concurrency).sum();
+    json!({ "AccountLimit": { "ConcurrentExecutions": reserved + 100, "UnreservedConcurrentExecutions": 100 } })
 }
 
 fn configuration(spec: &FunctionSpec) -> Value {

@@ -112,6 +112,20 @@ fn a_qstash_url_with_a_path_is_the_usual_mistake() {
 }
 
 #[test]
+fn plain_http_to_another_machine_is_refused_for_qstash_and_for_aws() {
+    let qstash = |url| with(&[("QSTASH_URL", url), ("QSTASH_TOKEN", "t")], |reader| reader.qstash()).1;
+    assert!(qstash("http://qstash.upstash.io").contains("https"));
+    assert_eq!(qstash("http://127.0.0.1:8080"), "");
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SSM"] {
+        let aws = |url| with(&[(name, url), ("TABLE_NAME", "t")], |reader| reader.table()).1;
+        assert!(aws("http://10.0.0.1:4566").contains("https"), "{name}");
+        assert!(aws("nonsense").contains("is no URL"), "{name}");
+        assert_eq!(aws("http://localhost:4566"), "", "{name}");
+        assert_eq!(aws("https://vpce-1.dynamodb.us-east-1.vpce.amazonaws.com"), "", "{name}");
+    }
+}
+
+#[test]
 fn secrets_by_reference_are_refused_and_not_taken_literally() {
     assert!(with(&[("PRODUCER_TOKEN", "ssm:/x")], |reader| reader.producer_tokens()).1.contains("reference"));
 }

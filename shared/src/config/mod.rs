@@ -10,6 +10,8 @@ pub mod vault;
 
 use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
 
+use url::Url;
+
 pub use policy::{Contradiction, Policy};
 pub use qstash::QStashVariables;
 pub use variables::{SECRETS, SIGNING_KEYS, Variables};
@@ -21,11 +23,15 @@ use crate::{
     secret::Secret,
     signing::{DEVELOPMENT_MASTER, SigningSecrets},
     sources::SourceSecrets,
-    web::EndpointUrl,
+    tls,
+    web::{EndpointUrl, is_safe_for_secrets},
 };
 
 /// QStash's European host, the default of Upstash's own SDKs.
 pub const DEFAULT_QSTASH_URL: &str = "https://qstash.upstash.io";
+/// The problem of a URL to which a secret must not be sent.
+const PLAIN_HTTP: &str =
+    "uses http, which sends secrets unencrypted; use https, or a loopback address such as http://127.0.0.1:8080";
 /// The safety margin between a handler's deadline and the end of its lease.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(3);
 /// What a function URL carries in base64, in bytes. Source: AWS, "Lambda quotas": 6 MB.
@@ -152,7 +158,18 @@ impl<'a> Reader<'a> {
 
     /// `TABLE_NAME`: the DynamoDB table.
     pub fn table(&mut self) -> String {
+        tls::ENDPOINTS.iter().for_each(|name| self.check_endpoint(name));
         self.required("TABLE_NAME", "the name of the DynamoDB table")
+    }
+
+    /// AWS's own SDK takes any URL.
+    fn check_endpoint(&mut self, name: &str) {
+        let url = self.optional(name).map(|text| Url::parse(&text));
+        match url {
+            Some(Err(error)) => self.problem(name, format!("is no URL: {error}")),
+            Some(Ok(url)) if !is_safe_for_secrets(&url) => self.problem(name, PLAIN_HTTP),
+            _ => {}
+        }
     }
 
     /// `STACK`: names this deployment where an account is shared; `surehook` by default.

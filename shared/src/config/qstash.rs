@@ -2,10 +2,11 @@
 
 use url::Url;
 
-use super::{DEFAULT_QSTASH_URL, Reader};
+use super::{DEFAULT_QSTASH_URL, PLAIN_HTTP, Reader};
 use crate::{
     qstash::{Account, Region, RegionKeys, SigningKeys, is_development_key},
     secret::Secret,
+    web::is_safe_for_secrets,
 };
 
 /// The variable that names the region to publish to. Without it the plain names count and those of regions do not.
@@ -138,6 +139,10 @@ impl Reader<'_> {
         };
         let host_of = Region::ALL.into_iter().find(|region| region.has_host(&url));
         match (variables.region, host_of) {
+            _ if !is_safe_for_secrets(&url) => {
+                self.problem(variables.url, PLAIN_HTTP);
+                None
+            }
             (Some(region), Some(other)) if region != other => {
                 self.problem(variables.url, format!("is {text}, which is the host of {other}"));
                 None

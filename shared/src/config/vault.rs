@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use futures::future::join_all;
 
-use crate::{aws, causes::with_causes};
+use crate::aws;
 
 /// The most names of one `GetParameters`. Source: AWS, "`GetParameters`".
 const MOST_NAMES: usize = 10;
@@ -99,7 +99,7 @@ impl Vault {
 
     async fn parameters(&self, names: &[String]) -> Fetched {
         let asked = self.parameters.get_parameters().set_names(Some(names.to_vec())).with_decryption(true);
-        let found = asked.send().await.map_err(|error| VaultError::Away(with_causes(&error)));
+        let found = asked.send().await.map_err(|error| VaultError::Away(aws::explained(&error)));
         let value = |name: &String| {
             let mut parameters = found.as_ref().map_err(VaultError::clone)?.parameters().iter();
             // One that was asked for by its ARN is named in full there.
@@ -116,7 +116,7 @@ impl Vault {
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {
                 Err(VaultError::NoSecret)
             }
-            Err(error) => Err(VaultError::Away(with_causes(&error))),
+            Err(error) => Err(VaultError::Away(aws::explained(&error))),
         };
         (Reference::Secret(name.to_owned()), value)
     }

@@ -33,6 +33,8 @@ pub struct LogEntry {
     /// How often QStash tries again.
     #[serde(deserialize_with = "lenient::number")]
     pub max_retries: Option<i64>,
+    retry_delay_expression: Option<String>,
+    retry_delay_expr: Option<String>,
     /// Who hears of a failure.
     pub failure_callback: Option<String>,
     /// What QStash says went wrong.
@@ -40,6 +42,11 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
+    /// The expression of the wait before each retry. Upstash's documentation and its Python SDK have different names for it.
+    pub fn retry_delay(&self) -> Option<&str> {
+        self.retry_delay_expression.as_deref().or(self.retry_delay_expr.as_deref())
+    }
+
     /// The message's body; `None` where the log does not show it.
     pub fn body(&self) -> Option<Vec<u8>> {
         self.body.as_deref().and_then(|encoded| lenient::body(None, Some(encoded)))

@@ -109,6 +109,9 @@ pub struct TypeFound {
     pub lacks_header: bool,
 }
 
+/// The names of the sources that every routes document may use without a `[[source]]`.
+pub const BUILT_IN: [&str; 2] = ["payload", "strapi"];
+
 impl Source {
     /// A source that nobody has to configure.
     pub fn built_in(name: &str) -> Option<Self> {

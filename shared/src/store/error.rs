@@ -5,13 +5,13 @@ use aws_sdk_dynamodb::{
     operation::RequestId,
 };
 
-use crate::ledger::Refused;
+use crate::{aws::AccessError, ledger::Refused};
 
 /// Why a call to the table failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No answer, throttled, or a fault of the service: the same call may succeed later. It may have taken effect.
-    #[error("DynamoDB is away ({code})")]
+    #[error("DynamoDB is unavailable ({code})")]
     Away {
         /// The service's error code, or what the client noticed.
         code: String,
@@ -19,8 +19,14 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The service refuses the call as it is: a defect of ours, a missing table or permission.
-    #[error("DynamoDB refuses the call ({code})")]
+    /// AWS can't be called at all.
+    #[error(transparent)]
+    Access(AccessError),
+    /// There is no table of this name in this region.
+    #[error("the table does not exist in this region; set TABLE_NAME and AWS_REGION to those of the stack's outputs")]
+    NoTable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The service rejects the call as it is, because of a defect of ours or a missing permission.
+    #[error("DynamoDB rejects the call ({code})")]
     Refused {
         /// The service's error code.
         code: String,
@@ -49,7 +55,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Away { .. })
+        matches!(self, Self::Away { .. } | Self::Access(_))
     }
 
     /// Whether DynamoDB says that the request itself can never succeed, as for an attribute that is too large. That is a
@@ -76,7 +82,11 @@ impl StoreError {
     }
 
     fn of_code(code: String, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
-        if REFUSALS.contains(&code.as_str()) { Self::Refused { code, source } } else { Self::Away { code, source } }
+        match code.as_str() {
+            "ResourceNotFoundException" => Self::NoTable(source),
+            refusal if REFUSALS.contains(&refusal) => Self::Refused { code, source },
+            _ => Self::Away { code, source },
+        }
     }
 
     pub(super) fn unreadable(key: &str, attribute: &'static str) -> Self {
@@ -85,13 +95,9 @@ impl StoreError {
 }
 
 /// The codes that say "this call will never work", of which the rest is "not now".
-const REFUSALS: [&str; 8] = [
+const REFUSALS: [&str; 4] = [
     "ValidationException",
-    "ResourceNotFoundException",
     "AccessDeniedException",
-    "UnrecognizedClientException",
-    "InvalidSignatureException",
-    "MissingAuthenticationTokenException",
     "ItemCollectionSizeLimitExceededException",
     "SerializationException",
 ];
@@ -103,6 +109,9 @@ where
     SdkError<E, R>: RequestId,
 {
     fn from(error: SdkError<E, R>) -> Self {
+        if let Some(access) = AccessError::of(&error) {
+            return Self::Access(access);
+        }
         let code = match &error {
             SdkError::ServiceError(service) => service.err().code().unwrap_or("unknown"),
             SdkError::TimeoutError(_) => "time-out",

@@ -61,8 +61,8 @@ const SAID_OTHERWISE: [&str; 10] = [
 const VOUCHED_FOR: [&str; 9] = ["af-", "ap-", "ca-", "eu-", "il-", "me-", "mx-", "sa-", "us-"];
 const CLOSED: [&str; 2] = ["us-iso", "eu-iso"];
 
-/// Where somebody may say that AWS is elsewhere.
-const ENDPOINTS: [&str; 4] =
+/// The variables that lead calls to AWS elsewhere.
+pub(crate) const ENDPOINTS: [&str; 4] =
     ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
 
 /// The system's authorities, read when the first client is built.

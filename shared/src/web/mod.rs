@@ -8,8 +8,10 @@ mod detail;
 pub mod endpoint_url;
 pub mod request;
 pub mod serve;
+mod this_machine;
 
 pub use answer::{Answer, Outcome, Part};
 pub use endpoint_url::EndpointUrl;
 pub use request::{Incoming, ROUTES_HEADER, least_routes};
 pub use serve::Moment;
+pub use this_machine::{CONTAINER_HOSTS, is_safe_for_secrets, is_this_machine};

@@ -288,6 +288,27 @@ fn metrics_of(alarm: &Value) -> Vec<Value> {
 }
 
 #[test]
+fn the_url_parameters_take_plain_http_to_this_machine_only() {
+    let template = Template::load();
+    for (name, path) in [("QStashUrl", ""), ("AwsEndpointUrl", "/x")] {
+        let pattern = template.parameters()[name]["AllowedPattern"].as_str().unwrap();
+        let pattern = regex_lite::Regex::new(pattern).unwrap();
+        for (url, expected) in [
+            ("https://qstash.upstash.io", true),
+            ("https://qstash-us-east-1.upstash.io:443", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://localhost:4566", true),
+            ("http://qstash.upstash.io", false),
+            ("http://localhost.example", false),
+            ("http://10.0.0.1:4566", false),
+            ("ftp://localhost", false),
+        ] {
+            assert_eq!(pattern.is_match(&format!("{url}{path}")), expected, "{name}: {url}{path}");
+        }
+    }
+}
+
+#[test]
 fn every_parameter_is_explained_and_stands_in_a_group() {
     let template = Template::load();
     let groups = template.parameter_groups().as_array().unwrap();

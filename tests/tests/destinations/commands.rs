@@ -240,7 +240,9 @@ async fn the_secret_of_a_route_is_shown_and_nothing_secret_stands_in_the_table()
     assert!(unknown.err.contains("there are: shop, sales"), "{unknown:?}");
     let mut without = crate::support::surehook(&desk.stack, &["routes", "secret", "shop"]);
     let output = without.env_remove("SIGNING_SECRETS").output().await.unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("SIGNING_SECRETS is missing"));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("SIGNING_SECRETS is missing; set it to the value that the consumer has"), "{told}");
+    assert!(!told.contains("openssl"), "a new master verifies nothing: {told}");
 }
 
 #[tokio::test]

@@ -88,10 +88,37 @@ async fn topics_become_what_the_document_says_and_the_difference_is_shown_first(
     );
     let left = run(&stack, &["topics", "sync", path, "--dry-run", "--json"]).await;
     let left: Vec<Value> = left.json().as_array().unwrap().clone();
-    assert!(left.iter().all(|change| change["change"] == "headers"), "QStash does not show them: {left:?}");
+    assert!(left.iter().all(|change| change["change"] == "headers_unseen"), "QStash does not show them: {left:?}");
     let body = event("through the synchronized topic");
     publish(&stack, "cms", &body).await;
     crate::support::until("it arrives", || async { received(&stack, &body).len() == 1 }).await;
+}
+
+#[tokio::test]
+async fn topics_sync_ends_with_3_if_a_topic_differs_and_not_for_headers_that_can_not_be_compared() {
+    let stack = stack().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[[topic]]\nname = \"cms\"\nsource = \"strapi\"\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let check = ["topics", "sync", path, "--dry-run", "--exit-code"];
+    assert_eq!(run(&stack, &check).await.code, Some(3));
+    assert_eq!(run(&stack, &["topics", "sync", path, "--yes"]).await.code, Some(0));
+    let same = run(&stack, &check).await;
+    assert!(same.code == Some(0) && same.out.starts_with("? cms: default headers can't be compared"), "{same:?}");
+    let writing = run(&stack, &["topics", "sync", path, "--exit-code"]).await;
+    assert!(writing.code == Some(2) && writing.err.contains("--dry-run"), "{writing:?}");
+}
+
+#[tokio::test]
+async fn a_topic_is_not_connected_to_a_source_that_does_not_exist() {
+    let stack = stack_with_senders().await;
+    let unknown = run(&stack, &["topics", "connect", "new", "--source", "nosuch"]).await;
+    assert!(unknown.code == Some(1) && unknown.err.contains("there is no source \"nosuch\""), "{unknown:?}");
+    assert!(unknown.err.contains("github") && unknown.err.contains("strapi"), "{unknown:?}");
+    assert!(qstash(&stack).topic("new").await.unwrap().is_none());
+    for source in ["strapi", "github"] {
+        assert_eq!(run(&stack, &["topics", "connect", "new", "--source", source]).await.code, Some(0), "{source}");
+    }
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    Failure,
     alarms::calls::{Calls, is_topic},
-    doctor::facts::{Alarms, Learned},
+    doctor::facts::{Alarms, Learned, Unknown},
     text::with_causes,
 };
 
@@ -14,13 +15,17 @@ pub(super) async fn of(stack: &str) -> Option<Learned<Alarms>> {
 }
 
 async fn asked(calls: &Calls, stack: &str) -> Learned<Alarms> {
-    let alarms = calls.alarms(stack).await.map_err(|error| with_causes(error.as_ref()))?;
+    let alarms = calls.alarms(stack).await.map_err(|error| unanswered(&error))?;
     let mut topics = BTreeMap::new();
     for topic in alarms.iter().flat_map(|alarm| alarm.active_actions()).filter(|action| is_topic(action)) {
         if !topics.contains_key(topic) {
             let found = calls.subscriptions(topic).await;
-            topics.insert(topic.clone(), found.map_err(|error| with_causes(error.as_ref())));
+            topics.insert(topic.clone(), found.map_err(|error| unanswered(&error)));
         }
     }
     Ok(Alarms { alarms, topics })
+}
+
+fn unanswered(error: &Failure) -> Unknown {
+    Unknown::Unanswered(with_causes(error.as_ref()))
 }

@@ -7,7 +7,7 @@ use surehook::{outside, qstash::token, secret::Secret, sources::CANARY, web::End
 
 use super::canary;
 use crate::{
-    doctor::facts::{Answer, Facts, Learned, Probe},
+    doctor::facts::{Answer, Facts, Probe},
     text::with_causes,
 };
 
@@ -61,7 +61,7 @@ async fn call(function: &'static str, url: EndpointUrl, key: Option<Secret>, bod
     Probe { function, url: url.to_string(), answer }
 }
 
-async fn answer(url: &EndpointUrl, key: Option<Secret>, body: String) -> Learned<Answer> {
+async fn answer(url: &EndpointUrl, key: Option<Secret>, body: String) -> Result<Answer, String> {
     let url = url.to_string();
     let http = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build();
     let mut request = http.map_err(|error| with_causes(&error))?.post(&url).header("content-type", "application/json");

@@ -17,7 +17,7 @@ use surehook::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    doctor::facts::{Canary, Facts, Learned},
+    doctor::facts::{Canary, Facts},
     text::with_causes,
 };
 
@@ -36,7 +36,7 @@ pub(super) fn body() -> String {
     serde_json::json!({ "canary": outside::new_id() }).to_string()
 }
 
-pub(super) async fn send(facts: &Facts, client: &Client, store: &Store) -> Learned<Canary> {
+pub(super) async fn send(facts: &Facts, client: &Client, store: &Store) -> Result<Canary, String> {
     let bases = facts.consumer_urls();
     let url = url_below(bases.first().ok_or("CONSUMER_URL is missing")?);
     let body = Bytes::from(body());
@@ -60,7 +60,7 @@ fn key(url: &EndpointUrl, bases: &[EndpointUrl], body: &Bytes) -> EventKey {
 }
 
 /// Waits until the record says done, or QStash says that it has given up.
-async fn follow(key: &EventKey, message: &str, client: &Client, store: &Store) -> Learned<Record> {
+async fn follow(key: &EventKey, message: &str, client: &Client, store: &Store) -> Result<Record, String> {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         let record =

@@ -13,10 +13,7 @@ use surehook::{
     web::EndpointUrl,
 };
 
-use crate::{
-    doctor::facts::{Deployed, FUNCTIONS, Function, Learned},
-    text::with_causes,
-};
+use crate::doctor::facts::{Deployed, FUNCTIONS, Function, Learned, Unknown};
 
 /// How the template names a function.
 pub(super) fn name(stack: &str, function: &str) -> String {
@@ -51,7 +48,7 @@ fn is_bare(variables: &HashMap<String, String>, secret: &str) -> bool {
 
 async fn configuration(client: &Client, name: &str) -> Learned<(i32, HashMap<String, String>)> {
     let answer = client.get_function_configuration().function_name(name).send().await;
-    let told = answer.map_err(|error| with_causes(&aws_sdk_lambda::Error::from(error)))?;
+    let told = answer.map_err(|error| Unknown::of_aws(&error))?;
     let variables = told.environment().and_then(|environment| environment.variables()).cloned();
     Ok((told.timeout().unwrap_or_default(), variables.unwrap_or_default()))
 }
@@ -59,10 +56,11 @@ async fn configuration(client: &Client, name: &str) -> Learned<(i32, HashMap<Str
 async fn url(client: &Client, name: &str) -> Learned<Option<(EndpointUrl, bool)>> {
     match client.get_function_url_config().function_name(name).send().await {
         Ok(told) => {
-            let url = EndpointUrl::parse(told.function_url()).map_err(|error| format!("its URL: {error}"))?;
+            let url = EndpointUrl::parse(told.function_url())
+                .map_err(|error| Unknown::Unanswered(format!("its URL: {error}")))?;
             Ok(Some((url, *told.auth_type() == FunctionUrlAuthType::None)))
         }
         Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => Ok(None),
-        Err(error) => Err(with_causes(&aws_sdk_lambda::Error::from(error))),
+        Err(error) => Err(Unknown::of_aws(&error)),
     }
 }

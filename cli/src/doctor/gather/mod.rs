@@ -3,11 +3,12 @@
 mod alarms;
 mod calls;
 mod canary;
+mod concurrency;
 mod deployed;
 mod regions;
 mod usage;
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use surehook::{
     config::{Reader, Variables},
@@ -17,7 +18,7 @@ use surehook::{
 };
 use surehook_dlq_processor::{Command, Reply, command::Filter, reply::Permissions};
 
-use super::facts::{FUNCTIONS, Facts, Function, Learned, Topic, Waiting};
+use super::facts::{FUNCTIONS, Facts, Function, Learned, Topic, Unknown, Waiting};
 use crate::{
     Failure,
     operator::{Asker, OperatorArguments},
@@ -40,9 +41,9 @@ pub(super) async fn facts(stack: Option<String>, sends: bool) -> Result<Facts, F
         Err(why) => (outside::now(), Err(why.clone())),
     };
     let processor = processor(stack.as_deref()).await;
-    let alarms = match &stack {
-        Some(stack) => alarms::of(stack).await,
-        None => None,
+    let (alarms, concurrency) = match &stack {
+        Some(stack) => (alarms::of(stack).await, Some(concurrency::of(stack).await)),
+        None => (None, None),
     };
     let routes = ask(&store, async |store| store.routes(true).await).await;
     let retention = Reader::new(variables).lifetimes().retention;
@@ -57,6 +58,7 @@ pub(super) async fn facts(stack: Option<String>, sends: bool) -> Result<Facts, F
         waiting: waiting(&processor).await,
         permissions: permissions(&processor).await,
         alarms,
+        concurrency,
         functions,
         other_regions: Vec::new(),
         probes: Vec::new(),
@@ -80,8 +82,9 @@ async fn of_shell() -> Vec<Function> {
 }
 
 fn client(variables: &Variables) -> Learned<Client> {
-    let (url, token) = read(variables, |reader| reader.qstash())?.ok_or("QSTASH_TOKEN is missing")?;
-    Client::new(url, token, QSTASH_TIMEOUT).map_err(|error| with_causes(&error))
+    let (url, token) =
+        read(variables, |reader| reader.qstash())?.ok_or(Unknown::Unset("QSTASH_TOKEN is missing".into()))?;
+    Client::new(url, token, QSTASH_TIMEOUT).map_err(|error| Unknown::Unset(with_causes(&error)))
 }
 
 async fn store(variables: &Variables) -> Learned<Store> {
@@ -91,20 +94,20 @@ async fn store(variables: &Variables) -> Learned<Store> {
 fn read<T>(variables: &Variables, setting: impl FnOnce(&mut Reader<'_>) -> T) -> Learned<T> {
     let mut reader = Reader::new(variables);
     let value = setting(&mut reader);
-    reader.finish().map_err(|error| error.problems().collect::<Vec<_>>().join("; "))?;
+    reader.finish().map_err(|error| Unknown::Unset(error.problems().collect::<Vec<_>>().join("; ")))?;
     Ok(value)
 }
 
 /// This machine's clock in the middle of a call, and QStash's.
 async fn clocks(client: &Client) -> (surehook::Millis, Learned<Option<surehook::Millis>>) {
     let before = outside::now();
-    let theirs = client.clock().await.map_err(|error| with_causes(&error));
+    let theirs = client.clock().await.map_err(Unknown::from);
     (before + (outside::now() - before) / 2, theirs)
 }
 
-/// Asks one that is there; else why it is not is the answer.
-async fn ask<C, T, E: Error>(whom: &Learned<C>, call: impl AsyncFnOnce(&C) -> Result<T, E>) -> Learned<T> {
-    call(whom.as_ref().map_err(Clone::clone)?).await.map_err(|error| with_causes(&error))
+/// Asks a service that is configured. Otherwise returns why it is not.
+async fn ask<C, T, E: Into<Unknown>>(service: &Learned<C>, call: impl AsyncFnOnce(&C) -> Result<T, E>) -> Learned<T> {
+    call(service.as_ref().map_err(Clone::clone)?).await.map_err(Into::into)
 }
 
 async fn topics(client: &Client) -> Result<Vec<Topic>, ClientError> {
@@ -120,7 +123,11 @@ async fn topics(client: &Client) -> Result<Vec<Topic>, ClientError> {
 /// The DLQ processor: the deployed one, which thereby proves its role, or this process.
 async fn processor(stack: Option<&str>) -> Learned<Asker> {
     let function = stack.map(|stack| deployed::name(stack, "dlq-processor"));
-    Asker::new(&OperatorArguments { json: false, function }).await.map_err(|error| first_line(&error))
+    Asker::new(&OperatorArguments { json: false, function }).await.map_err(|error| match stack {
+        Some(_) => unanswered(&error),
+        // This process could not be configured, which the rule of settings reports.
+        None => Unknown::Unset(first_line(&error)),
+    })
 }
 
 async fn waiting(processor: &Learned<Asker>) -> Learned<Waiting> {
@@ -136,15 +143,19 @@ async fn waiting(processor: &Learned<Asker>) -> Learned<Waiting> {
         };
         Ok::<_, Failure>(Waiting { stranded, letters })
     };
-    asked.await.map_err(|error| first_line(&error))
+    asked.await.map_err(|error| unanswered(&error))
 }
 
 async fn permissions(processor: &Learned<Asker>) -> Learned<Permissions> {
     let asker = processor.as_ref().map_err(Clone::clone)?;
-    match asker.ask(Command::Permissions).await.map_err(|error| first_line(&error))? {
+    match asker.ask(Command::Permissions).await.map_err(|error| unanswered(&error))? {
         Reply::Permissions(permissions) => Ok(permissions),
-        _ => Err("the DLQ processor answers something else than it was asked".to_owned()),
+        _ => Err(Unknown::Unanswered("the DLQ processor answers something else than it was asked".to_owned())),
     }
+}
+
+fn unanswered(error: &Failure) -> Unknown {
+    Unknown::Unanswered(first_line(error))
 }
 
 fn first_line(error: &Failure) -> String {

@@ -9,7 +9,7 @@ use surehook::{
 
 use super::{QSTASH_TIMEOUT, read};
 use crate::{
-    doctor::facts::{Facts, Leftover, OtherRegion, is_same_function},
+    doctor::facts::{Facts, Leftover, OtherRegion, Unknown, is_same_function},
     text::with_causes,
 };
 
@@ -49,13 +49,14 @@ pub(super) async fn others(facts: &Facts) -> Vec<OtherRegion> {
 
 async fn other(account: Account, called: &Called) -> Option<OtherRegion> {
     let region = account.region?;
-    let client = Client::new(account.url, account.token, QSTASH_TIMEOUT).map_err(|error| with_causes(&error));
+    let client =
+        Client::new(account.url, account.token, QSTASH_TIMEOUT).map_err(|error| Unknown::Unset(with_causes(&error)));
     let client = match client {
         Ok(client) => client,
         Err(why) => return Some(OtherRegion { region, keys: Err(why.clone()), leftover: Err(why) }),
     };
-    let keys = client.keys().await.map_err(|error| with_causes(&error));
-    let leftover = leftover(&client, called).await.map_err(|error| with_causes(&error));
+    let keys = client.keys().await.map_err(Unknown::from);
+    let leftover = leftover(&client, called).await.map_err(Unknown::from);
     Some(OtherRegion { region, keys, leftover })
 }
 

@@ -8,10 +8,7 @@ use surehook::{
     store::{Store, StoreError, inspect::Recent},
 };
 
-use crate::{
-    doctor::facts::{Learned, MOST_PAGES, Usage},
-    text::with_causes,
-};
+use crate::doctor::facts::{Learned, MOST_PAGES, Unknown, Usage};
 
 /// After this time no consumer uses the routes before, in milliseconds: they keep routes for two minutes, and the operator's clock may
 /// differ from theirs.
@@ -29,7 +26,7 @@ pub(super) async fn of(
     }
     let now = outside::now();
     let remembered = now - Millis::try_from(retention.as_millis()).unwrap_or(Millis::MAX);
-    Some(asked(store, routes.version, now, remembered).await.map_err(|error| with_causes(&error)))
+    Some(asked(store, routes.version, now, remembered).await.map_err(Unknown::from))
 }
 
 async fn asked(store: &Store, version: u64, now: Millis, remembered: Millis) -> Result<Usage, StoreError> {

@@ -8,7 +8,7 @@ use crate::{
     alarms::calls::{Alarm, State, Subscription},
     doctor::{
         Facts,
-        facts::{Alarms, Learned},
+        facts::{Alarms, Learned, Unknown},
         report::Severity,
     },
 };
@@ -79,7 +79,7 @@ fn what_is_less_than_an_error_is_said() {
     let mut muted = alarm("StrandedAlarm", &[MAIL]);
     muted.is_enabled = false;
     let silent = vec![alarm("DeadLetterAlarm", &[MAIL]), muted];
-    let denied = || "User: u is not authorized to perform: SNS:ListSubscriptionsByTopic".to_owned();
+    let denied = || Unknown::Unanswered("AccessDenied: not authorized".to_owned());
     for (facts, expected, severity) in [
         (with(Vec::new(), []), "no-alarms", Severity::Warning),
         (with(silent, [heard()]), "alarm-silent", Severity::Warning),
@@ -95,6 +95,6 @@ fn what_is_less_than_an_error_is_said() {
 
 #[test]
 fn a_topic_that_can_not_be_asked_is_no_error_and_not_right() {
-    let facts = sent_to(&[MAIL], [(MAIL, Err("not authorized".to_owned()))]);
+    let facts = sent_to(&[MAIL], [(MAIL, Err(Unknown::Unanswered("no answer".to_owned())))]);
     assert_eq!(right(&facts), None);
 }

@@ -7,25 +7,32 @@ use surehook::{
 };
 
 use super::unknown;
-use crate::doctor::{Facts, Finding, Report};
+use crate::doctor::{Facts, Finding, Report, facts::Unknown};
 
 /// The difference of two clocks at which tokens begin to be refused, in milliseconds: the verifier bears 5 s, and the head of
 /// an answer tells whole seconds.
 const SKEW: i64 = 4_000;
 
+/// The functions that verify QStash's signature.
+const SIGNED: [&str; 2] = ["consumer", "requeuer"];
+
 pub(super) fn judge(facts: &Facts, report: &mut Report) {
     let before = report.count();
     signing_keys(facts, report);
-    report.right_since(before, "signing keys: two, and those of the QStash account");
+    if facts.keys.is_ok() && SIGNED.iter().all(|name| facts.function(name).is_known()) {
+        report.right_since(before, "signing keys: two, and those of the QStash account");
+    }
     let before = report.count();
     masters(facts, report);
     senders(facts, report);
-    report.right_since(before, "secrets: of destinations and of senders, as the routes need them");
+    if facts.routes.is_ok() && ["producer", "consumer"].iter().all(|name| facts.function(name).is_known()) {
+        report.right_since(before, "secrets: of destinations and of senders, as the routes need them");
+    }
     clock(facts, report);
 }
 
 fn signing_keys(facts: &Facts, report: &mut Report) {
-    for name in ["consumer", "requeuer"] {
+    for name in SIGNED {
         let function = facts.function(name);
         for account in function.accounts() {
             let [current, next] = account.keys.map(|variable| function.text(variable));
@@ -156,7 +163,10 @@ fn clock(facts: &Facts, report: &mut Report) {
                 .mend("set the clock by NTP (Lambda's are); other findings of this run may come from it");
             report.add(finding);
         }
-        Ok(None) => unknown(report, "clock-unknown", "QStash's clock", "its answer bears no date"),
+        Ok(None) => {
+            let why = Unknown::Unanswered("its answer has no date".to_owned());
+            unknown(report, "clock-unknown", "QStash's clock", &why);
+        }
         // The same call failed for the keys, and was told there.
         Err(_) => {}
     }

@@ -23,12 +23,17 @@ pub(super) fn judge(facts: &Facts, report: &mut Report) {
     destinations(facts, handler, report);
     leases(lease, function, report);
     producer(facts, report);
-    let chain = [handler, lease, function].map(span).join(" < ");
-    report.right_since(before, format!("time: destinations < handler, lease, function: {chain} < QStash"));
+    let is_known = ["consumer", "producer"].iter().all(|name| facts.function(name).is_known());
+    if is_known {
+        let chain = [handler, lease, function].map(span).join(" < ");
+        report.right_since(before, format!("time: destinations < handler, lease, function: {chain} < QStash"));
+    }
     let before = report.count();
     sizes(facts, report);
-    let most = facts.function("consumer").read(|reader| reader.max_body_bytes());
-    report.right_since(before, format!("size: bodies of up to {most} bytes < 6 MB of a function URL < QStash"));
+    if is_known {
+        let most = facts.function("consumer").read(|reader| reader.max_body_bytes());
+        report.right_since(before, format!("size: bodies of up to {most} bytes < 6 MB of a function URL < QStash"));
+    }
 }
 
 fn timeout(facts: &Facts, name: &str) -> Duration {

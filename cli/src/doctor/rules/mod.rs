@@ -1,6 +1,7 @@
 //! Judging facts. Each rule says what is wrong, what will happen and how to mend it, or what is right.
 
 mod alarms;
+mod concurrency;
 mod keys;
 mod limits;
 mod path;
@@ -18,7 +19,7 @@ mod rules_tests;
 #[cfg(test)]
 mod usage_tests;
 
-use super::{Facts, Finding, Report};
+use super::{Facts, Finding, Report, facts::Unknown};
 
 /// Judges everything.
 pub(crate) fn judge(facts: &Facts) -> Report {
@@ -32,30 +33,19 @@ pub(crate) fn judge(facts: &Facts) -> Report {
     usage::judge(facts, &mut report);
     regions::judge(facts, &mut report);
     path::judge(facts, &mut report);
+    concurrency::judge(facts, &mut report);
     alarms::judge(facts, &mut report);
     report
 }
 
-/// What could not be asked. Silence would look like health.
-fn unknown(report: &mut Report, code: &'static str, what: &str, why: &str) {
-    let finding = Finding::warning(code, format!("{what} could not be looked at: {why}"));
-    report.add(finding.happens("it may be right or wrong; nobody knows").mend(advice(why)));
-}
-
-/// What to do about an error that AWS or QStash told.
-fn advice(why: &str) -> &'static str {
-    let said = |part: &str| why.contains(part);
-    if said("AccessDenied") || said("not authorized") {
-        "give your AWS credentials the permission that the message names"
-    } else if said("not found in this region") {
-        "the token belongs to another region of QStash: copy token and host of the same region from the console"
-    } else if said("answered 401") || said("answered 403") {
-        "the token is not one of this QStash account and region: copy it from the console again (QSTASH_TOKEN, QSTASH_URL)"
-    } else if said("does not take this command") {
-        "deploy the stack again: its functions have another version than this command line"
-    } else if said("missing") {
-        "set the variable, or name a deployed stack: --stack NAME"
-    } else {
-        "try again; the message says who did not answer"
-    }
+/// Reports a fact that is not known, because silence would look like health. A definite no is an error. A setting that is missing
+/// is reported by the rule of settings alone.
+fn unknown(report: &mut Report, code: &'static str, what: &str, why: &Unknown) {
+    let problem = format!("{what} could not be read: {why}");
+    let finding = match why {
+        Unknown::Unset(_) => return,
+        Unknown::Rejected { .. } => Finding::error(code, problem),
+        Unknown::Unanswered(_) => Finding::warning(code, problem),
+    };
+    report.add(finding.happens("this run says nothing about it").mend(why.fix()));
 }

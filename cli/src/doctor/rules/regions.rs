@@ -9,7 +9,7 @@ use super::unknown;
 use crate::{
     doctor::{
         Facts, Finding, Report,
-        facts::{FUNCTIONS, Leftover},
+        facts::{FUNCTIONS, Leftover, Unknown},
     },
     text::counted,
 };
@@ -70,7 +70,12 @@ fn judge_leftover(region: Region, leftover: &Leftover, report: &mut Report) {
     }
     if messages + entries == 0 {
         let why = "QStash's log and dead-letter queue are longer than what is read of them, and that part has nothing of this stack";
-        return unknown(report, "region-unknown", &format!("all that QStash's region {region} has"), why);
+        return unknown(
+            report,
+            "region-unknown",
+            &format!("all that QStash's region {region} has"),
+            &Unknown::Unanswered(why.to_owned()),
+        );
     }
     let entries = match entries {
         1 => "1 entry".to_owned(),

@@ -17,7 +17,7 @@ use surehook_dlq_processor::reply::Permissions;
 use super::judge;
 use crate::doctor::{
     Facts,
-    facts::{Answer, Deployed, FUNCTIONS, Function, Leftover, OtherRegion, Probe, Waiting},
+    facts::{Answer, Concurrency, Deployed, FUNCTIONS, Function, Leftover, OtherRegion, Probe, Unknown, Waiting},
     report::Severity,
 };
 
@@ -85,6 +85,7 @@ pub(super) fn facts() -> Facts {
         usage: None,
         waiting: Ok(Waiting::default()),
         alarms: None,
+        concurrency: None,
         permissions: Ok(Permissions::default()),
         other_regions: Vec::new(),
         probes: Vec::new(),
@@ -112,6 +113,40 @@ fn with(change: impl FnOnce(&mut Facts)) -> Vec<&'static str> {
 #[test]
 fn a_deployed_stack_in_order_has_no_findings() {
     assert_eq!(codes(&facts()), [""; 0]);
+}
+
+#[test]
+fn nothing_is_right_about_functions_that_were_not_read() {
+    for was_asked in [false, true] {
+        let mut facts = facts();
+        for function in &mut facts.functions {
+            function.variables = Variables::plain(|_| None);
+            function.deployed = was_asked.then(|| Err(Unknown::Unanswered("no answer".to_owned())));
+        }
+        let unset = || Unknown::Unset("TABLE_NAME is missing".to_owned());
+        facts.keys = Err(unset());
+        facts.topics = Err(unset());
+        facts.table = Err(unset());
+        facts.routes = Err(unset());
+        facts.qstash_clock = Err(unset());
+        facts.permissions = Err(unset());
+        facts.waiting = Err(unset());
+        let report = judge(&facts);
+        assert_eq!((report.right, report.findings.is_empty()), (Vec::<String>::new(), false));
+    }
+}
+
+#[test]
+fn the_accounts_limit_of_executions_says_what_fits() {
+    let judged = |limit, unreserved, reserved: &[(&'static str, i64)]| {
+        let mut facts = facts();
+        facts.concurrency = Some(Ok(Concurrency { limit, unreserved, reserved: reserved.to_vec() }));
+        (codes(&facts), judge(&facts).right.into_iter().find(|text| text.starts_with("concurrency: ")))
+    };
+    assert_eq!(judged(10, 10, &[]), (vec!["concurrency-low"], None));
+    assert_eq!(judged(1_000, 998, &[("producer", 2)]), (vec!["concurrency-few"], None));
+    let right = "concurrency: 1000 of the account, reserved: consumer 50; 850 more can be reserved";
+    assert_eq!(judged(1_000, 950, &[("consumer", 50)]), (vec![], Some(right.to_owned())));
 }
 
 #[test]
@@ -192,7 +227,7 @@ fn each_answer_of_a_url_says_what_to_mend() {
 fn a_secret_that_only_the_doctor_may_not_read_is_no_error() {
     let report = {
         let mut facts = facts();
-        let denied = Err("can't be read: AccessDeniedException".to_owned());
+        let denied = Err(Unknown::Unanswered("AccessDeniedException".to_owned()));
         facts.keys = denied;
         judge(&facts)
     };
@@ -213,7 +248,7 @@ fn a_denied_transaction_is_an_error_of_the_role_and_a_warning_for_the_shell() {
 
 #[test]
 fn a_processor_that_could_not_be_asked_is_one_finding() {
-    let away = || "it does not take this command".to_owned();
+    let away = || Unknown::Unanswered("it does not take this command".to_owned());
     assert_eq!(with(|facts| facts.permissions = Err(away())), ["permissions-unknown"]);
     let found = with(|facts| {
         facts.permissions = Err(away());

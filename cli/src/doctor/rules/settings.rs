@@ -14,20 +14,25 @@ const UNREAD: &str = "it can't be read";
 
 pub(super) fn judge(facts: &Facts, report: &mut Report) {
     let before = report.count();
-    for function in &facts.functions {
-        deployment(function, report);
-    }
+    deployment(facts, report);
     bare_secrets(facts, report);
     startable(facts, report);
     agreement(facts, report);
     report.right_since(before, "settings: all four functions can start with them, and speak of the same stack");
 }
 
-fn deployment(function: &Function, report: &mut Report) {
-    if let Some(Err(why)) = &function.deployed {
-        let problem = format!("the function {} can't be read: {why}", function.name);
+/// Functions that can't be read for the same reason are reported once.
+fn deployment(facts: &Facts, report: &mut Report) {
+    let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for function in &facts.functions {
+        if let Some(Err(why)) = &function.deployed {
+            reasons.entry(why.to_string()).or_default().push(function.name);
+        }
+    }
+    for (why, functions) in reasons {
+        let problem = format!("functions can't be read ({}): {why}", functions.join(", "));
         let mend = "deploy the stack, and look at the region and at your permissions (lambda:GetFunctionConfiguration)";
-        report.add(Finding::error("not-deployed", problem).happens("nothing of it can be checked").mend(mend));
+        report.add(Finding::error("not-deployed", problem).happens("nothing of them can be checked").mend(mend));
     }
 }
 
@@ -54,7 +59,7 @@ fn startable(facts: &Facts, report: &mut Report) {
         if matches!(function.deployed, Some(Err(_))) {
             continue;
         }
-        for problem in load(function).err().iter().flat_map(ConfigError::problems) {
+        for problem in function.load().err().iter().flat_map(ConfigError::problems) {
             problems.entry(problem.to_owned()).or_default().push(name);
         }
     }
@@ -70,18 +75,6 @@ fn startable(facts: &Facts, report: &mut Report) {
         let code = if problem.starts_with("RETENTION_DAYS") { "retention" } else { "setting" };
         let happens = format!("{} refuses to start, and nothing is delivered", functions.join(", "));
         report.add(Finding::error(code, problem).happens(happens).mend("set what it says; README, \"Configuration\""));
-    }
-}
-
-fn load(function: &Function) -> Result<(), ConfigError> {
-    let variables = &function.variables;
-    match function.name {
-        "consumer" => {
-            surehook_consumer::config::Config::load(variables).and_then(|config| config.signing_secrets().map(drop))
-        }
-        "requeuer" => surehook_requeuer::config::Config::load(variables).map(drop),
-        "producer" => surehook_producer::config::Config::load(variables).map(drop),
-        _ => surehook_dlq_processor::config::Config::load(variables).map(drop),
     }
 }
 

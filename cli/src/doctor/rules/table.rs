@@ -25,9 +25,9 @@ pub(super) fn judge(facts: &Facts, report: &mut Report) {
             if !facts.is_local() {
                 safety(table, report);
             }
+            report.right_since(before, format!("table: {name} has its keys, indexes and expiry"));
         }
     }
-    report.right_since(before, format!("table: {name} has its keys, indexes and expiry"));
 }
 
 fn schema(table: &Inspected, report: &mut Report) {

@@ -2,7 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use surehook::{identity::Endpoint, routes::Routes, sources::CANARY, web::EndpointUrl};
+use surehook::{
+    identity::Endpoint,
+    qstash::duration::backoff,
+    retry::{RETRIES_PER_ROUND, longest_round, round_of},
+    routes::Routes,
+    sources::CANARY,
+    web::EndpointUrl,
+};
+use surehook_local::qstash::retry_waits;
 
 use super::unknown;
 use crate::{
@@ -10,10 +18,11 @@ use crate::{
         Facts, Finding, Report,
         facts::{Topic, is_same_function},
     },
-    text::counted,
+    text::{counted, span},
 };
 
 const RETRIES: &str = "upstash-retries";
+const RETRY_DELAY: &str = "upstash-retry-delay";
 const CALLBACK: &str = "upstash-failure-callback";
 const CALLBACK_RETRIES: &str = "upstash-failure-callback-retries";
 
@@ -128,7 +137,10 @@ impl Judged<'_> {
                 .mend("publish one event to it and run the doctor again");
                 report.add(finding);
             }
-            Some(headers) => self.judge_headers(&headers, report),
+            Some(headers) => {
+                self.judge_headers(&headers, report);
+                self.judge_round(&headers, report);
+            }
         }
     }
 
@@ -161,7 +173,8 @@ impl Judged<'_> {
         let last = self.topic.last.as_ref()?;
         let callback = last.failure_callback.clone().map(|url| (CALLBACK.to_owned(), url));
         let retries = last.max_retries.map(|retries| (RETRIES.to_owned(), retries.to_string()));
-        Some(callback.into_iter().chain(retries).collect())
+        let delay = last.retry_delay().map(|expression| (RETRY_DELAY.to_owned(), expression.to_owned()));
+        Some(callback.into_iter().chain(retries).chain(delay).collect())
     }
 
     fn judge_headers(&self, headers: &BTreeMap<String, String>, report: &mut Report) {
@@ -195,6 +208,31 @@ impl Judged<'_> {
                 report.add(Finding::warning("topic-retries", problem).happens(happens).mend(&mend));
             }
         }
+    }
+
+    /// The stack's deadlines and the memory of its records are computed from the longest round.
+    fn judge_round(&self, headers: &BTreeMap<String, String>, report: &mut Report) {
+        let retries = headers.get(RETRIES).and_then(|retries| retries.trim().parse().ok()).unwrap_or(RETRIES_PER_ROUND);
+        let waits = match headers.get(RETRY_DELAY) {
+            // More than a hundred retries are beyond every plan of QStash, and a header may name any number.
+            Some(expression) => retry_waits(expression, retries.min(100)),
+            None => Ok((1..=retries.min(100)).map(backoff).collect()),
+        };
+        let name = self.name;
+        let problem = match waits.map(round_of) {
+            Ok(round) if round <= longest_round() => return,
+            Ok(round) => format!(
+                "QStash can retry an event of topic {name} for {} ({retries} retries); the stack expects {} at most",
+                span(round),
+                span(longest_round())
+            ),
+            Err(why) => format!("the retry delay of topic {name} can't be computed: {why}"),
+        };
+        let finding = Finding::warning("topic-round", problem)
+            .happens("events are reported as stranded while QStash still retries them, and a late retry of an event whose record has expired is processed again");
+        report.add(finding.mend(format!(
+            "set {RETRIES_PER_ROUND} retries and no Upstash-Retry-Delay: surehook topics connect {name} --source …; the rounds of the stack come after these retries"
+        )));
     }
 
     /// Other stacks share the account. One that was deleted leaves topics behind that deliver to nobody.

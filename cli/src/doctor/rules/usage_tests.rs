@@ -10,7 +10,11 @@ use super::{
     judge,
     rules_tests::{codes, facts, judged},
 };
-use crate::doctor::{Facts, facts::Usage, report::Severity};
+use crate::doctor::{
+    Facts,
+    facts::{Unknown, Usage},
+    report::Severity,
+};
 
 const SINCE: i64 = 1_700_000_000_000;
 const DOCUMENT: &str = r#"
@@ -115,5 +119,8 @@ fn a_table_that_was_read_in_part_proves_nothing() {
 
 #[test]
 fn records_that_could_not_be_read_are_unknown() {
-    assert_eq!(codes(&Facts { routes: Ok(routes()), usage: Some(Err("away".into())), ..facts() }), ["routes-unread"]);
+    assert_eq!(
+        codes(&Facts { routes: Ok(routes()), usage: Some(Err(Unknown::Unanswered("no answer".into()))), ..facts() }),
+        ["routes-unread"]
+    );
 }
