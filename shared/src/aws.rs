@@ -79,7 +79,7 @@ impl AccessError {
     }
 }
 
-/// What the endpoint's rules and the signer say without a region. Source: the AWS SDK for Rust, smithy-rs.
+/// The errors of the endpoint's rules and of the signer without a region. Source: the AWS SDK for Rust, smithy-rs.
 const NO_REGION: [&str; 2] = ["Invalid Configuration: Missing Region", "missing signing region"];
 
 /// Reads one cause. The SDK has no type of its own for a missing region.

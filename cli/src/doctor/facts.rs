@@ -45,7 +45,7 @@ pub(crate) struct Facts {
     pub(crate) other_regions: Vec<OtherRegion>,
     /// Calls of functions' URLs; none where they were not asked for.
     pub(crate) probes: Vec<Probe>,
-    /// The signed event, or why it did not come through; `None` where it was not asked for.
+    /// The signed event, or why it did not come through. `None` if it was not asked for.
     pub(crate) canary: Option<Result<Canary, String>>,
 }
 
@@ -116,11 +116,11 @@ pub(crate) struct Waiting {
 /// Executions of functions at once, in the account and region of the stack.
 #[derive(Debug, Clone)]
 pub(crate) struct Concurrency {
-    /// Of all functions together.
+    /// The limit of all functions together.
     pub(crate) limit: i64,
-    /// What functions without a reservation share.
+    /// The part that functions without a reservation share.
     pub(crate) unreserved: i64,
-    /// By function; those without a reservation are left out.
+    /// The reservation of each function that has one.
     pub(crate) reserved: Vec<(&'static str, i64)>,
 }
 
@@ -182,7 +182,7 @@ impl Facts {
 
     /// Whether this is the development stack, whose keys are published and whose table is not Amazon's.
     pub(crate) fn is_local(&self) -> bool {
-        let url = self.consumer_urls().first().and_then(|url| Url::parse(&url.origin()).ok());
+        let url = self.consumer_urls().first().and_then(|url| Url::parse(url.origin()).ok());
         url.is_some_and(|url| is_this_machine(&url))
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Unknown {
     Rejected {
         /// The answer.
         why: String,
-        /// What to do about it.
+        /// A sentence that says what to do about it.
         fix: &'static str,
     },
     /// There was no answer, or none that says anything.
@@ -51,7 +51,7 @@ impl Unknown {
         }
     }
 
-    /// What to do about it.
+    /// Returns what to do about it.
     pub(crate) fn fix(&self) -> &'static str {
         match self {
             Self::Unset(_) => "set the variable, or name a deployed stack: --stack NAME",

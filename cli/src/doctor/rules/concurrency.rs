@@ -1,4 +1,4 @@
-//! Executions at once: what the account allows, what is reserved, and what could be.
+//! Concurrent executions that the account allows, that are reserved, and that could be.
 
 use super::unknown;
 use crate::doctor::{
@@ -10,7 +10,7 @@ use crate::doctor::{
 const AWS_KEEPS: i64 = 100;
 /// The smallest reservation that the template takes. With fewer, a burst of a few events is throttled.
 const MIN_RESERVED: i64 = 5;
-/// The limit of an account that AWS has not raised yet is below this; most accounts have 1,000.
+/// The limit of an account that AWS has not raised yet is below this. Most accounts have 1,000.
 const LOW_LIMIT: i64 = 100;
 
 pub(super) fn judge(facts: &Facts, report: &mut Report) {
