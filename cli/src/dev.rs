@@ -1,9 +1,16 @@
 //! `surehook dev`: the development stack, kept running.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
-use surehook::{outside, web::EndpointUrl};
+use surehook::{
+    outside,
+    routes::{Route, Routes},
+    web::EndpointUrl,
+};
 use surehook_local::{
     Stack, StackOptions,
     lambda::{Host, LogLine},
@@ -28,7 +35,7 @@ pub(crate) struct DevArguments {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How much faster than the world QStash's delays, retries, schedules and rates pass
-    #[arg(long, default_value_t = 1.0, value_parser = crate::qstash::speed)]
+    #[arg(long, default_value_t = 1.0, value_parser = crate::qstash::speed, allow_negative_numbers = true)]
     speed: f64,
     /// Port of the functions
     #[arg(long, default_value_t = 9000)]
@@ -43,21 +50,22 @@ pub(crate) struct DevArguments {
     #[arg(long, default_value_t = 9500)]
     receiver_port: u16,
     /// Where to write the variables for `cargo lambda watch` and for the operator's commands
-    #[arg(long, default_value = ".env.local", value_name = "FILE")]
+    #[arg(long, default_value = ".env.surehook", value_name = "FILE")]
     write_env: PathBuf,
 }
 
 pub(crate) async fn run(arguments: DevArguments) -> Result<ExitCode, Failure> {
+    check_own(&arguments.write_env)?;
     println!("Starting DynamoDB, QStash, the functions and a receiver …");
     let stack = tokio::select! {
         stack = Stack::start(options(&arguments)?) => stack?,
         _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(130)),
     };
-    prepare(&stack).await?;
+    let routes = prepare(&stack).await?;
     // Whoever sees the file or reads that the stack runs may publish at once, and is to be shown what happens.
     let (deliveries, logs) = (stack.receiver.news(), stack.host.as_ref().map(Host::logs));
     write_environment(&stack, &arguments.write_env)?;
-    introduce(&stack, &arguments);
+    introduce(&stack, &arguments, &routes);
     tokio::select! {
         () = show(Some(deliveries), delivery) => {}
         () = show(logs, log_line) => {}
@@ -76,6 +84,9 @@ fn options(arguments: &DevArguments) -> Result<StackOptions, Failure> {
         receiver_port: arguments.receiver_port,
         data: arguments.data.clone(),
         speed: arguments.speed,
+        // The ids of messages must not repeat those of the last start, whose events the table knows.
+        seed: crate::qstash::drawn_seed(),
+        reads_routes_each_time: true,
         // The secrets of senders are the user's own.
         environment: outside::variable(SOURCE_SECRETS)
             .map(|value| (SOURCE_SECRETS.to_owned(), value))
@@ -86,7 +97,7 @@ fn options(arguments: &DevArguments) -> Result<StackOptions, Failure> {
 }
 
 /// A topic and a route, so that the first curl already arrives somewhere.
-async fn prepare(stack: &Stack) -> Result<(), Failure> {
+async fn prepare(stack: &Stack) -> Result<Routes, Failure> {
     let store = stack.store();
     if store.routes(true).await?.version == 0 {
         routes::apply(&store, &first_routes(&stack.receiver.url)).await?;
@@ -96,7 +107,8 @@ async fn prepare(stack: &Stack) -> Result<(), Failure> {
     let requeuer = EndpointUrl::parse(&stack.function_url("requeuer"))?;
     let client = crate::demo::qstash_client(&stack.qstash.url)?;
     topics::connect(&client, TOPIC, &consumer, &[], &requeuer).await?;
-    topics::connect(&client, "orders", &payloads, &[], &requeuer).await
+    topics::connect(&client, "orders", &payloads, &[], &requeuer).await?;
+    Ok(store.routes(true).await?)
 }
 
 fn first_routes(receiver: &str) -> String {
@@ -107,20 +119,46 @@ fn first_routes(receiver: &str) -> String {
 }
 
 /// Variables for the functions under `cargo lambda watch` and for the operator's commands.
-pub(crate) fn write_environment(stack: &Stack, file: &std::path::Path) -> Result<(), Failure> {
+pub(crate) fn write_environment(stack: &Stack, file: &Path) -> Result<(), Failure> {
     // Of our variables JSON alone has quotes, and writes an apostrophe this way too.
     let line = |(name, value): &(String, String)| match value.contains('"') {
         true => format!("{name}='{}'\n", value.replace('\'', "\\u0027")),
         false => format!("{name}=\"{value}\"\n"),
     };
     let lines: String = stack.environment.iter().map(line).collect();
-    write_for_owner(file, &lines).map_err(|error| {
-        format!("{} can't be written: {error}. Choose another with --write-env", file.display()).into()
-    })
+    Ok(write_for_owner(file, &lines)?)
 }
 
-/// The file may hold secrets of senders, which are real.
-fn write_for_owner(file: &std::path::Path, text: &str) -> std::io::Result<()> {
+/// The first line of a file that this command has written, and may write again.
+const MARK: &str = "# Written by surehook, and written again at its next start.\n";
+
+/// Why the file of variables can't be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// It is somebody's own.
+    #[error("{0} exists, and surehook has not written it; choose another with --write-env, or move it away")]
+    NotOurs(PathBuf),
+    /// The system gives another reason.
+    #[error("{0} can't be written; choose another with --write-env")]
+    System(PathBuf, #[source] std::io::Error),
+}
+
+/// Checks that the file may be written. Other programs keep secrets in such files, so a file without the mark is never written.
+fn check_own(file: &Path) -> Result<(), WriteError> {
+    match std::fs::read(file) {
+        Ok(known) if !known.starts_with(MARK.as_bytes()) => Err(WriteError::NotOurs(file.to_owned())),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(WriteError::System(file.to_owned(), error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file that its owner alone can read, because it may hold real secrets of senders.
+fn write_for_owner(file: &Path, text: &str) -> Result<(), WriteError> {
+    check_own(file)?;
+    write_private(file, &format!("{MARK}{text}")).map_err(|error| WriteError::System(file.to_owned(), error))
+}
+
+fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -132,7 +170,28 @@ fn write_for_owner(file: &std::path::Path, text: &str) -> std::io::Result<()> {
     std::io::Write::write_all(&mut file, text.as_bytes())
 }
 
-fn introduce(stack: &Stack, arguments: &DevArguments) {
+/// The routes that are applied, a line for each.
+fn listed(routes: &Routes) -> String {
+    let line = |route: &Route| format!("\n  {:<11} {}", harmless(&route.source), harmless(&route.url));
+    match routes.routes.as_slice() {
+        [] => "No route is applied, so that no event goes anywhere.".to_owned(),
+        some => format!("Routes (version {}):{}", routes.version, some.iter().map(line).collect::<String>()),
+    }
+}
+
+/// What a start does not have of the run before.
+fn kept(arguments: &DevArguments) -> String {
+    match &arguments.data {
+        None => "Everything is in memory, and is gone when this ends.".to_owned(),
+        Some(folder) => format!(
+            "The table is in {}. QStash's messages are in memory: messages that waited when the last run ended are gone,\n\
+             and their events stay unfinished in the table (`surehook stranded`).",
+            folder.display()
+        ),
+    }
+}
+
+fn introduce(stack: &Stack, arguments: &DevArguments, routes: &Routes) {
     let (qstash, env) = (&stack.qstash.url, arguments.write_env.display());
     println!(
         "
@@ -142,12 +201,21 @@ fn introduce(stack: &Stack, arguments: &DevArguments) {
   DynamoDB    {dynamo}   table surehook
   receiver    {receiver}   shows what destinations get
 
-Topic {TOPIC} delivers to {functions}/consumer/strapi; the routes send it on to {receiver}/shop.
+Topic {TOPIC} delivers to {functions}/consumer/strapi, and topic orders to {functions}/consumer/payload.
+{routes}
+{kept}{speed}
 Variables for `cargo lambda watch` and for this command are in {env}.
 ",
         functions = stack.functions_url,
         dynamo = stack.dynamo.url,
         receiver = stack.receiver.url,
+        routes = listed(routes),
+        kept = kept(arguments),
+        speed = if arguments.speed == 1.0 {
+            String::new()
+        } else {
+            format!("\nQStash's time passes {} times as fast.", arguments.speed)
+        },
     );
     if arguments.no_functions {
         println!(
@@ -198,8 +266,9 @@ async fn show<T: Clone>(news: Option<Receiver<T>>, line: impl Fn(T) -> String) {
 
 fn delivery(received: Received) -> String {
     format!(
-        "receiver  {} POST {}  {} bytes  webhook-id {}",
+        "receiver  {} {} {}  {} bytes  webhook-id {}",
         received.status,
+        received.method,
         harmless(&received.path),
         received.body.len(),
         harmless(received.header("webhook-id").unwrap_or("-")),

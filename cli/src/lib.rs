@@ -29,7 +29,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, Parser)]
 #[command(name = "surehook", version, propagate_version = true)]
 struct Arguments {
-    /// Read environment variables from this file first (`surehook dev` writes .env.local)
+    /// Read environment variables from this file first (`surehook dev` writes .env.surehook)
     #[arg(long, global = true, value_name = "FILE")]
     env_file: Option<PathBuf>,
     #[command(subcommand)]

@@ -7,10 +7,13 @@ use aws_sdk_dynamodb::{
     config::{BehaviorVersion, Credentials, Region},
 };
 use dynoxide::Database;
-use surehook::store::{Store, StoreError, schema::create_table};
+use surehook::{
+    outside,
+    store::{Store, StoreError, schema::create_table},
+};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-use crate::url_of;
+use crate::{dynamo_guard, url_of};
 
 /// A running DynamoDB. It ends when this is dropped.
 #[derive(Debug)]
@@ -18,7 +21,7 @@ pub struct Dynamo {
     /// Where it listens: `AWS_ENDPOINT_URL_DYNAMODB`.
     pub url: String,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// Why it could not be started.
@@ -32,12 +35,29 @@ pub enum DynamoError {
         /// What was said.
         text: String,
     },
+    /// There is no port behind the guard.
+    #[error("DynamoDB gets no port of its own")]
+    Port(#[source] std::io::Error),
+    /// The guard has no HTTP client.
+    #[error("DynamoDB's guard can't make an HTTP client")]
+    Client(#[source] reqwest::Error),
     /// The table can't be made.
     #[error("the table can't be made")]
     Table(#[from] StoreError),
 }
 
 impl Dynamo {
+    /// Starts one on a port that others know, where web pages may not call it. The guard passes each request on, which takes time.
+    pub async fn start_guarded(listener: TcpListener, file: Option<&Path>, table: &str) -> Result<Self, DynamoError> {
+        let hidden = dynamo_guard::hidden_listener(outside::draw()).await.map_err(DynamoError::Port)?;
+        let url = url_of(&listener);
+        let guard = dynamo_guard::serve(listener, url_of(&hidden)).map_err(DynamoError::Client)?;
+        let mut dynamo = Self::start(hidden, file, table).await?;
+        dynamo.tasks.push(tokio::spawn(guard));
+        dynamo.url = url;
+        Ok(dynamo)
+    }
+
     /// Starts one in memory, or in a file that outlives it, with the table in it.
     pub async fn start(listener: TcpListener, file: Option<&Path>, table: &str) -> Result<Self, DynamoError> {
         let path = file.map(|file| file.display().to_string());
@@ -54,7 +74,7 @@ impl Dynamo {
         let task = tokio::spawn(async {
             let _ended = serving.await;
         });
-        let dynamo = Self { url, stop: Some(stop), task };
+        let dynamo = Self { url, stop: Some(stop), tasks: vec![task] };
         create_table(&dynamo.client(), table).await?;
         Ok(dynamo)
     }
@@ -72,7 +92,7 @@ impl Dynamo {
     /// Stops it at once, as an outage does.
     pub fn cut_off(&mut self) {
         self.stop.take();
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 

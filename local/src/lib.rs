@@ -13,6 +13,7 @@
 //! Nothing here is linked into a function.
 
 pub mod dynamo;
+mod dynamo_guard;
 pub mod lambda;
 pub mod memory;
 pub mod receiver;

@@ -13,8 +13,9 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use surehook::digest::Sha256;
+use surehook_qstash::Visitors;
 use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle, time::sleep};
 
 use crate::url_of;
@@ -22,11 +23,16 @@ use crate::url_of;
 /// Requests that are remembered unless told otherwise.
 const MOST_REMEMBERED: usize = 100_000;
 
+/// The largest body, in bytes. No destination gets one as large.
+const MAX_BODY: usize = 16 * 1_024 * 1_024;
+
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Received {
     /// Counts requests from 0.
     pub number: usize,
+    /// The method.
+    pub method: Method,
     /// Path and query.
     pub path: String,
     /// All headers.
@@ -116,7 +122,7 @@ impl Receiver {
             news: broadcast::channel(4_096).0,
         });
         let url = url_of(&listener);
-        let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        let app = Visitors::default().guard(Router::new().fallback(receive).with_state(Arc::clone(&shared)));
         let task = tokio::spawn(async move {
             let _ended = axum::serve(listener, app).await;
         });
@@ -158,12 +164,13 @@ impl Drop for Receiver {
 async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     // Who sends half a body has sent no request, and above all none with an empty body.
-    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
         return answer(Reaction::status(400));
     };
     let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let body_sha256 = Sha256::of(&body).hex();
     let received =
-        Received { number: 0, path, headers: parts.headers, body_sha256: Sha256::of(&body).hex(), body, status: 0 };
+        Received { number: 0, method: parts.method, path, headers: parts.headers, body_sha256, body, status: 0 };
     let reaction = shared.note(received);
     sleep(reaction.delay).await;
     answer(reaction)
@@ -234,6 +241,7 @@ mod tests {
         for number in 0..3 {
             log.keep(Received {
                 number,
+                method: Method::POST,
                 path: String::new(),
                 headers: HeaderMap::new(),
                 body_sha256: String::new(),

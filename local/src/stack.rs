@@ -20,6 +20,8 @@ use crate::{
 
 /// The table's name.
 pub const TABLE: &str = "surehook";
+/// The variable that says how many times as fast QStash's time passes.
+pub const SPEED: &str = "SUREHOOK_SPEED";
 /// What senders give the producer.
 pub const PRODUCER_TOKEN: &str = "local-producer-token";
 /// The four functions.
@@ -44,6 +46,10 @@ pub struct StackOptions {
     pub data: Option<PathBuf>,
     /// How much faster QStash waits.
     pub speed: f64,
+    /// The seed of QStash's ids. Two servers with the same seed give the same ids.
+    pub seed: u64,
+    /// Whether each event reads the routes, so that applied ones are used at once.
+    pub reads_routes_each_time: bool,
     /// Deliveries that QStash makes at the same time; 100 is QStash's limit on pay as you go.
     pub parallelism: usize,
     /// Lambda's time limit.
@@ -70,6 +76,8 @@ impl Default for StackOptions {
             receiver_port: 0,
             data: None,
             speed: 1.0,
+            seed: Settings::default().seed,
+            reads_routes_each_time: false,
             parallelism: 100,
             time_limit: Duration::from_secs(30),
             concurrency: 4,
@@ -171,13 +179,20 @@ impl Stack {
         if let Some(folder) = &options.data {
             std::fs::create_dir_all(folder).map_err(|error| StackError::Data(folder.clone(), error))?;
         }
-        let dynamo = on(&runtimes.dynamo, Dynamo::start(dynamo, file.as_deref(), TABLE)).await?;
+        let dynamo = on(&runtimes.dynamo, async {
+            match options.dynamo_port {
+                // Nobody else knows the port, and it lives as long as a test.
+                0 => Dynamo::start(dynamo, file.as_deref(), TABLE).await,
+                _ => Dynamo::start_guarded(dynamo, file.as_deref(), TABLE).await,
+            }
+        })
+        .await?;
         let qstash = on(&runtimes.qstash, async { QStash::start(qstash, settings(&options)) }).await;
         let qstash = qstash.map_err(StackError::Client)?;
         let receiver = on(&runtimes.receiver, async { Receiver::start(receiver) }).await;
         let elsewhere = format!("http://127.0.0.1:{}", options.functions_port);
         let functions_url = format!("{}/lambda-url", gateway.as_ref().map_or(elsewhere, crate::url_of));
-        let mut environment = environment(&dynamo.url, &qstash, &functions_url, options.speed);
+        let mut environment = environment(&dynamo.url, &qstash, &functions_url, &options);
         environment.extend(options.environment.iter().cloned());
         let host = on(&runtimes.functions, host(gateway, specs(&options, &environment))).await?;
         Ok(Self { dynamo, qstash, host, receiver, functions_url, environment })
@@ -216,6 +231,7 @@ async fn host(gateway: Option<TcpListener>, specs: Vec<FunctionSpec>) -> Result<
 fn settings(options: &StackOptions) -> Settings {
     Settings {
         pace: Pace::Times(options.speed),
+        seed: options.seed,
         plan: Plan { parallelism: options.parallelism, dlq_retention: None, log_retention: None, ..Plan::PAYG },
         log_entries: options.log_entries,
         burst_limit: options.burst_limit,
@@ -223,10 +239,12 @@ fn settings(options: &StackOptions) -> Settings {
     }
 }
 
-fn environment(dynamo: &str, qstash: &QStash, functions: &str, speed: f64) -> Vec<(String, String)> {
+fn environment(dynamo: &str, qstash: &QStash, functions: &str, options: &StackOptions) -> Vec<(String, String)> {
     let (current, next) = qstash.keys();
-    // A minute that passes as fast as QStash's, up to the hour that is the most.
-    let breaker_wait = format!("{}ms", (60_000.0 / speed).ceil().clamp(1.0, 3_600_000.0));
+    // A minute that passes as fast as QStash's, between a millisecond and the most that the setting takes.
+    let minute = |most: f64| format!("{}ms", (60_000.0 / options.speed).ceil().clamp(1.0, most));
+    let breaker_wait = minute(3_600_000.0);
+    let routes_refresh = if options.reads_routes_each_time { "1ms".to_owned() } else { minute(60_000.0) };
     [
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamo),
         // For `--function`, which invokes functions as on AWS.
@@ -246,6 +264,9 @@ fn environment(dynamo: &str, qstash: &QStash, functions: &str, speed: f64) -> Ve
         ("TOPICS", "orders"),
         ("SIGNING_SECRETS", SIGNING_SECRET),
         ("BREAKER_WAIT", &breaker_wait),
+        ("ROUTES_REFRESH", &routes_refresh),
+        // For `surehook why`, whose times are those of a wall clock.
+        (SPEED, &options.speed.to_string()),
         ("ALLOW_PRIVATE_DESTINATIONS", "true"),
     ]
     .into_iter()

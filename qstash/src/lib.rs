@@ -30,6 +30,7 @@ mod plan;
 mod retry;
 mod server;
 mod users;
+mod visitors;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -42,6 +43,7 @@ pub use clock::{Callers, FASTEST, LATEST_START, Pace, SLOWEST};
 pub use message::{Kind, News, State};
 pub use plan::Plan;
 pub use users::{USERS, User};
+pub use visitors::{Rejected, Visitors};
 
 /// Returns the waits before each of `retries` retries by an expression of `Upstash-Retry-Delay`.
 ///
@@ -121,8 +123,13 @@ impl QStash {
     pub fn start(listener: TcpListener, settings: Settings) -> Result<Self, reqwest::Error> {
         let address = listener.local_addr().ok();
         let url = address.map(|address| format!("http://{address}")).unwrap_or_default();
-        let server = Server::new(settings, address.is_none_or(|address| address.ip().is_loopback()))?;
-        let app = api::router(Arc::clone(&server)).into_make_service_with_connect_info::<SocketAddr>();
+        let visitors = Visitors {
+            is_open: address.is_some_and(|address| !address.ip().is_loopback()),
+            host_names: settings.host_names.clone(),
+            flag: Some("--host-name"),
+        };
+        let server = Server::new(settings)?;
+        let app = visitors.guard(api::router(Arc::clone(&server))).into_make_service_with_connect_info::<SocketAddr>();
         let serve = tokio::spawn(async move {
             let _ended = axum::serve(listener, app).await;
         });

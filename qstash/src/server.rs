@@ -53,8 +53,6 @@ pub(crate) struct Server {
     /// Deliveries that are being made.
     in_flight: watch::Sender<usize>,
     tickets: AtomicU64,
-    /// Whether only this machine can reach the server.
-    pub(crate) is_local: bool,
     /// Answers that wait for those of attempts that began before.
     arrived: Mutex<Arrived>,
     /// What the timer waits for.
@@ -93,7 +91,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Server {
-    pub(crate) fn new(settings: Settings, is_local: bool) -> Result<Arc<Self>, reqwest::Error> {
+    pub(crate) fn new(settings: Settings) -> Result<Arc<Self>, reqwest::Error> {
         let (news, choices) = (broadcast::channel(MOST_NEWS).0, Arc::new(settings.choices.clone()));
         let common = Common {
             plan: settings.plan,
@@ -115,7 +113,6 @@ impl Server {
             busy: watch::channel(0).0,
             in_flight: watch::channel(0).0,
             tickets: AtomicU64::new(0),
-            is_local,
             arrived: Mutex::default(),
             armed: AtomicI64::new(NEVER),
             wake: Notify::new(),

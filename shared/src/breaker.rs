@@ -23,14 +23,17 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 pub const FEWEST_FAILURES: u32 = 10;
 /// The share of failures, in percent, that opens.
 pub const FAILING_PERCENT: u64 = 50;
-/// A breaker is open for this long at most, so that a destination that is back is found out soon.
+/// A breaker is open for this long at most, unless its first wait is longer, so that a destination that is back is found out soon.
 pub const LONGEST_OPEN: Duration = Duration::from_secs(300);
+/// A breaker is open for this many first waits at most, so that a short first wait keeps all waits short.
+const MAX_FIRST_WAITS: u32 = 5;
 /// No honest clock opens a breaker, or takes a probe, for longer than this.
 const LONGEST_BELIEVED: Duration = Duration::from_secs(7_200);
 /// What is kept of the last failure, in bytes.
 const MOST_REASON: usize = 200;
 
-/// How long a breaker stays open at first; each time that a probe fails it stays twice as long, up to [`LONGEST_OPEN`].
+/// How long a breaker stays open at first; each time that a probe fails it stays twice as long, up to five
+/// times the first wait and up to [`LONGEST_OPEN`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerPolicy {
     /// The first time.
@@ -129,7 +132,8 @@ impl Breaker {
     /// Open, because a probe failed.
     pub fn opening(&self, reason: &str, now: Millis, policy: BreakerPolicy) -> Self {
         let doubled = policy.wait.saturating_mul(1_u32.checked_shl(self.opened).unwrap_or(u32::MAX));
-        let wait = doubled.min(LONGEST_OPEN.max(policy.wait));
+        let longest = policy.wait.saturating_mul(MAX_FIRST_WAITS).min(LONGEST_OPEN.max(policy.wait));
+        let wait = doubled.min(longest);
         Self {
             open_until: Some(now.saturating_add(millis(wait))),
             opened: self.opened.saturating_add(1),
@@ -226,6 +230,18 @@ mod tests {
             waits.push((breaker.open_until.unwrap() - now) / 1_000);
         }
         assert_eq!(waits, [120, 240, 300, 300, 300]);
+    }
+
+    #[test]
+    fn a_short_first_wait_keeps_all_waits_short() {
+        for (first, longest) in [(100, 500), (10_000, 50_000), (60_000, 300_000), (900_000, 900_000)] {
+            let policy = BreakerPolicy { wait: Duration::from_millis(first) };
+            let mut breaker = failed(None, FEWEST_FAILURES, 0, NOW).unwrap();
+            for _ in 0..10 {
+                breaker = breaker.opening("503", NOW, policy);
+            }
+            assert_eq!(breaker.open_until.unwrap() - NOW, longest.try_into().unwrap_or(0), "{first} ms");
+        }
     }
 
     proptest! {

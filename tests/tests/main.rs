@@ -3,6 +3,7 @@
 //!
 //! | module | what must hold |
 //! |---|---|
+//! | [`dev_stack`] | the development stack as a developer and a web page meet it |
 //! | [`ages`] | how long a process keeps the routes, by both clocks |
 //! | [`alarms`] | the doctor and `surehook alarms` name the addresses that alarms reach |
 //! | [`alarms_ring`] | each fault rings an alarm within an hour, and quiet days ring none |
@@ -45,6 +46,7 @@ mod committed_together;
 mod contract;
 mod deployed;
 mod destinations;
+mod dev_stack;
 mod doctor;
 mod failure_path;
 mod fast_day;

@@ -35,7 +35,7 @@ const LONGEST: Duration = Duration::from_secs(240);
 #[derive(Debug, Args)]
 pub(crate) struct DemoArguments {
     /// How much faster QStash waits: at 600 an hour takes six seconds
-    #[arg(long, default_value_t = 600.0)]
+    #[arg(long, default_value_t = 600.0, value_parser = crate::qstash::speed, allow_negative_numbers = true)]
     speed: f64,
 }
 

@@ -88,7 +88,7 @@ pub(crate) struct LoadArguments {
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: u16,
     /// How much faster QStash waits between attempts
-    #[arg(long, default_value_t = 600.0, value_parser = speed)]
+    #[arg(long, default_value_t = 600.0, value_parser = speed, allow_negative_numbers = true)]
     speed: f64,
     /// How long to wait after the last publication until everything has arrived
     #[arg(long, default_value = "2m", value_name = "SPAN", value_parser = plan::span)]

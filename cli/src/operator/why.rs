@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use surehook::{Millis, outside};
 use surehook_dlq_processor::{Command, Reply, why::Story};
+use surehook_local::stack::SPEED;
 
 use super::{Asker, OperatorArguments, print_json, unexpected};
 use crate::{
@@ -30,9 +31,22 @@ pub(crate) async fn run(arguments: WhyArguments) -> Result<ExitCode, Failure> {
     let Reply::Story(story) = asker.ask(command).await? else { return Err(unexpected()) };
     match arguments.operator.json {
         true => print_json(&story)?,
-        false => print(&story, outside::now()),
+        false => {
+            print(&story, outside::now());
+            print_speed(outside::variable(SPEED).and_then(|speed| speed.parse().ok()).unwrap_or(1.0));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// On the development stack, waits pass faster than the times above would have it.
+fn print_speed(speed: f64) {
+    if speed != 1.0 {
+        println!(
+            "\nQStash's time passes {speed} times as fast here: an hour of its waits takes {:.1} s.",
+            3_600.0 / speed
+        );
+    }
 }
 
 fn print(story: &Story, now: Millis) {

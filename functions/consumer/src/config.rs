@@ -32,6 +32,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// `SIGNING_SECRETS`; only the default handler needs them.
     pub signing_secrets: Option<SigningSecrets>,
+    /// `ROUTES_REFRESH`.
+    pub routes_refresh: Duration,
     /// `SOURCE_SECRETS`.
     pub source_secrets: SourceSecrets,
     /// `BREAKER_WAIT`; `None` switches the breakers off.
@@ -54,6 +56,7 @@ impl Config {
             lifetimes: reader.lifetimes(),
             max_body_bytes: reader.max_body_bytes(),
             signing_secrets: reader.signing_secrets(),
+            routes_refresh: reader.routes_refresh(),
             source_secrets: reader.source_secrets(),
             breaker: reader.breaker(),
             allow_private: reader.allow_private_destinations(),

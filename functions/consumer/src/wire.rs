@@ -56,7 +56,8 @@ pub async fn build<H: Handler>(
     let telemetry = Telemetry::new(config.stack.clone(), "consumer", Form::of_process(config.metrics));
     let background = environment.background();
     let breakers = Arc::new(Breakers::new(store.clone(), config.breaker, telemetry.clone(), background.clone()));
-    let routes = Arc::new(RoutesCache::new(store.clone(), breakers, background));
+    let routes = RoutesCache::new(store.clone(), breakers, background).refreshed_after(config.routes_refresh);
+    let routes = Arc::new(routes);
     let (read, handler) = tokio::join!(routes.load(environment.start()), async { handler(&config, &routes) });
     if let Err(error) = read {
         tracing::warn!(error = %error, "the routes could not be read at start; the first event reads them");

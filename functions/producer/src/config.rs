@@ -22,6 +22,8 @@ pub struct Config {
     pub qstash: Option<(Url, Secret)>,
     /// `PRODUCER_TOKEN`.
     pub tokens: Vec<Secret>,
+    /// `ROUTES_REFRESH`.
+    pub routes_refresh: Duration,
     /// `SOURCE_SECRETS`.
     pub source_secrets: SourceSecrets,
     /// `TOPICS`.
@@ -42,6 +44,7 @@ impl Config {
             metrics: reader.metrics(),
             qstash: reader.qstash(),
             tokens: reader.producer_tokens(),
+            routes_refresh: reader.routes_refresh(),
             source_secrets: reader.source_secrets(),
             topics: reader.topics(),
             max_body_bytes: reader.max_body_bytes(),

@@ -35,8 +35,9 @@ pub async fn connect(variables: &Variables, environment: &Environment) -> Result
     let config = Config::load(variables)?;
     let (url, token) = config.qstash.ok_or("QSTASH_TOKEN is required")?;
     let store = Store::connect(&config.table).await;
+    let routes = RoutesCache::new(store.clone(), (), environment.background());
     let door = Door {
-        routes: Arc::new(RoutesCache::new(store.clone(), (), environment.background())),
+        routes: Arc::new(routes.refreshed_after(config.routes_refresh)),
         secrets: config.source_secrets,
         tokens: config.tokens,
         topics: config.topics,

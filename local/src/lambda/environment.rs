@@ -25,6 +25,8 @@ use tokio::{
     time::timeout,
 };
 
+use surehook_qstash::Visitors;
+
 use super::{FunctionSpec, LogLine};
 use crate::url_of;
 
@@ -98,7 +100,7 @@ impl Environment {
         let (ready_sender, ready) = watch::channel(false);
         let api = Arc::new(Api { work: AsyncMutex::new(queue), running: Mutex::new(None), ready: ready_sender });
         let api = tokio::spawn(async move {
-            let _ended = axum::serve(listener, router(api)).await;
+            let _ended = axum::serve(listener, Visitors::default().guard(router(api))).await;
         });
         let mut child = spawn(spec, &address)?;
         let lines = Arc::new(Mutex::new(VecDeque::new()));

@@ -24,8 +24,12 @@ pub(super) fn router(functions: Functions) -> Router {
 
 async fn front(State(functions): State<Functions>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
-        return message(StatusCode::BAD_REQUEST, "no body");
+    let body = match axum::body::to_bytes(body, MOST_REQUEST).await {
+        Ok(body) => body,
+        Err(error) if is_too_large(&error) => {
+            return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+        }
+        Err(_) => return message(StatusCode::BAD_REQUEST, "the body did not arrive whole"),
     };
     let path = parts.uri.path().to_owned();
     if let Some(rest) = path.strip_prefix("/lambda-url/") {
@@ -34,6 +38,9 @@ async fn front(State(functions): State<Functions>, request: Request) -> Response
     }
     let direct = path.strip_prefix("/2015-03-31/functions/").and_then(|rest| rest.strip_suffix("/invocations"));
     match direct {
+        Some(_) if parts.method != http::Method::POST => {
+            message(StatusCode::METHOD_NOT_ALLOWED, "functions are invoked with POST")
+        }
         Some(name) => invoke_directly(&functions, plain(name), body).await,
         None if parts.method == http::Method::GET => description::describe(&functions, &path, &parts.headers),
         None => message(
@@ -41,6 +48,10 @@ async fn front(State(functions): State<Functions>, request: Request) -> Response
             "use /lambda-url/<function>/… or /2015-03-31/functions/<function>/invocations",
         ),
     }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
 /// A function's name without that of its stack, which `surehook --stack local` puts before it, as the template does.

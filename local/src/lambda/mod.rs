@@ -15,6 +15,8 @@ use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
 
 pub use function::{Function, FunctionSpec, InvokeError};
 
+use surehook_qstash::Visitors;
+
 use crate::url_of;
 
 /// A line that a function wrote.
@@ -44,7 +46,7 @@ impl Host {
         let functions: BTreeMap<String, Arc<Function>> =
             specs.into_iter().map(|spec| (spec.name.clone(), Arc::new(Function::new(spec, logs.clone())))).collect();
         let functions = Arc::new(functions);
-        let app = gateway::router(Arc::clone(&functions));
+        let app = Visitors::default().guard(gateway::router(Arc::clone(&functions)));
         let task = tokio::spawn(async move {
             let _ended = axum::serve(listener, app).await;
         });

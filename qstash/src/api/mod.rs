@@ -1,6 +1,5 @@
 //! HTTP from clients.
 
-mod admit;
 mod control;
 mod filter;
 mod flow;
@@ -60,9 +59,6 @@ async fn front(State(server): State<Arc<Server>>, request: Request) -> Response<
     let (parts, body) = request.into_parts();
     if server.is_closed() {
         return Reply::error(StatusCode::SERVICE_UNAVAILABLE, "the server has ended").into_response();
-    }
-    if let Err(reply) = admit::admit(&parts.headers, &server) {
-        return reply.into_response();
     }
     let body = match read(body, largest(&parts, &server), server.choices.quota_status).await {
         Ok(body) => body,

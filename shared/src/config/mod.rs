@@ -23,6 +23,7 @@ use crate::{
     secret::Secret,
     signing::{DEVELOPMENT_MASTER, SigningSecrets},
     sources::SourceSecrets,
+    store::routes_cache::DEFAULT_REFRESH,
     tls,
     web::{EndpointUrl, is_safe_for_secrets},
 };
@@ -277,6 +278,15 @@ impl<'a> Reader<'a> {
             self.problem("BREAKER_WAIT", "must be a span of time up to an hour, or off");
         }
         Some(BreakerPolicy { wait })
+    }
+
+    /// `ROUTES_REFRESH`: the age after which a function reads the routes again; a minute by default and at most.
+    pub fn routes_refresh(&mut self) -> Duration {
+        let refresh = self.span("ROUTES_REFRESH", DEFAULT_REFRESH);
+        if refresh > DEFAULT_REFRESH {
+            self.problem("ROUTES_REFRESH", "must be a span of time up to a minute, such as 10s");
+        }
+        refresh
     }
 
     /// `PRODUCER_TOKEN`: what senders prove themselves with, and its predecessor behind a comma while it is replaced.

@@ -15,10 +15,9 @@ use tokio::{
 use super::{Store, StoreError};
 use crate::{age::Age, environment::Background, routes::Routes, web::Moment};
 
-/// Age after which an event has the routes refreshed beside its work.
-const KEPT: Duration = Duration::from_secs(60);
-/// Age after which an event waits for the routes.
-const STALE: Duration = Duration::from_secs(120);
+/// Age after which an event has the routes refreshed beside its work, unless `ROUTES_REFRESH` says another. After twice this age an event
+/// waits for the routes.
+pub const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
 /// Age up to which an answer of the table counts as the present. Each retry and each unmatched event asks for the routes' version, so
 /// that one partition would otherwise be read thousands of times a second during an outage.
 const FRESH: Duration = Duration::from_secs(1);
@@ -69,6 +68,8 @@ pub struct RoutesCache<B> {
     store: Store,
     beside: B,
     background: Background,
+    /// Age after which an event has the routes refreshed beside its work.
+    refresh: Duration,
     known: RwLock<Option<(Arc<Routes>, Age)>>,
     /// Locked while a read is under way, so that concurrent events share one read.
     reads: Mutex<Reads>,
@@ -77,7 +78,18 @@ pub struct RoutesCache<B> {
 impl<B: Beside> RoutesCache<B> {
     /// Returns an empty cache over a table. It refreshes itself in the background.
     pub fn new(store: Store, beside: B, background: Background) -> Self {
-        Self { store, beside, background, known: RwLock::new(None), reads: Mutex::default() }
+        let (refresh, known) = (DEFAULT_REFRESH, RwLock::new(None));
+        Self { store, beside, background, refresh, known, reads: Mutex::default() }
+    }
+
+    /// Returns the same cache with another age after which the routes are refreshed. With a millisecond, each event reads them.
+    pub fn refreshed_after(self, refresh: Duration) -> Self {
+        Self { refresh, ..self }
+    }
+
+    /// Age after which an event waits for the routes.
+    fn stale(&self) -> Duration {
+        self.refresh * 2
     }
 
     /// Returns the state that is refreshed together with the routes.
@@ -115,7 +127,7 @@ impl<B: Beside> RoutesCache<B> {
         let enough = |routes: &Routes| routes.version >= least && enough(routes);
         let known = self.known.read().await.clone().filter(|(routes, _)| enough(routes));
         let Some((routes, read)) = known else { return self.current(least, moment).await };
-        if read.elapsed(moment) > STALE {
+        if read.elapsed(moment) > self.stale() {
             let fresh = self.read_whole(Consistency::Eventual, moment).await?;
             return if enough(&fresh) { Ok(fresh) } else { self.current(least, moment).await };
         }
@@ -128,11 +140,11 @@ impl<B: Beside> RoutesCache<B> {
     pub async fn available(self: &Arc<Self>, patience: Duration, moment: Moment) -> Option<Arc<Routes>> {
         let known = self.known.read().await.clone();
         match known {
-            Some((routes, read)) if read.elapsed(moment) <= STALE => {
+            Some((routes, read)) if read.elapsed(moment) <= self.stale() => {
                 self.refresh_if_older(read, moment);
                 Some(routes)
             }
-            older => self.within(KEPT, patience, moment).await.or(older.map(|(routes, _)| routes)),
+            older => self.within(self.refresh, patience, moment).await.or(older.map(|(routes, _)| routes)),
         }
     }
 
@@ -149,8 +161,8 @@ impl<B: Beside> RoutesCache<B> {
 
     /// Refreshes routes that are older than a minute, without making the event wait. A later event repeats what fails.
     fn refresh_if_older(self: &Arc<Self>, read: Age, moment: Moment) {
-        if read.elapsed(moment) > KEPT {
-            drop(self.background.spawn(Arc::clone(self).read_within(KEPT, Consistency::Eventual, moment)));
+        if read.elapsed(moment) > self.refresh {
+            drop(self.background.spawn(Arc::clone(self).read_within(self.refresh, Consistency::Eventual, moment)));
         }
     }
 
@@ -205,7 +217,7 @@ impl<B: Beside> RoutesCache<B> {
     /// Reads the routes' version, and the routes only where they changed. Known routes that are older than two minutes are read again
     /// all the same, because a restored table may give the same version to other routes.
     async fn read_changed(&self, moment: Moment) -> Result<Arc<Routes>, StoreError> {
-        let known = self.known.read().await.clone().filter(|(_, read)| read.elapsed(moment) <= STALE);
+        let known = self.known.read().await.clone().filter(|(_, read)| read.elapsed(moment) <= self.stale());
         match known {
             // A table without routes has no version either.
             Some((routes, _)) if routes.version > 0 && self.store.routes_version().await? == routes.version => {

@@ -287,7 +287,7 @@ impl Ran {
     }
 }
 
-/// The command line as an operator has it, with the variables of `.env.local`.
+/// The command line as an operator has it, with the variables of `.env.surehook`.
 pub(crate) fn surehook(stack: &Stack, arguments: &[&str]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_surehook-under-test"));
     command.args(arguments).env_clear().envs(stack.environment.iter().cloned());
