@@ -167,6 +167,14 @@ const CHECKS = {
     await again.first().waitFor();
   },
 
+  async "a failed message that was retried offers no second Retry"() {
+    await page.goto(`${server.url}/#msg=${made.bad}`);
+    await panel().locator(".head .state", { hasText: "Failed" }).waitFor();
+    await button("Retry").waitFor({ state: "detached" });
+    assert.equal(await button("Delete").count(), 0, "there is nothing left to delete");
+    await page.keyboard.press("Escape");
+  },
+
   async "Cancel stops a message that waits"() {
     made.waiting = await server.publish(`${shop.url}/orders/later`, { "Upstash-Delay": "2h", "Upstash-Label": "order-1004" });
     await rowIn(made.waiting, "Created").waitFor();
@@ -215,6 +223,22 @@ const CHECKS = {
     assert.equal(await row(made.good).evaluate((element) => element.getBoundingClientRect().top), before, "the rows moved");
     await page.locator("#more").click();
     await row(late).waitFor();
+  },
+
+  async "ages are true to the times that are shown"() {
+    const fast = await newPage(WIDE);
+    const state = (read) => ({ ...read, clock: { ...read.clock, mode: "speed", speed: 600, shownSpeed: 1 } });
+    await fast.route("**/_surehook/state*", async (route) => {
+      const answer = await route.fetch();
+      await route.fulfill({ response: answer, json: state(await answer.json()) });
+    });
+    await fast.goto(server.url);
+    await fast.locator("#clock-mode", { hasText: "600" }).waitFor();
+    const shown = async () => (await fast.locator("#clock-time").textContent()).split(":").reduce((sum, part) => sum * 60 + Number(part), 0);
+    const [from, began] = [await shown(), Date.now()];
+    await fast.waitForTimeout(1500);
+    const [passed, real] = [await shown() - from, (Date.now() - began) / 1000];
+    assert.ok(passed <= real + 2, `the clock went ${passed} s ahead in ${real} s`);
   },
 
   async "every place opens, and an empty one says how to fill it"() {
@@ -272,6 +296,25 @@ const CHECKS = {
     await rowIn(late, "Delivered", cut).waitFor();
     assert.equal(await cut.evaluate(() => window.pwned), undefined, "a hostile text was executed");
     wire.cut();
+  },
+
+  async "older messages are reached, and the counters, the list and the search agree"() {
+    for (let at = 0; at < 320; at += 1) await server.publish(`${shop.url}/bulk/${at}`);
+    const counter = async (name) => Number((await page.locator(`[data-filter=${name}] b`).textContent()).replace(/\D/g, ""));
+    await page.goto(server.url);
+    await page.locator("#older:not([hidden])", { hasText: "Show older messages" }).waitFor();
+    while (await page.locator("#older").isVisible()) {
+      const before = await page.locator("#rows li").count();
+      await page.locator("#older").click();
+      await page.waitForFunction((count) => document.querySelectorAll("#rows li").length > count, before);
+    }
+    await row(made.good).waitFor();
+    assert.equal(await page.locator("#rows li").count(), await counter("all"), "the list is not what the counter says");
+    await page.locator("#search").fill("/bulk/");
+    await page.locator("#shown", { hasText: "300 of 320 messages" }).waitFor();
+    await page.locator("#search").fill("order-1001");
+    await row(made.good).waitFor();
+    await page.locator("#search").fill("");
   },
 };
 

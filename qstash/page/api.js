@@ -39,8 +39,12 @@ const local = (path, more = "") => `/_surehook/${path}?user=${here.user}${more}`
 const part = encodeURIComponent;
 
 export const readState = () => ask("GET", local("state"));
-export const readMessages = () => ask("GET", local("messages", "&count=200")).then(({ messages }) => messages ?? []);
-export const readDead = () => ask("GET", local("dlq", "&count=100")).then(({ messages }) => messages ?? []);
+// The server filters and searches all that its log has. `next` leads to the messages that are older than these.
+export function readMessages({ filter, search, after }) {
+  const more = [["state", filter], ["search", search], ["after", after]].filter(([, value]) => value);
+  return ask("GET", local("messages", ["&count=200", ...more.map(([name, value]) => `${name}=${part(value)}`)].join("&")));
+}
+export const readDead = () => ask("GET", local("dlq", "&count=300"));
 export const readMessage = (id) => ask("GET", local(`messages/${part(id)}`));
 
 export const cancel = ({ messageId }) => ask("DELETE", `/v2/messages/${part(messageId)}`);

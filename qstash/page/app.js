@@ -29,7 +29,11 @@ let route = readRoute();
 let state;
 let dead = [];
 let filter = "all";
+let search = "";
 let words = [];
+// What the server says of the filter and the search: how many messages there are, and where the older ones begin.
+let found = { total: 0, next: undefined };
+let most = ROWS;
 let paused = false;
 let release = true;
 let loaded = { messages: false, dead: false };
@@ -82,21 +86,36 @@ function news() {
   }, STATE_AFTER_NEWS);
 }
 
+const choice = () => JSON.stringify([route.user, filter, search]);
+
 async function loadMessages(restarted = false) {
-  const [user, asked] = [route.user, feed.mark()];
-  const list = await api.readMessages().catch(() => undefined);
-  if (!list || user !== route.user) return;
-  feed.load(list, asked, restarted);
+  const [chosen, asked, isAll] = [choice(), feed.mark(), filter === "all" && !search];
+  const read = await api.readMessages({ filter, search }).catch(() => undefined);
+  if (!read || chosen !== choice()) return;
+  // Only a list of everything says that a message is gone.
+  if (isAll) feed.load(read.messages, asked, { restarted, more: read.next });
+  else feed.add(read.messages);
+  found = { total: read.total, next: read.next };
   loaded.messages = true;
   release = true;
   draw();
 }
 
+async function loadOlder() {
+  const chosen = choice();
+  const read = await api.readMessages({ filter, search, after: found.next }).catch(() => undefined);
+  if (!read || chosen !== choice()) return;
+  feed.add(read.messages);
+  found = { total: read.total, next: read.next };
+  most += read.messages.length;
+  draw();
+}
+
 async function loadDead() {
   const user = route.user;
-  const list = await api.readDead().catch(() => undefined);
-  if (!list || user !== route.user) return;
-  dead = list;
+  const read = await api.readDead().catch(() => undefined);
+  if (!read || user !== route.user) return;
+  dead = read.messages;
   loaded.dead = true;
   draw();
 }
@@ -143,23 +162,26 @@ function drawNow() {
 }
 
 function drawMessages() {
-  const all = feed.sorted();
-  const found = all.filter((summary) => FILTERS[filter].takes(summary) && matches(summary, words));
-  const total = filter === "all" && !words.length ? "" : ` of the newest ${number(all.length)}`;
-  drawRows("messages", found, `${plural(Math.min(found.length, ROWS), "message")}${total}`);
-  showEmpty(loaded.messages && !found.length && (all.length ? "nothing" : "messages"));
+  const taken = feed.sorted().filter((summary) => FILTERS[filter].takes(summary) && matches(summary, words));
+  const shown = Math.min(taken.length, most);
+  const total = Math.max(search ? found.total : (state?.listed[filter] ?? 0), shown);
+  drawRows("messages", taken, shown < total ? `${number(shown)} of ${plural(total, "message")}` : plural(total, "message"));
+  at("older").hidden = shown >= total || (!found.next && taken.length <= most);
+  setText(at("older"), `Show older messages (${number(total - shown)} more)`);
+  showEmpty(loaded.messages && !taken.length && (state?.listed.all ? "nothing" : "messages"));
 }
 
 function drawDead() {
-  const found = dead.filter((summary) => matches(summary, words));
-  drawRows("dead", found, plural(found.length, "dead letter"));
-  showEmpty(loaded.dead && !found.length && (dead.length ? "nothing" : "dead"));
+  const taken = dead.filter((summary) => matches(summary, words));
+  const [shown, total] = [Math.min(taken.length, ROWS), words.length ? taken.length : Math.max(state?.dlq ?? 0, taken.length)];
+  drawRows("dead", taken, shown < total ? `the newest ${number(shown)} of ${plural(total, "dead letter")}` : plural(total, "dead letter"));
+  showEmpty(loaded.dead && !taken.length && (dead.length ? "nothing" : "dead"));
 }
 
-function drawRows(tab, found, said) {
+function drawRows(tab, taken, said) {
   const held = !release && (paused || lists[tab].held);
   release = false;
-  const waiting = lists[tab].show(found, { open: route.message, hrefOf: messageLink, held });
+  const waiting = lists[tab].show(taken, { open: route.message, hrefOf: messageLink, held, most });
   at("more").hidden = !waiting;
   setText(at("more"), waiting < ROWS ? `Show ${plural(waiting, "new message")}` : `Show the newest ${ROWS}`);
   setText(at("shown"), said);
@@ -186,7 +208,25 @@ function chooseFilter(name) {
   filter = name;
   if (route.tab !== "messages") go({ tab: "messages" });
   header.showFilter(name);
+  choose();
+}
+
+// Other rows are asked for, and those that are known already are shown at once.
+function choose() {
+  most = ROWS;
+  found = { total: 0, next: undefined };
   redraw();
+  loadMessages();
+}
+
+// A person's typing is not sent letter by letter.
+let searchTimer;
+function chooseSearch(text) {
+  search = text.trim();
+  words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  redraw();
+  clearTimeout(searchTimer);
+  searchTimer = setTimeout(choose, STATE_AFTER_NEWS);
 }
 
 function redraw() {
@@ -221,11 +261,14 @@ function showTab() {
   at("others").hidden = listed;
   at("pause").hidden = route.tab !== "messages";
   if (!listed) at("more").hidden = true;
+  if (route.tab !== "messages") at("older").hidden = true;
 }
 
 function changeUser() {
   api.speakAs(route.user);
   feed.clear();
+  found = { total: 0, next: undefined };
+  most = ROWS;
   [dead, state, loaded] = [[], undefined, { messages: false, dead: false }];
   release = true;
   live.open();
@@ -241,10 +284,8 @@ function tick() {
 function listen() {
   addEventListener("hashchange", showRoute);
   addEventListener("keydown", (event) => event.key === "Escape" && route.message && closeMessage());
-  at("search").addEventListener("input", (event) => {
-    words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
-    redraw();
-  });
+  at("search").addEventListener("input", (event) => chooseSearch(event.target.value));
+  at("older").addEventListener("click", loadOlder);
   at("pause").addEventListener("click", () => (showPaused(!paused), paused || redraw()));
   at("more").addEventListener("click", redraw);
   scroller.addEventListener("scroll", () => scroller.scrollTop <= 8 && draw(), { passive: true });

@@ -1,8 +1,7 @@
 // The messages that this page knows of. More are kept than shown, so that a filter finds what a busy list has already passed.
 
-const KEPT = 2000;
-const SLACK = 200;
-const PAGE = 200;
+const KEPT = 12_000;
+const SLACK = 1000;
 
 const newestFirst = (one, other) => other.summary.createdAt - one.summary.createdAt || other.order - one.order;
 
@@ -28,13 +27,17 @@ export class Feed {
     return this.#heard;
   }
 
-  // After a restart only the list holds. Otherwise a full list says nothing about what is older than its last line.
-  load(list, asked, restarted) {
+  // After a restart only the list holds. Otherwise a list with more behind it says nothing about what is older than its last line.
+  load(list, asked, { restarted, more }) {
     const listed = new Set(list.map(({ messageId }) => messageId));
-    const oldest = !restarted && list.length >= PAGE ? list.at(-1).createdAt : -Infinity;
+    const oldest = !restarted && more ? list.at(-1).createdAt : -Infinity;
     for (const [id, { summary, at }] of this.#known) {
       if (!listed.has(id) && at <= asked && summary.createdAt >= oldest) this.#known.delete(id);
     }
+    this.add(list);
+  }
+
+  add(list) {
     for (const summary of list.toReversed()) this.put(summary);
   }
 

@@ -38,7 +38,7 @@ export class Header {
   }
 
   show(state) {
-    for (const button of at("counts").children) setText(button.firstChild, number(FILTERS[button.dataset.filter].count(state)));
+    for (const button of at("counts").children) setText(button.firstChild, number(state.listed[button.dataset.filter]));
     for (const link of at("tabs").children) this.#badge(link, countIn(link.dataset.tab, state));
     state.users?.forEach(({ name }, index) => setText(at("user").options[index], visibleLine(name).slice(0, 40)));
     at("clock-steps").hidden = state.clock.mode !== "stepped";

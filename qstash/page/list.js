@@ -80,8 +80,8 @@ export class Rows {
   }
 
   // Returns how many messages wait to be shown because the list is held.
-  show(summaries, { open, hrefOf, held }) {
-    const wanted = summaries.filter(({ messageId }, at) => at < ROWS || messageId === open);
+  show(summaries, { open, hrefOf, held, most }) {
+    const wanted = summaries.filter(({ messageId }, at) => at < most || messageId === open);
     const fresh = wanted.filter(({ messageId }) => !this.#rows.has(messageId));
     if (!held) this.#arrange(wanted, fresh.length);
     for (const summary of held ? summaries : wanted) this.#refresh(summary, hrefOf, open);

@@ -21,12 +21,12 @@ export const isWaiting = ({ state }) => state === "CREATED" || state === "RETRY"
 export const isCancelled = ({ state }) => state === "CANCEL_REQUESTED" || state === "CANCELLED";
 
 export const FILTERS = {
-  all: { word: "All", count: (state) => state.counts.created, takes: () => true },
-  waiting: { word: "Waiting", count: (state) => state.pending, takes: isWaiting },
-  active: { word: "Active", count: (state) => state.active, takes: ({ state }) => state === "ACTIVE" },
-  delivered: { word: "Delivered", count: (state) => state.counts.delivered, takes: ({ state }) => state === "DELIVERED" },
-  failed: { word: "Failed", count: (state) => state.counts.failed, takes: ({ state }) => state === "FAILED" },
-  cancelled: { word: "Cancelled", count: (state) => state.counts.cancelled, takes: isCancelled },
+  all: { word: "All", takes: () => true },
+  waiting: { word: "Waiting", takes: isWaiting },
+  active: { word: "Active", takes: ({ state }) => state === "ACTIVE" },
+  delivered: { word: "Delivered", takes: ({ state }) => state === "DELIVERED" },
+  failed: { word: "Failed", takes: ({ state }) => state === "FAILED" },
+  cancelled: { word: "Cancelled", takes: isCancelled },
 };
 
 // A status of 0 is how the server says that nobody answered at all.

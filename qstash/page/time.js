@@ -1,13 +1,13 @@
 // Times are read by the server's clock, which may run faster than ours or stand still until somebody moves it.
 
-const clock = { now: Date.now(), mode: "real", speed: 1, readAt: performance.now() };
+const clock = { now: Date.now(), mode: "real", speed: 1, shownSpeed: 1, readAt: performance.now() };
 
-export function setClock(read) {
-  const speed = read.mode === "stepped" ? 0 : read.mode === "speed" ? Number(read.speed) || 1 : 1;
-  Object.assign(clock, { now: read.now, mode: read.mode, speed, readAt: performance.now() });
+export function setClock({ now, mode, speed, shownSpeed }) {
+  Object.assign(clock, { now, mode, speed, shownSpeed, readAt: performance.now() });
 }
 
-export const serverNow = () => clock.now + (performance.now() - clock.readAt) * clock.speed;
+// The server's delays may run faster than the times that it shows.
+export const serverNow = () => clock.now + (performance.now() - clock.readAt) * clock.shownSpeed;
 
 const UNITS = [["d", 86_400_000], ["h", 3_600_000], ["min", 60_000], ["s", 1000]];
 

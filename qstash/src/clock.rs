@@ -119,6 +119,14 @@ impl Clock {
         self.pace
     }
 
+    /// How many times as fast as the world the times pass that are shown. Callers in real time are shown real times.
+    pub(crate) fn shown_speed(&self) -> f64 {
+        match self.pace {
+            Pace::Times(speed) => speed / self.scale.ratio,
+            Pace::Stepped => 0.0,
+        }
+    }
+
     /// The server's time.
     pub(crate) fn now(&self) -> Millis {
         let mut shows = self.shows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,7 +209,7 @@ mod tests {
         let clock = Clock::new(Pace::Times(60.0), Callers::Real, None, noon);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(clock.now(), 1_600_000);
-        assert_eq!(clock.shown(1_600_000), 1_010_000);
+        assert_eq!((clock.shown(1_600_000), clock.shown_speed()), (1_010_000, 1.0));
         assert_eq!(clock.moment().span(Duration::from_secs(10)), 600_000, "10 s of the caller's are 10 min here");
         assert_eq!(clock.until(1_660_000), Some(Duration::from_secs(1)));
         assert_eq!(clock.until(0), Some(Duration::ZERO));
@@ -212,7 +220,7 @@ mod tests {
         let clock = Clock::new(Pace::Times(60.0), Callers::Same, None, noon);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!((clock.shown(5), clock.moment().span(Duration::from_secs(1))), (5, 1_000));
-        assert_eq!(clock.moment().callers_now, clock.now());
+        assert_eq!((clock.moment().callers_now, clock.shown_speed()), (clock.now(), 60.0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -234,13 +234,13 @@ mod tests {
 
     #[test]
     fn a_short_first_wait_keeps_all_waits_short() {
-        for (first, longest) in [(100, 500), (10_000, 50_000), (60_000, 300_000), (900_000, 900_000)] {
+        for (first, longest) in [(100, 500_i64), (10_000, 50_000), (60_000, 300_000), (900_000, 900_000)] {
             let policy = BreakerPolicy { wait: Duration::from_millis(first) };
             let mut breaker = failed(None, FEWEST_FAILURES, 0, NOW).unwrap();
             for _ in 0..10 {
                 breaker = breaker.opening("503", NOW, policy);
             }
-            assert_eq!(breaker.open_until.unwrap() - NOW, longest.try_into().unwrap_or(0), "{first} ms");
+            assert_eq!(breaker.open_until.unwrap() - NOW, longest, "{first} ms");
         }
     }
 

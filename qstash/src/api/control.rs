@@ -17,7 +17,11 @@ use serde_json::{Value, json};
 use surehook::{Millis, qstash::duration, retry::millis};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::{Reply, parameter, views};
+use super::{
+    Reply, parameter,
+    rows::{self, Wanted},
+    views,
+};
 use crate::{
     account::{Account, Entry},
     chaos::{Rule, RuleError},
@@ -27,8 +31,8 @@ use crate::{
     users::USERS,
 };
 
-/// Rows in one answer to the page, unless it asks for fewer.
-const ROWS: usize = 300;
+/// Keys of flow control that the page shows.
+const MAX_FLOWS: usize = 300;
 
 /// The longest step, in milliseconds: a year and a day. Schedules that run every minute make half a million stops on the way.
 const LONGEST_STEP: Millis = 366 * 86_400_000;
@@ -98,7 +102,8 @@ fn clock(server: &Server) -> Value {
         Pace::Stepped => ("stepped", 0.0),
         Pace::Times(speed) => (if speed == 1.0 { "real" } else { "speed" }, speed),
     };
-    json!({ "now": server.clock.shown(server.clock.now()), "mode": mode, "speed": speed, "next": server.next_shown() })
+    let now = server.clock.shown(server.clock.now());
+    json!({ "now": now, "mode": mode, "speed": speed, "shownSpeed": server.clock.shown_speed(), "next": server.next_shown() })
 }
 
 async fn step(server: &Arc<Server>, body: &Bytes) -> Result<Reply, Reply> {
@@ -185,36 +190,24 @@ fn hurry(server: &Arc<Server>, query: &str, id: &str) -> Result<Reply, Reply> {
 
 fn look(server: &Server, query: &str, path: &[&str]) -> Result<Reply, Reply> {
     let index = user(query)?;
-    let count = parameter(query, "count").and_then(|text| text.parse().ok()).unwrap_or(ROWS).min(ROWS);
     let shown = &server.clock;
-    let rows = |rows: Vec<Value>| Ok(Reply::ok(json!({ "messages": rows })));
+    let wanted = Wanted::read(query)?;
     match path {
         ["state"] => Ok(Reply::ok(state(server, index))),
-        ["messages"] => rows(server.read(index, |account, _| messages(account, count, shown))),
-        ["dlq"] => rows(server.read(index, |account, _| dead(account, count, shown))),
+        ["messages"] => Ok(Reply::ok(server.read(index, |account, _| rows::messages(account, &wanted, shown)))),
+        ["dlq"] => Ok(Reply::ok(server.read(index, |account, _| rows::dead(account, &wanted, shown)))),
         ["messages", id] => server.read(index, |account, _| detail(account, id, shown)),
         _ => Err(Reply::not_found("endpoint")),
     }
 }
 
-/// Messages that something happened to, the last first.
-fn messages(account: &Account, count: usize, clock: &Clock) -> Vec<Value> {
-    account.log.latest().take(count).map(|entry| views::summary(entry, clock)).collect()
-}
-
-/// Dead letters, the newest first.
-fn dead(account: &Account, count: usize, clock: &Clock) -> Vec<Value> {
-    account
-        .dead_after(None)
-        .rev()
-        .take(count)
-        .map(|(id, dead)| views::summary(&Entry::of_dead(*id, dead), clock))
-        .collect()
-}
-
 fn detail(account: &Account, id: &str, clock: &Clock) -> Result<Reply, Reply> {
     let entries: Vec<&Entry> = account.log.of(id).collect();
-    Reply::one(views::detail(&entries, clock), "message")
+    let mut shown = views::detail(&entries, clock);
+    if let (Some(shown), Some(last)) = (&mut shown, entries.last()) {
+        rows::forget_dead(account, last, shown);
+    }
+    Reply::one(shown, "message")
 }
 
 fn state(server: &Server, index: usize) -> Value {
@@ -232,13 +225,14 @@ fn state(server: &Server, index: usize) -> Value {
             "user": index + 1,
             "users": users,
             "counts": account.counts,
+            "listed": rows::counts(account),
             "pending": account.pending.len(),
             "active": account.running,
             "dlq": account.dlq.len(),
             "topics": account.topics.values().map(|one| views::topic(one, shown)).collect::<Vec<_>>(),
             "queues": views::queues(account, shown),
             "schedules": account.schedules.values().map(|one| views::schedule_row(one, wait, shown)).collect::<Vec<_>>(),
-            "flowControl": account.flows.iter().take(ROWS).map(|(key, one)| views::flow(account, key, one, shown)).collect::<Vec<_>>(),
+            "flowControl": account.flows.iter().take(MAX_FLOWS).map(|(key, one)| views::flow(account, key, one, shown)).collect::<Vec<_>>(),
             "chaos": chaos,
         })
     })
@@ -274,7 +268,7 @@ fn events(server: Arc<Server>, news: Receiver<News>, index: usize) -> impl Strea
 fn row(server: &Server, index: usize, id: &str) -> Option<Event> {
     let row = server.read(index, |account, _| {
         let entry = account.log.newest_first().find(|entry| entry.message.id == id)?;
-        Some(views::summary(entry, &server.clock))
+        Some(rows::row(account, entry, &server.clock))
     })?;
     Some(Event::default().data(row.to_string()))
 }

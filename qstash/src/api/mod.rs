@@ -7,6 +7,7 @@ mod lists;
 mod publish;
 mod queues;
 mod reply;
+mod rows;
 mod schedules;
 mod topics;
 mod views;

@@ -12,7 +12,7 @@ async fn step(wire: &Wire, step: &Value) -> Value {
 #[tokio::test]
 async fn a_stepped_clock_stands_still_and_says_what_is_next() {
     let wire = Wire::start().await;
-    let clock = json!({ "now": START, "mode": "stepped", "speed": 0.0, "next": null });
+    let clock = json!({ "now": START, "mode": "stepped", "speed": 0.0, "shownSpeed": 0.0, "next": null });
     assert_eq!(wire.get("/_surehook/clock").await, clock);
     wire.publish(&[("Upstash-Delay", "1h")]).await;
     assert_eq!(wire.get("/_surehook/clock").await["next"], json!(START + HOUR));

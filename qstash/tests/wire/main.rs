@@ -11,6 +11,7 @@
 //! | [`callbacks`] | who is told what became of an attempt |
 //! | [`messages`], [`dead`], [`logs`], [`topics`], [`queues`], [`schedules`], [`flow`] | the management calls, every filter and every field |
 //! | [`plans`] | the limits of the plans |
+//! | [`rows`] | the rows of the page |
 //! | [`users`] | four accounts that share nothing |
 //! | [`clock`], [`chaos`] | `/_surehook`, which is ours |
 
@@ -32,6 +33,7 @@ mod plans;
 mod queues;
 mod refusals;
 mod retries;
+mod rows;
 mod schedules;
 mod states;
 mod support;
