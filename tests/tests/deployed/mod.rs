@@ -8,6 +8,7 @@
 //! | [`every_path`] | (everything that functions can be asked) |
 //! | [`described`] | the template says what the code needs: variables, limits, table, metrics, secrets |
 //! | [`permissions`] | every permission that is used is granted, and none more |
+//! | [`pages`] | the pages keep secrets out of arguments, and name versions that work |
 //! | [`pipeline`] | what builds and deploys is pinned, hashed, attested, and bounded |
 //! | [`frozen`] | what an environment remembers is as old as the wall clock says |
 //! | [`log_lines`] | what the functions write, and what they never write |
@@ -21,6 +22,7 @@ mod keeper;
 mod lines;
 mod log_lines;
 pub(crate) mod on_lambda;
+mod pages;
 mod permissions;
 mod pipeline;
 mod rotated_keys;
