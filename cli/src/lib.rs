@@ -58,7 +58,7 @@ enum Command {
     Load(load::LoadArguments),
     /// Run a QStash server by itself, for whoever develops with QStash
     Qstash(Box<qstash::QstashArguments>),
-    /// Prove a configuration, before it is deployed or after: what is wrong, what will happen, how to mend it
+    /// Check a configuration before or after its deployment: what is wrong, what will happen, how to fix it
     Doctor(doctor::DoctorArguments),
     /// Sources and destinations
     #[command(subcommand)]
@@ -66,9 +66,9 @@ enum Command {
     /// Senders: what is known of them, and whether they would be believed
     #[command(subcommand)]
     Sources(sources::SourcesCommand),
-    /// Publish one event to a QStash topic
+    /// Publish one event to a QStash topic (URL group)
     Publish(Box<publish::PublishArguments>),
-    /// QStash topics
+    /// Connect QStash topics (URL groups) to the stack
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
     /// Events that were given up: by cause, one by one, and what to do with them
