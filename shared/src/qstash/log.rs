@@ -75,6 +75,14 @@ pub fn end_of(entries: &[LogEntry]) -> Option<LogEnd> {
     })
 }
 
+/// Returns the entries of a log that comes newest first, the oldest first. Sorting is stable, so the list is turned around before
+/// it is sorted: entries of one millisecond keep the order in which they happened.
+fn in_order(newest_first: impl DoubleEndedIterator<Item = LogEntry>) -> Vec<LogEntry> {
+    let mut entries: Vec<LogEntry> = newest_first.rev().collect();
+    entries.sort_by_key(|entry| entry.time);
+    entries
+}
+
 /// A page of the log.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -95,9 +103,7 @@ impl Client {
     /// What QStash's log says of a message, the oldest first; the log is kept for days, by plan.
     pub async fn logs(&self, message: &str) -> Result<Vec<LogEntry>, ClientError> {
         let listed = self.read_logs(&[("messageId", message)]).await?.entries();
-        let mut entries: Vec<LogEntry> = listed.into_iter().filter(|entry| entry.message_id == message).collect();
-        entries.sort_by_key(|entry| entry.time);
-        Ok(entries)
+        Ok(in_order(listed.into_iter().filter(|entry| entry.message_id == message)))
     }
 
     /// What QStash's log says of the last message of a topic.
@@ -151,6 +157,15 @@ mod tests {
         ] {
             assert_eq!(end_of(&log(states)), end, "{states:?}");
         }
+    }
+
+    #[test]
+    fn entries_of_one_millisecond_keep_the_order_in_which_they_happened() {
+        let entry =
+            |(state, time): (&str, i64)| LogEntry { state: state.to_owned(), time: Some(time), ..LogEntry::default() };
+        let newest_first = [("FAILED", 9), ("ERROR", 9), ("RETRY", 4), ("ACTIVE", 1), ("CREATED", 1)].map(entry);
+        let states: Vec<String> = in_order(newest_first.into_iter()).into_iter().map(|entry| entry.state).collect();
+        assert_eq!(states, ["CREATED", "ACTIVE", "RETRY", "ERROR", "FAILED"]);
     }
 
     #[test]
