@@ -226,6 +226,7 @@ async fn letters_are_chosen_by_destination_and_by_a_pattern_of_types() {
         (["--destination", "shop"], 1),
         (["--destination", "sho"], 0),
         (["--event-type", "entry.*"], 2),
+        (["--event-type", "entry.creat?"], 0),
         (["--event-type", "media.*"], 0),
     ] {
         let ran = run(&stack, &[&["dead-letters", "replay", "--dry-run", "--json"][..], &filter].concat()).await;

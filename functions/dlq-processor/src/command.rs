@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use surehook::{
     Millis,
     ledger::DeadLetter,
-    routes::said_by,
+    routes::{matches_type, said_by},
     store::shelves::{Order, Place, Walk},
 };
-use wildmatch::WildMatch;
 
 /// One command, as in `{"command": "list", "filter": {"source": "strapi"}}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -295,7 +294,7 @@ impl Filter {
         let equal = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
         let kind = letter.event_type.as_deref().unwrap_or_default();
         equal(&self.source, &letter.source)
-            && self.event_type.as_ref().is_none_or(|pattern| WildMatch::new(pattern).matches(kind))
+            && self.event_type.as_ref().is_none_or(|pattern| matches_type(pattern, kind))
             && equal(&self.reason, &letter.reason)
             && self.fingerprint.as_ref().is_none_or(|start| letter.fingerprint.starts_with(&start.to_ascii_lowercase()))
             && self.destination.as_ref().is_none_or(|name| said_by(&letter.error, name).is_some())

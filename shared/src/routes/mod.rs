@@ -31,7 +31,7 @@ use url::Url;
 
 pub use condition::{Condition, Test};
 pub use document::{DEFAULT_TIMEOUT, LONGEST_TIMEOUT};
-pub use subject::{Destination, Match, Subject};
+pub use subject::{Destination, Match, Subject, matches_type};
 
 pub use crate::sources::Source;
 use crate::{

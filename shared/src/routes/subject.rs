@@ -7,8 +7,11 @@ use wildmatch::WildMatchPattern;
 use super::{Route, Routes, Source};
 use crate::{identity::Delivered, json::Fields};
 
-/// `*` stands for anything; there is no other wildcard, so that `?` and all else stand for themselves.
-type Pattern = WildMatchPattern<'*', '\0'>;
+/// Returns whether a pattern of event types matches one. `*` stands for anything; there is no other wildcard, so that `?` and all
+/// else stand for themselves.
+pub fn matches_type(pattern: &str, event_type: &str) -> bool {
+    WildMatchPattern::<'*', '\0'>::new(pattern).matches(event_type)
+}
 
 /// What a route looks at in an event.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ impl Route {
     /// type is taken by those that take everything.
     pub fn is_for(&self, source: &str, event_type: Option<&str>) -> bool {
         let event_type = event_type.unwrap_or_default();
-        self.source == source && self.events.iter().any(|pattern| Pattern::new(pattern).matches(event_type))
+        self.source == source && self.events.iter().any(|pattern| matches_type(pattern, event_type))
     }
 
     /// What the route says of an event.
@@ -212,9 +215,8 @@ mod tests {
 
     #[test]
     fn only_the_star_is_a_wildcard() {
-        let takes = |pattern: &str, text: &str| Pattern::new(pattern).matches(text);
-        assert!(takes("a?", "a?") && !takes("a?", "ab"));
-        assert!(takes("*", "") && takes("entry.*", "entry.") && !takes("entry.*", "entry"));
+        assert!(matches_type("a?", "a?") && !matches_type("a?", "ab"));
+        assert!(matches_type("*", "") && matches_type("entry.*", "entry.") && !matches_type("entry.*", "entry"));
     }
 
     #[test]
