@@ -17,10 +17,15 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
-/// Asks; anything but yes ends the command.
-pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
+/// Returns once the operator agrees. `yes` answers in advance; any other answer than yes ends the command. Without a terminal
+/// there is no answer, so the command ends too: a script must say what it wants.
+pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
     if !std::io::stdin().is_terminal() {
-        return Err(format!("{question} Nobody is there to ask: say --yes").into());
+        let refused = "nothing was changed, because standard input is not a terminal to answer on: add --yes to agree";
+        return Err(format!("{question} {refused}").into());
     }
     eprint!("{question} [y/N] ");
     let mut answer = String::new();

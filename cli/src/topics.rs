@@ -183,9 +183,7 @@ async fn sync(client: &Client, wanted: &[WantedTopic], manner: Manner) -> Result
     if changes.is_empty() || manner.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    if !manner.yes {
-        confirm(&format!("Make {} at QStash?", counted(changes.len(), "change")))?;
-    }
+    confirm(&format!("Make {} at QStash?", counted(changes.len(), "change")), manner.yes)?;
     // What is new first: a topic that has lost its last endpoint is gone, and its default headers with it.
     let (removed, others): (Vec<_>, Vec<_>) =
         changes.iter().partition(|change| matches!(change, TopicChange::EndpointRemoved { .. }));

@@ -305,7 +305,7 @@ async fn a_letter_that_can_not_be_read_hides_no_other() {
     let ran = run(&stack, &["dead-letters", "list"]).await;
     assert!(ran.err.contains("passed over") && ran.err.contains("url"), "{ran:?}");
     assert!(ran.out.contains(&sound.id()) && ran.code == Some(0), "{ran:?}");
-    let replayed = run(&stack, &["dead-letters", "replay", "--all"]).await;
+    let replayed = run(&stack, &["dead-letters", "replay", "--all", "--yes"]).await;
     assert!(replayed.out.contains("1 dead letter sent") && replayed.err.contains("passed over"), "{replayed:?}");
 }
 

@@ -25,7 +25,9 @@ async fn a_cause_is_replayed_and_the_other_left_alone() {
     assert_eq!(dry.out.matches("would be replayed: ").count(), 5, "{dry:?}");
     assert_eq!(letters(&stack).await.len(), 10, "nothing was done");
     for sent in [5, 0] {
-        let ran = run(&stack, &["dead-letters", "replay", "--fingerprint", &cause, "--rate", "1000/s", "--json"]).await;
+        let ran =
+            run(&stack, &["dead-letters", "replay", "--fingerprint", &cause, "--rate", "1000/s", "--json", "--yes"])
+                .await;
         assert_eq!((ran.code, count_of(&ran.json())), (Some(0), sent), "the same replay twice sends nothing twice");
         stack.qstash.idle().await;
     }
@@ -132,7 +134,7 @@ async fn a_letter_that_no_route_takes_is_not_replayed_into_nothing() {
 async fn a_wrong_token_is_noticed_before_a_letter_is_marked() {
     let stack = stack().await;
     bury(&stack, &event("token"), "x").await;
-    let mut command = surehook(&stack, &["dead-letters", "replay", "--all"]);
+    let mut command = surehook(&stack, &["dead-letters", "replay", "--all", "--yes"]);
     let output = command.env("QSTASH_TOKEN", "wrong").output().await.unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("401"));
     let listed = run(&stack, &["dead-letters", "list", "--json"]).await.json();
@@ -250,7 +252,7 @@ async fn a_replay_that_was_interrupted_goes_on_where_it_stopped() {
     let lines: String = stack.environment.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
     std::fs::write(file.path(), lines).unwrap();
     let mut command =
-        surehook(&stack, &["--env-file", file.path().to_str().unwrap(), "dead-letters", "replay", "--all"]);
+        surehook(&stack, &["--env-file", file.path().to_str().unwrap(), "dead-letters", "replay", "--all", "--yes"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until("the first is sent", || async { !stack.receiver.received().is_empty() }).await;
     let pid = child.id().unwrap().to_string();
@@ -267,7 +269,7 @@ async fn a_replay_that_was_interrupted_goes_on_where_it_stopped() {
     let until_when = printed.split("--until ").nth(1).unwrap_or_else(|| panic!("{printed}")).trim().to_owned();
     let before = letters_of(&stack).await;
     assert!(before > 0 && before < total as u64, "{before} are left");
-    let rest = run(&stack, &["dead-letters", "replay", "--until", &until_when, "--json"]).await.json();
+    let rest = run(&stack, &["dead-letters", "replay", "--until", &until_when, "--json", "--yes"]).await.json();
     assert_eq!(count_of(&rest), before);
     stack.qstash.idle().await;
     assert!(bodies.iter().all(|body| accepted(&stack, body) == 1), "each arrived once");
@@ -311,4 +313,25 @@ async fn a_replay_of_many_letters_takes_no_more_memory_than_one_of_a_few() {
     let all = memory_of_replay(&stack, many).await;
     println!("peak memory: {few} KB for {} letters, {all} KB for {many}", many / 10);
     assert!(all < few + few / 4, "{all} KB for {many} letters, {few} KB for a tenth of them");
+}
+
+#[tokio::test]
+async fn a_command_that_asks_needs_yes_where_nobody_can_answer() {
+    let stack = stack().await;
+    let body = event("asked");
+    let letter = bury(&stack, &body, "x").await.id();
+    for arguments in [
+        &["dead-letters", "replay", "--all"][..],
+        &["dead-letters", "replay", "--source", "strapi", "--json"],
+        &["dead-letters", "purge", "--all"],
+        &["dead-letters", "purge", &letter],
+        &["stranded", "--dismiss", &letter[..64]],
+    ] {
+        let ran = run(&stack, arguments).await;
+        assert_eq!(ran.code, Some(1), "{arguments:?}: {ran:?}");
+        assert!(ran.err.contains("standard input is not a terminal") && ran.err.contains("--yes"), "{ran:?}");
+    }
+    assert_eq!((letters_of(&stack).await, stack.receiver.received().len()), (1, 0));
+    let ran = run(&stack, &["dead-letters", "replay", "--all", "--yes"]).await;
+    assert!(ran.code == Some(0) && ran.out.contains("1 dead letter sent"), "{ran:?}");
 }

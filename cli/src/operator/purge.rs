@@ -23,7 +23,7 @@ const PAGE: usize = 100;
 pub(crate) struct PurgeArguments {
     #[command(flatten)]
     selection: SelectionArguments,
-    /// Do not ask
+    /// Do not ask; needed where standard input is no terminal
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -41,9 +41,7 @@ pub(crate) async fn run(arguments: PurgeArguments) -> Result<ExitCode, Failure> 
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if !arguments.yes {
-        confirm(&format!("Remove {number} dead {} for good?", plural(number, "letter")))?;
-    }
+    confirm(&format!("Remove {number} dead {} for good?", plural(number, "letter")), arguments.yes)?;
     purge(&asker, selection, arguments.operator.json).await
 }
 

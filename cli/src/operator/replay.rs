@@ -1,7 +1,6 @@
 //! `surehook dead-letters replay`: sends letters again, a page at a time, so that ten thousand take no more memory than ten.
 
 use std::{
-    io::IsTerminal,
     process::ExitCode,
     sync::{
         Arc,
@@ -12,7 +11,10 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
-use surehook_dlq_processor::{Command, Cursor, Rate, Reply, Selection, reply::Done};
+use surehook_dlq_processor::{
+    Command, Cursor, Rate, Reply, Selection,
+    reply::{Causes, Done},
+};
 
 use super::{
     Asker, OperatorArguments,
@@ -56,7 +58,7 @@ pub(crate) struct ReplayArguments {
     /// How long to wait for an outcome, when outcomes are watched
     #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = humantime::parse_duration)]
     patience: Duration,
-    /// Do not ask, where a whole selection is sent without --canary
+    /// Do not ask before a whole selection is sent without --canary or --max-failures; needed where standard input is no terminal
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -131,6 +133,17 @@ pub(crate) async fn run(arguments: ReplayArguments) -> Result<ExitCode, Failure>
     })
 }
 
+/// Asks before a whole selection is sent without a guard.
+fn agree(causes: &Causes, yes: bool) -> Result<(), Failure> {
+    if causes.letters == 0 {
+        return Ok(());
+    }
+    if !yes {
+        eprintln!("{}\n", table_of(causes));
+    }
+    confirm(&format!("Send {} dead {} again?", causes.letters, plural(causes.letters, "letter")), yes)
+}
+
 impl Run {
     async fn new(arguments: &ReplayArguments) -> Result<Self, Failure> {
         let dry_run = arguments.selection.dry_run;
@@ -140,10 +153,8 @@ impl Run {
         let total = match selection.ids.len() {
             0 => {
                 let causes = enclose(&asker, &mut selection.filter).await?;
-                let asks = !(is_guarded || dry_run || arguments.yes || arguments.operator.json);
-                if asks && causes.letters > 0 && std::io::stdin().is_terminal() {
-                    eprintln!("{}\n", table_of(&causes));
-                    confirm(&format!("Send {} dead {} again?", causes.letters, plural(causes.letters, "letter")))?;
+                if !is_guarded && !dry_run {
+                    agree(&causes, arguments.yes)?;
                 }
                 causes.letters
             }

@@ -25,7 +25,7 @@ pub(crate) struct StrandedArguments {
     /// End them also where QStash's log does not say whether they are still delivered
     #[arg(long, requires = "dismiss")]
     force: bool,
-    /// Do not ask before dismissing
+    /// Do not ask before dismissing; needed where standard input is no terminal
     #[arg(long, short, requires = "dismiss")]
     yes: bool,
     /// How many are listed, up to 1000
@@ -52,14 +52,9 @@ pub(crate) async fn run(arguments: StrandedArguments) -> Result<ExitCode, Failur
 async fn dismiss(asker: &Asker, arguments: StrandedArguments) -> Result<ExitCode, Failure> {
     let events = arguments.dismiss;
     let number = events.len() as u64;
-    if !arguments.yes {
-        let listed: Vec<String> = events.iter().map(|event| harmless(event)).collect();
-        confirm(&format!(
-            "{}\nEnd {} for good?",
-            listed.join("\n"),
-            plural(number, "this event").replace("this events", "these events")
-        ))?;
-    }
+    let listed: Vec<String> = events.iter().map(|event| harmless(event)).collect();
+    let which = plural(number, "this event").replace("this events", "these events");
+    confirm(&format!("{}\nEnd {which} for good?", listed.join("\n")), arguments.yes)?;
     let Reply::Dismissed(done) = asker.ask(Command::Dismiss { events, force: arguments.force }).await? else {
         return Err(unexpected());
     };
