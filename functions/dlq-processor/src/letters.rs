@@ -5,9 +5,9 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use surehook::{
     identity::EventKey,
-    ledger::{DeadLetter, Record, letter::shown_headers},
+    ledger::{DeadLetter, Record},
     store::shelves::{Order, Place, Walk},
-    web::Moment,
+    web::{Moment, shown_headers::shown_headers},
 };
 use tokio::time::Instant;
 

@@ -92,10 +92,10 @@ impl Response {
     }
 }
 
-/// Headers that carry secrets: kept for replay, shown only on demand.
+/// Headers that carry secrets. What is printed is decided by [`crate::web::shown_headers`].
 const SECRET_HEADERS: [&str; 5] = ["authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"];
 
-/// Whether a header's value is hidden unless somebody asks for it.
+/// Returns whether the name of a header says that it carries a secret.
 pub fn is_secret_header(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let name = name.strip_prefix("upstash-forward-").unwrap_or(&name);
@@ -121,15 +121,6 @@ impl DeadLetter {
         let parts = [b"replay", self.key.as_str().as_bytes(), &self.fence.to_be_bytes(), &self.at.to_be_bytes()];
         Sha256::of_parts(&parts).hex()
     }
-}
-
-/// Headers as they may be shown: secret ones only where somebody asks to reveal them.
-pub fn shown_headers(headers: &Headers, reveal: bool) -> Headers {
-    let hide = |name: &String| !reveal && is_secret_header(name);
-    headers
-        .iter()
-        .map(|(name, values)| (name.clone(), if hide(name) { vec!["(hidden)".into()] } else { values.clone() }))
-        .collect()
 }
 
 #[cfg(test)]

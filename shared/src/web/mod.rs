@@ -1,7 +1,8 @@
 //! Requests in, answers out.
 //!
 //! [`request`] takes a function-URL event apart without trusting anything in it, [`endpoint_url`] compares URLs the way a
-//! signature needs, [`answer`] is the only place that names an HTTP status, [`serve`] connects them to Lambda's runtime.
+//! signature needs, [`answer`] is the only place that names an HTTP status, [`serve`] connects them to Lambda's runtime,
+//! [`shown_headers`] decides which header values are printed.
 
 pub mod answer;
 mod detail;
@@ -9,6 +10,7 @@ pub mod endpoint_url;
 pub mod request;
 pub mod serve;
 mod this_machine;
+pub mod shown_headers;
 
 pub use answer::{Answer, Outcome, Part};
 pub use endpoint_url::EndpointUrl;
