@@ -127,7 +127,7 @@ impl Rules {
     }
 
     pub(crate) fn fail(self, record: Option<&Record>, lease: &Lease, now: Millis) -> Result<Record, Refused> {
-        let nothing = Attempted { delivered: Vec::new(), refused: Vec::new() };
+        let nothing = Attempted::default();
         let failure = Failure { class: String::new(), text: String::new() };
         rules::fail(record, &self.seen(record, lease), &nothing, &failure, now)
     }

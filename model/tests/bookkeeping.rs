@@ -42,7 +42,7 @@ fn records() -> impl Strategy<Value = Record> {
             delivered: Vec::new(),
             refused: Vec::new(),
             last_error: failed.then(failure),
-            history: vec![History { at: 1, fence: 1, class: "c".into() }; failures],
+            history: vec![attempt(); failures],
             open_since: open_since.filter(|_| status == Status::Retryable),
             replay: replay.map(|replay| format!("r{replay}")),
             round: u32::try_from(attempts).unwrap_or_default(),
@@ -50,6 +50,10 @@ fn records() -> impl Strategy<Value = Record> {
             expires_at: expires,
         },
     )
+}
+
+fn attempt() -> History {
+    History { at: 1, fence: 1, class: "c".into(), text: String::new(), deliveries: Vec::new() }
 }
 
 /// All that the rules say of a record.
@@ -71,7 +75,7 @@ fn verdicts(record: &Record, now: i64) -> Vec<Result<Record, Refused>> {
         failure: failure(),
         now,
     };
-    let nothing = Attempted { delivered: Vec::new(), refused: Vec::new() };
+    let nothing = Attempted::default();
     let lease = Lease { owner: "w0".into(), fence: 2 };
     let some = Some(record);
     vec![

@@ -231,7 +231,7 @@ async fn take_over(stack: &Stack, body: &str, target: Status) {
         lease_until: now + 60_000,
     };
     let taken = store.claim(&key, &claim).await.unwrap();
-    let nothing = Attempted { delivered: vec![], refused: vec![] };
+    let nothing = Attempted::default();
     let failure = Failure { class: "transient".into(), text: "x".into() };
     match target {
         Status::Done => drop(store.complete(&key, &taken, &[], now, now / 1_000 + 60).await.unwrap()),

@@ -209,6 +209,6 @@ fn verdict(error: HandlerError, record: &Record) -> (Failure, Attempted, Outcome
             ("unconfigured", "no routes are configured".to_owned(), effects, Outcome::NoRoutes)
         }
     };
-    let attempted = Attempted { delivered: effects.delivered, refused: effects.refused };
+    let attempted = Attempted { delivered: effects.delivered, refused: effects.refused, failed: effects.failed };
     (Failure { class: class.to_owned(), text }, attempted, outcome)
 }

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use surehook::{
     Millis,
     identity::EventKey,
+    ledger::FailedDelivery,
     store::{ConditionFailed, Writes, dynamodb::types::TransactWriteItem},
     web::Moment,
 };
@@ -64,6 +65,8 @@ pub struct Effects {
     pub delivered: Vec<String>,
     /// Ids of those that refused it for good.
     pub refused: Vec<String>,
+    /// The deliveries of this attempt that failed, for an operator who asks why.
+    pub failed: Vec<FailedDelivery>,
     /// Whether nobody wanted the event.
     pub ignored: bool,
     /// DynamoDB writes that stand exactly if the event is done. Those of a failed attempt are not written.

@@ -1,6 +1,6 @@
 //! What the rules are told, and why they refuse.
 
-use super::record::{Failure, Record, Status, VERSION};
+use super::record::{FailedDelivery, Failure, Record, Status, VERSION};
 use crate::Millis;
 
 /// What a worker says when it wants an event.
@@ -72,12 +72,14 @@ pub struct Lease {
 }
 
 /// What a failed attempt leaves behind.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Attempted {
     /// Destinations that accepted the event, now or before.
     pub delivered: Vec<String>,
     /// Destinations that refused it for good.
     pub refused: Vec<String>,
+    /// The deliveries that failed.
+    pub failed: Vec<FailedDelivery>,
 }
 
 /// What is known of an event that is buried.

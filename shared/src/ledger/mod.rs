@@ -25,5 +25,5 @@ pub mod rules;
 
 pub use fingerprint::Cause;
 pub use letter::{DeadLetter, Response};
-pub use record::{Failure, History, Record, Status};
+pub use record::{FailedDelivery, Failure, History, Record, Status};
 pub use rules::{Claim, Lease, Refused};

@@ -10,6 +10,10 @@ pub const VERSION: u32 = 1;
 pub const MOST_HISTORY: usize = 28;
 /// Bytes of an error's text that a record keeps.
 pub const MOST_ERROR_TEXT: usize = 256;
+/// Bytes of the text of an earlier attempt that a record keeps: enough for a status and the beginning of an answer.
+pub const MAX_EARLIER_TEXT: usize = 96;
+/// Failed deliveries of one attempt that a record keeps. Each takes about 35 bytes of an item that is charged by the KB.
+pub const MAX_DELIVERIES: usize = 8;
 
 /// The class of the failure of an event that was handled, but of which `done` could not be written.
 pub const UNCONFIRMED: &str = "unconfirmed";
@@ -74,6 +78,22 @@ pub struct History {
     pub fence: u64,
     /// The class of its failure.
     pub class: String,
+    /// What was said, cut to [`MAX_EARLIER_TEXT`]; empty if the next attempt failed with the same words, or if there is no next
+    /// attempt. [`Record::said`] knows the words.
+    pub text: String,
+    /// The deliveries that failed, at most [`MAX_DELIVERIES`].
+    pub deliveries: Vec<FailedDelivery>,
+}
+
+/// A delivery that its destination did not accept. What the destination said stands in the text of the attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FailedDelivery {
+    /// The destination's id.
+    pub destination: String,
+    /// The status of its answer; 0 if there was no answer.
+    pub status: u16,
+    /// How long the delivery took, in milliseconds.
+    pub took_ms: u32,
 }
 
 /// The record. Its key is the event's; everything else is here.
@@ -138,6 +158,22 @@ impl Record {
     pub fn is_unconfirmed(&self) -> bool {
         let is_class = |failure: &Failure| failure.class == UNCONFIRMED;
         self.status == Status::Retryable && self.last_error.as_ref().is_some_and(is_class)
+    }
+
+    /// Returns whether the record of a conflict is that of an event of its own. It is dead until an operator replays its letter as a new
+    /// event, and again if that fails.
+    pub fn is_replayed_conflict(&self, now: Millis) -> bool {
+        matches!(self.status, Status::Retryable | Status::Running | Status::Done) && !self.is_expired(now)
+    }
+
+    /// Returns what was said when the attempt at this place of the history failed; empty if that is not known.
+    pub fn said(&self, index: usize) -> &str {
+        let Some(attempt) = self.history.get(index) else { return "" };
+        let same = self.history[index..].iter().take_while(|later| later.class == attempt.class);
+        let kept = same.clone().map(|later| later.text.as_str()).find(|text| !text.is_empty());
+        let is_up_to_last = same.count() == self.history.len() - index;
+        let last = self.last_error.as_ref().filter(|error| is_up_to_last && error.class == attempt.class);
+        kept.or(last.map(|error| error.text.as_str())).unwrap_or_default()
     }
 
     /// Whether this lease may still write.

@@ -2,7 +2,10 @@
 //! two together.
 
 pub use super::command::{Attempted, Burial, Claim, Lease, Refused};
-use super::record::{Failure, History, MOST_ERROR_TEXT, MOST_HISTORY, Record, Status, UNCONFIRMED, VERSION};
+use super::record::{
+    FailedDelivery, Failure, History, MAX_DELIVERIES, MAX_EARLIER_TEXT, MOST_ERROR_TEXT, MOST_HISTORY, Record, Status,
+    UNCONFIRMED, VERSION,
+};
 use crate::{Millis, identity::cut};
 
 /// Takes the lease, or says why not. A live lease of the claim's own owner is a win: its first answer was lost.
@@ -100,7 +103,7 @@ pub fn fail(
         delivered: attempted.delivered.clone(),
         refused: attempted.refused.clone(),
         last_error: Some(short(failure)),
-        history: remember(&record.history, now, record.fence, failure),
+        history: remember(record, now, failure, &attempted.failed),
         open_since: Some(now),
         ..record.clone()
     })
@@ -131,7 +134,7 @@ fn left(record: &Record, class: &str, text: &str, now: Millis) -> Record {
         status: Status::Retryable,
         fence: record.fence + 1,
         updated_at: now,
-        history: remember(&record.history, now, record.fence, &failure),
+        history: remember(record, now, &failure, &[]),
         last_error: Some(failure),
         open_since: Some(record.lease_until),
         ..record.clone()
@@ -192,11 +195,22 @@ pub fn short(failure: &Failure) -> Failure {
     Failure { class: failure.class.clone(), text: cut(failure.text.clone(), MOST_ERROR_TEXT) }
 }
 
-/// The history with one more failed attempt: the oldest entry makes room.
-pub fn remember(history: &[History], at: Millis, fence: u64, failure: &Failure) -> Vec<History> {
-    let skipped = (history.len() + 1).saturating_sub(MOST_HISTORY);
-    let mut kept: Vec<History> = history.iter().skip(skipped).cloned().collect();
-    kept.push(History { at, fence, class: failure.class.clone() });
+/// The history with one more failed attempt: the oldest entry makes room. The words of the attempt before it move from the last error
+/// into the history, unless they are said again.
+pub fn remember(record: &Record, at: Millis, failure: &Failure, failed: &[FailedDelivery]) -> Vec<History> {
+    let skipped = (record.history.len() + 1).saturating_sub(MOST_HISTORY);
+    let mut kept: Vec<History> = record.history.iter().skip(skipped).cloned().collect();
+    let before = record.last_error.as_ref().filter(|error| **error != short(failure));
+    if let Some((last, error)) = kept.last_mut().zip(before).filter(|(last, error)| last.class == error.class) {
+        last.text = cut(error.text.clone(), MAX_EARLIER_TEXT);
+    }
+    kept.push(History {
+        at,
+        fence: record.fence,
+        class: failure.class.clone(),
+        text: String::new(),
+        deliveries: failed.iter().take(MAX_DELIVERIES).cloned().collect(),
+    });
     kept
 }
 

@@ -24,7 +24,7 @@ fn failure() -> Failure {
 }
 
 fn nothing() -> Attempted {
-    Attempted { delivered: vec![], refused: vec![] }
+    Attempted::default()
 }
 
 fn burial(now: Millis) -> Burial {
@@ -143,12 +143,18 @@ fn failing_opens_the_record_and_claiming_closes_it() {
 
 #[test]
 fn history_and_error_text_are_bounded() {
-    let mut history = Vec::new();
+    let mut record = running();
+    let delivery = FailedDelivery { destination: "d".into(), status: 503, took_ms: 7 };
     for fence in 0..100 {
-        history = remember(&history, NOW, fence, &failure());
+        let failure = Failure { class: "transient".into(), text: format!("{fence} {}", "é".repeat(1_000)) };
+        record.fence = fence;
+        record.history = remember(&record, NOW, &failure, &vec![delivery.clone(); 20]);
+        record.last_error = Some(short(&failure));
     }
-    assert_eq!(history.len(), MOST_HISTORY);
-    assert_eq!(history.last().unwrap().fence, 99);
+    assert_eq!(record.history.len(), MOST_HISTORY);
+    assert_eq!(record.history.last().unwrap().fence, 99);
+    assert!(record.history.iter().all(|entry| entry.text.len() <= MAX_EARLIER_TEXT));
+    assert!(record.history.iter().all(|entry| entry.deliveries.len() == MAX_DELIVERIES));
     let long = Failure { class: "x".into(), text: "é".repeat(1_000) };
     assert!(short(&long).text.len() <= MOST_ERROR_TEXT);
 }
@@ -183,7 +189,7 @@ fn a_replay_may_be_repeated_but_a_stale_one_has_no_effect() {
 #[test]
 fn a_replay_gives_those_that_refused_another_chance() {
     let record = running();
-    let attempted = Attempted { delivered: vec!["d1".into()], refused: vec!["d2".into()] };
+    let attempted = Attempted { delivered: vec!["d1".into()], refused: vec!["d2".into()], ..nothing() };
     let failed = fail(Some(&record), &lease(&record), &attempted, &failure(), NOW).unwrap();
     let dead = bury(Some(&failed), &burial(NOW)).unwrap();
     let open = replay(Some(&dead), dead.fence, "r", NOW).unwrap();
@@ -245,7 +251,7 @@ fn only_what_is_stranded_is_dismissed() {
 #[test]
 fn reopening_forgets_refusals_and_takes_nothing_from_a_worker() {
     let record = running();
-    let attempted = Attempted { delivered: vec!["d1".into()], refused: vec!["d2".into()] };
+    let attempted = Attempted { delivered: vec!["d1".into()], refused: vec!["d2".into()], ..nothing() };
     let failed = fail(Some(&record), &lease(&record), &attempted, &failure(), NOW).unwrap();
     let open = reopen(Some(&failed), NOW, NOW).unwrap();
     assert_eq!((open.fence, open.delivered, open.refused), (failed.fence + 1, vec!["d1".to_owned()], vec![]));
@@ -288,4 +294,25 @@ fn a_dead_letter_that_expires_does_so_with_its_record_unless_it_is_replayed() {
     assert_eq!(bury(Some(&retryable()), &burial(NOW)).unwrap().expires_at, None);
     let open = replay(Some(&dead), dead.fence, "r", NOW + 1).unwrap();
     assert_eq!((open.status, open.expires_at), (Status::Retryable, None), "a waiting record does not expire");
+}
+
+#[test]
+fn every_attempt_keeps_its_own_words_and_says_the_same_words_once() {
+    let mut record = running();
+    for (fence, (class, text)) in
+        [("transient", "shop: 503"), ("transient", "shop: 503"), ("transient", "shop: 500"), ("abandoned", "nothing")]
+            .into_iter()
+            .enumerate()
+    {
+        let failure = Failure { class: class.into(), text: text.into() };
+        record.fence = fence as u64;
+        record.history = remember(&record, NOW, &failure, &[]);
+        record.last_error = Some(failure);
+    }
+    let kept: Vec<&str> = record.history.iter().map(|entry| entry.text.as_str()).collect();
+    assert_eq!(kept, ["", "shop: 503", "shop: 500", ""]);
+    let said: Vec<&str> = (0..4).map(|index| record.said(index)).collect();
+    assert_eq!(said, ["shop: 503", "shop: 503", "shop: 500", "nothing"]);
+    record.last_error = None;
+    assert_eq!((record.said(2), record.said(3), record.said(4)), ("shop: 500", "", ""));
 }

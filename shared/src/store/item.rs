@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::StoreError;
 use crate::{
     identity::EventKey,
-    ledger::record::{Failure, History, Record, Status, UNCONFIRMED, VERSION},
+    ledger::record::{FailedDelivery, Failure, History, Record, Status, UNCONFIRMED, VERSION},
 };
 
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -166,11 +166,22 @@ fn from_failure(failure: &Failure) -> AttributeValue {
     AttributeValue::M(parts.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect())
 }
 
-/// One short text per attempt: `<ms> <fence> <class>`.
 fn from_history(history: &[History]) -> AttributeValue {
-    AttributeValue::L(
-        history.iter().map(|entry| text(format!("{} {} {}", entry.at, entry.fence, entry.class))).collect(),
-    )
+    AttributeValue::L(history.iter().map(|entry| text(history_text(entry))).collect())
+}
+
+/// Returns the text of one attempt: `<ms> <fence> <class>`, a line `<destination> <status> <ms>` for each failed delivery, and what was
+/// said behind a tab.
+fn history_text(entry: &History) -> String {
+    let mut line = format!("{} {} {}", entry.at, entry.fence, entry.class);
+    for FailedDelivery { destination, status, took_ms } in &entry.deliveries {
+        line.push_str(&format!("\n{destination} {status} {took_ms}"));
+    }
+    if !entry.text.is_empty() {
+        line.push('\t');
+        line.push_str(&entry.text);
+    }
+    line
 }
 
 pub(super) fn to_record(item: &Item) -> Result<Record, StoreError> {
@@ -212,10 +223,18 @@ fn to_failure(item: &Item) -> Option<Failure> {
 }
 
 fn to_history(entry: &str) -> Option<History> {
-    let mut parts = entry.splitn(3, ' ');
-    let at = parts.next()?.parse().ok()?;
-    let fence = parts.next()?.parse().ok()?;
-    Some(History { at, fence, class: parts.next()?.to_owned() })
+    let (numbers, text) = entry.split_once('\t').unwrap_or((entry, ""));
+    let mut lines = numbers.lines();
+    let mut parts = lines.next()?.splitn(3, ' ');
+    let (at, fence) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let (class, text) = (parts.next()?.to_owned(), text.to_owned());
+    Some(History { at, fence, class, text, deliveries: lines.filter_map(to_delivery).collect() })
+}
+
+fn to_delivery(line: &str) -> Option<FailedDelivery> {
+    let mut parts = line.rsplitn(3, ' ');
+    let (took_ms, status) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(FailedDelivery { destination: parts.next()?.to_owned(), status, took_ms })
 }
 
 #[cfg(test)]
@@ -246,7 +265,7 @@ mod tests {
             delivered: vec!["d1".into()],
             refused: vec!["d2".into()],
             last_error: Some(Failure { class: "transient".into(), text: "503 x".into() }),
-            history: vec![History { at: 1, fence: 2, class: "transient failure".into() }],
+            history: vec![attempt("transient failure", "503 a\tb\nc"), attempt("transient", "")],
             open_since: Some(9),
             replay: Some("r".into()),
             round: 11,
@@ -254,6 +273,13 @@ mod tests {
             expires_at: Some(10),
         };
         assert_eq!(to_record(&from_record(&key, &record)).unwrap(), record);
+    }
+
+    /// A failed attempt with one delivery, which took as long as a delivery may.
+    fn attempt(class: &str, text: &str) -> History {
+        let delivery = FailedDelivery { destination: "d".repeat(25), status: 503, took_ms: 60_000 };
+        let (class, text) = (class.to_owned(), text.to_owned());
+        History { at: 1_790_000_000_060, fence: 1, class, text, deliveries: vec![delivery] }
     }
 
     /// As wide as what we put into it may be: a source's name has 64 characters, a type and a message id have 128, an owner is a UUID.
@@ -290,7 +316,7 @@ mod tests {
     fn a_first_failure_is_one_write_unit_in_the_table_and_in_the_index_even_with_the_longest_error() {
         let failed = Record {
             last_error: Some(Failure { class: "transient".into(), text: "e".repeat(MOST_ERROR_TEXT) }),
-            history: vec![History { at: 1_790_000_000_060, fence: 1, class: "transient".into() }],
+            history: vec![attempt("transient", "")],
             open_since: Some(1_790_000_000_060),
             ..wide(Status::Retryable)
         };

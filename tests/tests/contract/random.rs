@@ -238,7 +238,7 @@ impl World {
 
     async fn fail(&mut self, stale: bool) {
         let Some(held) = self.belief(stale) else { return };
-        let attempted = Attempted { delivered: vec![], refused: vec!["d2".into()] };
+        let attempted = Attempted { refused: vec!["d2".into()], ..Attempted::default() };
         let expected = rules::fail(self.record.as_ref(), &lease(&held), &attempted, &failure(), self.now);
         let answer = self.store.fail(&self.key, &held, &attempted, &failure(), self.now).await;
         self.compare(expected, answer);

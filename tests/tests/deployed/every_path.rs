@@ -170,7 +170,7 @@ async fn take_over(stack: &Stack, key: &EventKey) {
     let now = old.lease_until + 1;
     let claim = Claim { content: old.content, source: old.source, ..ledger::claim("another", now) };
     let taken = stack.store().claim(key, &claim).await.unwrap();
-    let nothing = Attempted { delivered: vec![], refused: vec![] };
+    let nothing = Attempted::default();
     let failed = stack.store().fail(key, &taken, &nothing, &ledger::failure(), now).await.unwrap();
     assert_eq!(failed.status, Status::Retryable);
 }

@@ -20,7 +20,7 @@ pub(crate) fn claim(owner: &str, now: i64) -> Claim {
 
 /// An attempt that reached nobody.
 pub(crate) fn nothing() -> Attempted {
-    Attempted { delivered: vec![], refused: vec![] }
+    Attempted::default()
 }
 
 /// A transient failure.

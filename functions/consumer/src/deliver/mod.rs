@@ -21,8 +21,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::join_all};
 use surehook::{
-    Millis,
-    identity::Delivered,
+    Millis, identity,
     qstash::duration::backoff,
     retry::millis,
     routes::{Destination, Route, Routes, Subject},
@@ -37,6 +36,7 @@ use crate::{
     routes::RoutesCache,
 };
 use connect::{ConnectError, Connections};
+use summary::Delivered;
 use verdict::Verdict;
 
 /// What is left of the handler's time when the last destination is given up on: who accepted must be told, or a retry
@@ -82,9 +82,8 @@ impl Handler for Deliverer {
         let settled = |id: &String| attempt.delivered.contains(id) || attempt.refused.contains(id);
         let open: Vec<Destination<'_>> = destinations.into_iter().filter(|to| !settled(&to.route.id)).collect();
         let delivery = Delivery { event, attempt };
-        let verdicts = join_all(open.iter().map(|destination| self.deliver_unharmed(destination, delivery))).await;
-        let verdicts = open.iter().map(|destination| destination.route).zip(verdicts);
-        summary::sum_up(attempt, summary::refused_before(&routes, attempt), verdicts)
+        let deliveries = join_all(open.iter().map(|destination| self.deliver_unharmed(destination, delivery))).await;
+        summary::sum_up(attempt, summary::refused_before(&routes, attempt), deliveries)
     }
 }
 
@@ -103,18 +102,19 @@ impl Deliverer {
     }
 
     /// A defect that shows at one destination must not make us forget who else accepted.
-    async fn deliver_unharmed(&self, destination: &Destination<'_>, delivery: Delivery<'_>) -> Verdict {
+    async fn deliver_unharmed<'a>(&self, destination: &Destination<'a>, delivery: Delivery<'_>) -> Delivered<'a> {
+        let began = Instant::now();
         let verdict = AssertUnwindSafe(self.deliver(destination, delivery)).catch_unwind().await;
-        verdict.unwrap_or_else(|_panic| Verdict::inconclusive("the delivery panicked", None))
+        let verdict = verdict.unwrap_or_else(|_panic| Verdict::inconclusive("the delivery panicked", None));
+        Delivered { route: destination.route, verdict, took: began.elapsed() }
     }
 
     async fn deliver(&self, destination: &Destination<'_>, delivery: Delivery<'_>) -> Verdict {
         let route = destination.route;
         if destination.undecided {
             // To ignore the event could lose it, and to send it could be wrong: a person decides.
-            return Verdict::Refused(
-                "its events and conditions can't be decided: the body can't be read as JSON".to_owned(),
-            );
+            let reason = "its events and conditions can't be decided: the body can't be read as JSON".to_owned();
+            return Verdict::Refused { status: 0, reason };
         }
         let permit = match self.permit(route, delivery).await {
             Ok(permit) => permit,
@@ -155,7 +155,7 @@ impl Deliverer {
 }
 
 fn subject<'a>(routes: &'a Routes, event: &'a Event) -> Subject<'a> {
-    let delivered = Delivered::new(&event.headers, &event.body, "");
+    let delivered = identity::Delivered::new(&event.headers, &event.body, "");
     routes.subject(&event.source, event.event_type.as_deref(), delivered)
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use surehook::{
     identity::cut,
-    ledger::record::MOST_ERROR_TEXT,
+    ledger::{FailedDelivery, record::MOST_ERROR_TEXT},
     routes::{BETWEEN, Route, Routes, said_by},
     web::answer::is_refusal,
 };
@@ -15,18 +15,41 @@ use crate::handler::{Attempt, Effects, HandlerError};
 /// What each of very many destinations may say in an error, in bytes.
 const SHORTEST_SAID: usize = 16;
 
+/// What became of the delivery to one destination.
+#[derive(Debug)]
+pub(super) struct Delivered<'a> {
+    pub(super) route: &'a Route,
+    pub(super) verdict: Verdict,
+    pub(super) took: Duration,
+}
+
+impl Delivered<'_> {
+    /// Returns what the record keeps of it; `None` if it was accepted.
+    fn failed(&self) -> Option<FailedDelivery> {
+        let (Verdict::Refused { status, .. } | Verdict::NotNow { status, .. }) = self.verdict else { return None };
+        let took_ms = u32::try_from(self.took.as_millis()).unwrap_or(u32::MAX);
+        Some(FailedDelivery { destination: self.route.id.clone(), status, took_ms })
+    }
+}
+
 /// Transient if any may still accept, permanent if any refused, else done.
-pub(super) fn sum_up<'a>(
+#[allow(
+    clippy::result_large_err,
+    reason = "there is one per attempt, and a box would stand in the API of all handlers"
+)]
+pub(super) fn sum_up(
     attempt: &Attempt,
     mut refusals: Vec<String>,
-    verdicts: impl Iterator<Item = (&'a Route, Verdict)>,
+    deliveries: Vec<Delivered<'_>>,
 ) -> Result<Effects, HandlerError> {
     let mut effects = Effects::so_far(&attempt.delivered, &attempt.refused);
     let (mut waiting, mut wishes) = (Vec::new(), Vec::new());
-    for (route, verdict) in verdicts {
+    for delivered in deliveries {
+        effects.failed.extend(delivered.failed());
+        let Delivered { route, verdict, .. } = delivered;
         match verdict {
             Verdict::Accepted => effects.delivered.push(route.id.clone()),
-            Verdict::Refused(reason) => {
+            Verdict::Refused { reason, .. } => {
                 effects.refused.push(route.id.clone());
                 refusals.push(saying(&route.name, &reason));
             }

@@ -28,9 +28,16 @@ pub enum Verdict {
     /// It accepted the event.
     Accepted,
     /// It refused the event for good.
-    Refused(String),
+    Refused {
+        /// The status of its answer; 0 if it was not asked.
+        status: u16,
+        /// What was wrong.
+        reason: String,
+    },
     /// It may accept the event later.
     NotNow {
+        /// The status of its answer; 0 if there was no answer.
+        status: u16,
         /// What was wrong.
         reason: String,
         /// When to come again, where somebody said so.
@@ -43,39 +50,39 @@ pub enum Verdict {
 impl Verdict {
     /// A delivery that had no answer, and what was wrong in words that are not the destination's.
     pub fn unanswered(reason: impl Into<String>, trouble: impl Into<String>) -> Self {
-        Self::NotNow { reason: reason.into(), retry_after: None, health: Health::Down(trouble.into()) }
+        Self::NotNow { status: 0, reason: reason.into(), retry_after: None, health: Health::Down(trouble.into()) }
     }
 
     /// A delivery that was not tried, or had no fair chance.
     pub fn inconclusive(reason: impl Into<String>, retry_after: Option<Duration>) -> Self {
-        Self::NotNow { reason: reason.into(), retry_after, health: Health::Unknown }
+        Self::NotNow { status: 0, reason: reason.into(), retry_after, health: Health::Unknown }
     }
 
     /// What it says of the destination. One that refuses an event is up.
     pub fn health(&self) -> &Health {
         match self {
-            Self::Accepted | Self::Refused(_) => &Health::Up,
+            Self::Accepted | Self::Refused { .. } => &Health::Up,
             Self::NotNow { health, .. } => health,
         }
     }
 
     /// Reads an answer. The status is the verdict; the body is only quoted, as far as it comes soon, and before `limit`.
     pub async fn of(mut response: Response, now: Millis, limit: Instant) -> Self {
-        let status = response.status();
+        let status = response.status().as_u16();
         let limit = limit.min(Instant::now() + MOST_FOR_BODY);
-        if is_success(status.as_u16()) {
+        if is_success(status) {
             read(&mut response, limit).await;
             return Self::Accepted;
         }
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| parse_retry_after(text, now));
-        let reason = cut(format!("{} {}", status.as_u16(), quoted(&mut response, limit).await), MOST_QUOTED);
-        if is_refusal(status.as_u16()) {
-            return Self::Refused(reason);
+        let reason = cut(format!("{} {}", status, quoted(&mut response, limit).await), MOST_QUOTED);
+        if is_refusal(status) {
+            return Self::Refused { status, reason };
         }
-        let is_up = is_throttling(status.as_u16());
-        let health = if is_up { Health::Up } else { Health::Down(status.as_u16().to_string()) };
-        Self::NotNow { reason, retry_after, health }
+        let is_up = is_throttling(status);
+        let health = if is_up { Health::Up } else { Health::Down(status.to_string()) };
+        Self::NotNow { status, reason, retry_after, health }
     }
 }
 

@@ -104,10 +104,7 @@ impl Stage {
         let store = self.store();
         let held = store.claim(&named.key, &claim).await.unwrap();
         let failure = Failure { class: "transient".into(), text: "503".into() };
-        store
-            .fail(&named.key, &held, &Attempted { delivered: Vec::new(), refused: Vec::new() }, &failure, now)
-            .await
-            .unwrap();
+        store.fail(&named.key, &held, &Attempted::default(), &failure, now).await.unwrap();
     }
 
     async fn store_all(&self, size: usize) {
