@@ -131,7 +131,8 @@ impl<H: Handler> Consumer<H> {
         let Named { event, content } = named.unwrap_or_else(|_elapsed| Err(Outcome::StoreAway.into()))?;
         let retried = request.retried();
         let claim = self.claim_of(&event, content, request.request_id, trace, moment);
-        let record = self.claim(&event.key, &claim, moment).await?;
+        let (key, record) = self.claim(event.key.clone(), &claim, moment).await?;
+        let event = Event { key, ..event };
         trace.attempt = record.attempts;
         let attempt = self.attempt_of(&record, retried, moment);
         let result = self.handle(&event, &attempt, moment, tally).await;
@@ -227,19 +228,38 @@ impl<H: Handler> Consumer<H> {
         }
     }
 
-    async fn claim(&self, key: &EventKey, claim: &Claim, moment: Moment) -> Result<Record, Answer> {
-        let claimed = match timeout_at(self.limit(moment), self.claim_or_renew(key, claim)).await {
-            Ok(claimed) => claimed,
-            Err(_elapsed) => return Err(Answer::about(key, Outcome::StoreAway)),
+    /// Takes the lease, and returns it with the key of the record that it is for.
+    async fn claim(&self, key: EventKey, claim: &Claim, moment: Moment) -> Result<(EventKey, Record), Answer> {
+        let Ok((key, claimed)) = timeout_at(self.limit(moment), self.claim_event(key.clone(), claim)).await else {
+            return Err(Answer::about(&key, Outcome::StoreAway));
         };
-        claimed.map_err(|error| match error {
-            LedgerError::Refused(refused) => Answer::about(key, self.refusal(&refused, moment)),
-            LedgerError::Store(error) if error.is_invalid() => {
+        match claimed {
+            Ok(record) => Ok((key, record)),
+            Err(LedgerError::Refused(refused)) => Err(Answer::about(&key, self.refusal(&refused, moment))),
+            Err(LedgerError::Store(error)) if error.is_invalid() => {
                 tracing::error!(error = %error, "DynamoDB can never take this event");
-                Answer::about(key, Outcome::PermanentFailure)
+                Err(Answer::about(&key, Outcome::PermanentFailure))
             }
-            LedgerError::Store(error) => Answer { event: Some(key.clone()), ..away(error) },
-        })
+            Err(LedgerError::Store(error)) => Err(Answer { event: Some(key), ..away(error) }),
+        }
+    }
+
+    /// Claims an event. Content that collides with another event's has a record of its own once it is a dead letter. It is claimed
+    /// under that record after an operator has replayed the letter as a new event.
+    async fn claim_event(&self, key: EventKey, claim: &Claim) -> (EventKey, Result<Record, LedgerError>) {
+        let claimed = self.claim_or_renew(&key, claim).await;
+        if !matches!(claimed, Err(LedgerError::Refused(Refused::Conflict))) {
+            return (key, claimed);
+        }
+        let own = key.of_conflict(&claim.content);
+        match self.store.record(&own).await {
+            Ok(Some(record)) if record.is_replayed_conflict(claim.now) => {
+                let claimed = self.claim_or_renew(&own, claim).await;
+                (own, claimed)
+            }
+            Ok(_) => (key, claimed),
+            Err(error) => (key, Err(error.into())),
+        }
     }
 
     async fn claim_or_renew(&self, key: &EventKey, claim: &Claim) -> Result<Record, LedgerError> {

@@ -118,8 +118,14 @@ impl Event {
 impl FailurePath {
     /// The event that a message brings, or brought. Where its body is redacted, our consumer's answer tells.
     pub fn key_of(&self, message: &DlqEntry, routes: &Routes) -> EventKey {
+        self.named(message, routes).key
+    }
+
+    /// Returns the key of a message's event together with what else identifies it.
+    pub fn named(&self, message: &DlqEntry, routes: &Routes) -> Identified {
         let event = self.name_message(message, routes);
-        event.about.unwrap_or(event.identified.key)
+        let key = event.about.unwrap_or(event.identified.key);
+        Identified { key, ..event.identified }
     }
 
     /// The name under which a redacted message is buried, which is not its event's.

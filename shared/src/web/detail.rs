@@ -11,6 +11,7 @@ impl Outcome {
                 "source \"{source}\" is not configured: add it to the routes document and run `surehook routes apply`"
             )),
             Self::NoRoutes => Some("no routes are configured: run `surehook routes apply`".to_owned()),
+            Self::Conflict => Some("an event came before with the same id and other content".to_owned()),
             Self::SecretMissing(source) => Some(format!(
                 "SOURCE_SECRETS of this function lacks \"seal\", or a secret of source \"{source}\" that its scheme can use"
             )),
