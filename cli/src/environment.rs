@@ -6,11 +6,19 @@ use std::{
     process::{Command, ExitCode},
 };
 
-/// Marks the second run, which must not read the file again.
+/// Names the file to read.
 const FLAG: &str = "--env-file";
+/// Names the file that was read. The second run has it instead, because it must not read the file again, and prints commands that
+/// name it.
+const READ_FLAG: &str = "--read-env-file";
+
+/// Returns the arguments that the operator typed, without the file of the variables.
+pub(crate) fn typed() -> Vec<String> {
+    without_flag(READ_FLAG, std::env::args().skip(1))
+}
 
 pub(crate) fn run_again_with(file: &Path) -> ExitCode {
-    match read(file).and_then(|variables| run_again(&variables)) {
+    match read(file).and_then(|variables| run_again(file, &variables)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("surehook: {} can't be used: {error}", file.display());
@@ -34,30 +42,31 @@ fn parse(text: &str) -> Vec<(String, String)> {
 
 /// The second run takes this process's place, so that a signal reaches it and nobody is left behind.
 #[cfg(unix)]
-fn run_again(variables: &[(String, String)]) -> std::io::Result<u8> {
+fn run_again(file: &Path, variables: &[(String, String)]) -> std::io::Result<u8> {
     use std::os::unix::process::CommandExt;
-    Err(second_run(variables)?.exec())
+    Err(second_run(file, variables)?.exec())
 }
 
 #[cfg(not(unix))]
-fn run_again(variables: &[(String, String)]) -> std::io::Result<u8> {
-    let status = second_run(variables)?.status()?;
+fn run_again(file: &Path, variables: &[(String, String)]) -> std::io::Result<u8> {
+    let status = second_run(file, variables)?.status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
-fn second_run(variables: &[(String, String)]) -> std::io::Result<Command> {
+fn second_run(file: &Path, variables: &[(String, String)]) -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(without_flag(std::env::args().skip(1))).envs(variables.iter().cloned());
+    command.arg(READ_FLAG).arg(file).args(without_flag(FLAG, std::env::args().skip(1)));
+    command.envs(variables.iter().cloned());
     Ok(command)
 }
 
-fn without_flag(arguments: impl Iterator<Item = String>) -> Vec<String> {
+fn without_flag(flag: &str, arguments: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     let mut skip = false;
     for argument in arguments {
         if !std::mem::take(&mut skip) {
-            skip = argument == FLAG;
-            if !skip && !argument.starts_with(&format!("{FLAG}=")) {
+            skip = argument == flag;
+            if !skip && !argument.starts_with(&format!("{flag}=")) {
                 kept.push(argument);
             }
         }
@@ -78,6 +87,6 @@ mod tests {
     #[test]
     fn the_flag_is_not_passed_on() {
         let arguments = ["--env-file", "f", "sweep", "--env-file=g", "x"].map(str::to_owned);
-        assert_eq!(without_flag(arguments.into_iter()), ["sweep", "x"]);
+        assert_eq!(without_flag(FLAG, arguments.into_iter()), ["sweep", "x"]);
     }
 }

@@ -6,6 +6,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod environment;
+mod follow_up;
 mod input;
 mod load;
 mod operator;
@@ -32,6 +33,9 @@ struct Arguments {
     /// Read environment variables from this file first (`surehook dev` writes .env.surehook)
     #[arg(long, global = true, value_name = "FILE")]
     env_file: Option<PathBuf>,
+    /// The file that the variables of this process were read from
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
+    read_env_file: Option<PathBuf>,
     #[command(subcommand)]
     asked: Asked,
 }
@@ -98,6 +102,9 @@ pub fn main() -> ExitCode {
     if let Some(file) = &arguments.env_file {
         return environment::run_again_with(file);
     }
+    if let Some(file) = arguments.read_env_file {
+        follow_up::remember(file);
+    }
     match arguments.asked {
         Asked::Command(command) => command_line(command),
         Asked::Function { name } => function(name),
@@ -136,7 +143,7 @@ async fn run(command: Command) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            tell_failure(&text::with_causes(failure.as_ref()));
+            tell_failure(&follow_up::runnable(&text::with_causes(failure.as_ref())));
             ExitCode::FAILURE
         }
     }

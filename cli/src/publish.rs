@@ -16,7 +16,9 @@ use surehook::{
 };
 
 use crate::{
-    Failure, input,
+    Failure,
+    follow_up::runnable,
+    input,
     text::{counted, harmless, harmless_json},
 };
 
@@ -150,7 +152,8 @@ fn tell(published: &[Published], is_json: bool) -> Result<(), Failure> {
         let again = if one.deduplicated { ": published before, and not again" } else { "" };
         println!("{}{url}{again}", harmless(&one.message_id));
     }
-    println!("{}. `surehook why MESSAGE` tells what becomes of it.", counted(published.len(), "message"));
+    let published = counted(published.len(), "message");
+    println!("{published}. {}", runnable("`surehook why MESSAGE` tells what becomes of it."));
     Ok(())
 }
 

@@ -39,6 +39,12 @@ pub(crate) fn harmless_lines(text: &str) -> String {
         .join("\n")
 }
 
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", harmless(word).replace('\'', "'\\''")) }
+}
+
 /// At most so many columns of a terminal; what is cut shows.
 pub(crate) fn short(text: &str, most: usize) -> String {
     console::truncate_str(&harmless(text), most, "…").into_owned()

@@ -10,6 +10,7 @@
 //! | [`answers`] | every row of the table of answers, through the real process |
 //! | [`committed_together`] | `complete_with`: a handler's own writes stand exactly if the event is done |
 //! | [`once`] | handled once: copies, crashes, capacity, bytes |
+//! | [`conflicts`] | content that collides with another event's is explained, and delivered once as an event of its own |
 //! | [`contract`] | the table answers what the pure rules answer, on each DynamoDB that there is |
 //! | [`deployed`] | the template and its permissions, what is logged, secrets and their rotation |
 //! | [`destinations`] | delivering to destinations: routing, signatures, safety, back-pressure, connections |
@@ -43,6 +44,7 @@ mod alarms;
 mod alarms_ring;
 mod answers;
 mod committed_together;
+mod conflicts;
 mod contract;
 mod deployed;
 mod destinations;

@@ -117,8 +117,11 @@ async fn a_letter_shows_request_answer_and_history() {
     let ran = run(&stack, &["dead-letters", "show", &id]).await;
     for part in [
         "permanent: shop: 422 no",
-        "Answer of the consumer: 489",
+        "Last answer of the consumer to QStash: 489",
         "X-Github-Event: push",
+        "    shop (http://",
+        ") answered 422 in ",
+        "ms: no \\u{1b}[31mfield",
         "Authorization: (hidden)",
         &body,
         "fence 1",

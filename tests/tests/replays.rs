@@ -251,8 +251,8 @@ async fn a_replay_that_was_interrupted_goes_on_where_it_stopped() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let lines: String = stack.environment.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
     std::fs::write(file.path(), lines).unwrap();
-    let mut command =
-        surehook(&stack, &["--env-file", file.path().to_str().unwrap(), "dead-letters", "replay", "--all", "--yes"]);
+    let file = file.path().to_str().unwrap();
+    let mut command = surehook(&stack, &["--env-file", file, "dead-letters", "replay", "--all", "--yes"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until("the first is sent", || async { !stack.receiver.received().is_empty() }).await;
     let pid = child.id().unwrap().to_string();
@@ -266,6 +266,8 @@ async fn a_replay_that_was_interrupted_goes_on_where_it_stopped() {
     let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(130), "{printed} {said}");
     assert!(said.contains("Ctrl-C again"), "{said}");
+    let goes_on = format!("surehook --env-file {file} dead-letters replay --all --yes --until ");
+    assert!(printed.contains(&goes_on), "{printed}");
     let until_when = printed.split("--until ").nth(1).unwrap_or_else(|| panic!("{printed}")).trim().to_owned();
     let before = letters_of(&stack).await;
     assert!(before > 0 && before < total as u64, "{before} are left");
@@ -334,4 +336,65 @@ async fn a_command_that_asks_needs_yes_where_nobody_can_answer() {
     assert_eq!((letters_of(&stack).await, stack.receiver.received().len()), (1, 0));
     let ran = run(&stack, &["dead-letters", "replay", "--all", "--yes"]).await;
     assert!(ran.code == Some(0) && ran.out.contains("1 dead letter sent"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn ids_are_accepted_by_an_unambiguous_beginning() {
+    let stack = stack().await;
+    let mut keys = Vec::new();
+    for number in 0..3 {
+        keys.push(bury(&stack, &event(&format!("{number}")), "shop: 422 x").await.key.to_string());
+    }
+    let first = &keys[0][..12];
+    let shown = run(&stack, &["dead-letters", "show", first, "--json"]).await.json();
+    assert_eq!(shown["event"].as_str(), Some(keys[0].as_str()));
+    let why = run(&stack, &["why", &keys[1][..10], "--json"]).await.json();
+    assert_eq!(why["event"].as_str(), Some(keys[1].as_str()));
+    for short in ["", "abc", "zzzz", "0123456789abcdef"] {
+        let ran = run(&stack, &["dead-letters", "show", short]).await;
+        assert!(ran.code == Some(1) && ran.err.contains("there is no dead letter"), "{ran:?}");
+    }
+    let purged = run(&stack, &["dead-letters", "purge", first, "--yes"]).await;
+    assert!(purged.out.contains("1 purged, 0 not"), "{purged:?}");
+    let replayed = run(&stack, &["dead-letters", "replay", &keys[2][..8], "--json"]).await;
+    assert_eq!((replayed.code, count_of(&replayed.json())), (Some(0), 1));
+    assert_eq!(letters_of(&stack).await, 1);
+}
+
+#[tokio::test]
+async fn a_beginning_that_several_ids_have_is_refused_with_their_names() {
+    let stack = stack().await;
+    let (mut ids, now) = (Vec::new(), outside::now());
+    for end in ["0", "1"] {
+        let key = surehook::identity::EventKey::parse(&format!("{}{end}", "ab".repeat(31) + "c")).unwrap();
+        let burial = crate::support::ledger::burial(now);
+        ids.push(stack.store().bury(&burial, crate::contract::letter(&key, now), b"x").await.unwrap().key.to_string());
+    }
+    for arguments in [&["dead-letters", "show", "abab"][..], &["why", "abab"]] {
+        let ran = run(&stack, arguments).await;
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.err.contains("several ids") && ids.iter().all(|id| ran.err.contains(id)), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn printed_commands_name_the_file_of_the_variables() {
+    let stack = stack().await;
+    let letter = bury(&stack, &event("file"), "x").await.id();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let lines: String = stack.environment.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    std::fs::write(file.path(), lines).unwrap();
+    let file = file.path().to_str().unwrap();
+    let named = |command: &str| format!("surehook --env-file {file} {command}");
+    for (arguments, command) in [
+        (&["why", &letter][..], format!("dead-letters show {letter}")),
+        (&["dead-letters"], "dead-letters replay --fingerprint CAUSE".to_owned()),
+        (&["dead-letters", "replay", &letter], "dead-letters".to_owned()),
+        (&["dead-letters", "show", "0000"], "dead-letters list".to_owned()),
+    ] {
+        let ran = run(&stack, &[&["--env-file", file][..], arguments].concat()).await;
+        let text = format!("{}{}", ran.out, ran.err);
+        assert!(text.contains(&named(&command)), "{text}");
+        assert!(!text.contains(&format!("surehook {command}")), "{text}");
+    }
 }

@@ -191,3 +191,52 @@ async fn a_replay_that_is_on_its_way_is_found_at_qstash() {
     let old = run(&stack, &["dead-letters", "show", &letter.id()]).await;
     assert!(old.err.contains("there is no dead letter"), "{old:?}");
 }
+
+#[tokio::test]
+async fn a_story_tells_what_each_destination_answered_at_each_attempt() {
+    let stack = stack().await;
+    apply_paths(&stack, &["shop", "warehouse"]).await;
+    connect(&stack, "t", &[]).await;
+    stack.receiver.react(|received| match (received.path.as_str(), received.number) {
+        ("/shop", 0..=1) => Reaction::status(503).saying("closed\u{1b}[2J"),
+        ("/shop", 2..=3) => Reaction::status(500).saying("broken"),
+        _ => Reaction::status(if received.path == "/shop" { 200 } else { 410 }).saying("no such shelf"),
+    });
+    let body = event("attempts");
+    publish(&stack, "t", &body).await;
+    stack.qstash.idle().await;
+    let story = why(&stack, key(&stack, &body).as_str()).await;
+    let history = story["history"].as_array().unwrap();
+    let deliveries: Vec<(&str, u64, &str)> = history
+        .iter()
+        .flat_map(|attempt| attempt["deliveries"].as_array().unwrap())
+        .map(|failed| {
+            let text = |name: &str| failed[name].as_str().unwrap();
+            assert!(text("url").ends_with(text("destination")) && failed["durationMs"].is_u64(), "{failed}");
+            (text("destination"), failed["status"].as_u64().unwrap(), text("reason"))
+        })
+        .collect();
+    assert_eq!(deliveries[..2], [("shop", 503, "closed\u{1b}[2J"), ("warehouse", 410, "no such shelf")]);
+    assert!(deliveries[2..].iter().all(|(name, ..)| *name == "shop"), "{deliveries:?}");
+    assert!(deliveries.contains(&("shop", 500, "broken")), "{deliveries:?}");
+    let ran = run(&stack, &["why", key(&stack, &body).as_str()]).await;
+    for part in ["warehouse (http://", "/shop) answered 503 in ", "ms: closed\\u{1b}[2J", "/shop) answered 500 in "] {
+        assert!(ran.out.contains(part), "{part} in {}", ran.out);
+    }
+    assert!(!ran.out.contains('\u{1b}'), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn a_message_is_found_by_the_beginning_of_its_id_and_of_its_dlq_id() {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    stack.qstash.set_faults(&[Fault::LoseCallback]);
+    refuse(&stack, 503, 4);
+    let body = event("beginning");
+    publish(&stack, "t", &body).await;
+    stack.qstash.idle().await;
+    let entry = qstash(&stack).dlq_page(None, 10, usize::MAX).await.unwrap().entries().next().unwrap().unwrap();
+    for id in [entry.dlq_id.as_str(), &entry.dlq_id[..10], &entry.message_id[..12]] {
+        assert_eq!(why(&stack, id).await["event"].as_str(), Some(key(&stack, &body).as_str()), "{id}");
+    }
+}

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::text::{counted, harmless};
+use crate::{
+    follow_up::runnable,
+    text::{counted, harmless},
+};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -118,7 +121,7 @@ fn print(finding: &Finding) {
     println!("\n  {word:<8} {} [{}]", harmless(&finding.problem), finding.code);
     for (title, text) in [("so", &finding.happens), ("do", &finding.mend)] {
         if !text.is_empty() {
-            println!("           {title}: {}", harmless(text));
+            println!("           {title}: {}", runnable(&harmless(text)));
         }
     }
 }

@@ -48,8 +48,8 @@ impl std::fmt::Display for Stop {
                 write!(formatter, "{waiting} of those that were sent have had no outcome for {patience} (--patience)")
             }
             Self::NotFollowed => formatter.write_str(
-                "the ledger does not follow what becomes of these letters: their endpoint is not Surehook's consumer, their body is \
-                 redacted, or their content contradicts another event's. Replay them without --canary and --max-failures",
+                "the ledger does not follow what becomes of these letters: their endpoint is not Surehook's consumer, or \
+                 their body is redacted. Replay them without --canary and --max-failures",
             ),
             Self::NothingSent => formatter.write_str("none of the canaries could be sent"),
             Self::Away(why) => formatter.write_str(why),

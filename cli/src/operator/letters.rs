@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     Failure,
-    text::{age, date, harmless, short},
+    environment::typed,
+    follow_up::runnable,
+    text::{age, date, harmless, quoted, short},
 };
 
 /// Without a command: dead letters grouped by cause.
@@ -120,9 +122,13 @@ fn print_causes(causes: &Causes, filter: &Filter) {
     println!("{}", table_of(causes));
     let (letters, kinds) = (causes.letters, causes.causes.len());
     println!("\n{letters} dead {} of {kinds} {}.", plural(letters, "letter"), plural(kinds as u64, "cause"));
-    println!("  surehook dead-letters show CAUSE                               the newest of a cause");
-    println!("  surehook dead-letters list --fingerprint CAUSE                 all of them");
-    println!("  surehook dead-letters replay --fingerprint CAUSE --canary 5    once it is mended");
+    for (command, what) in [
+        ("surehook dead-letters show CAUSE", "the newest of a cause"),
+        ("surehook dead-letters list --fingerprint CAUSE", "all of them"),
+        ("surehook dead-letters replay --fingerprint CAUSE --canary 5", "once it is mended"),
+    ] {
+        println!("  {:<62} {what}", runnable(command));
+    }
 }
 
 fn print_nothing(filter: &Filter) {
@@ -205,7 +211,7 @@ fn print_page(page: &Page, filter: &Filter) {
 pub(crate) fn again_with(options: &[(&str, String)]) -> String {
     let mut words = Vec::new();
     let mut skip = false;
-    for word in std::env::args().skip(1) {
+    for word in typed() {
         let is_name = options.iter().any(|(name, _)| word == *name);
         let is_pair = options.iter().any(|(name, _)| word.starts_with(&format!("{name}=")));
         if !std::mem::take(&mut skip) && !is_name && !is_pair {
@@ -214,12 +220,7 @@ pub(crate) fn again_with(options: &[(&str, String)]) -> String {
         skip = is_name;
     }
     let options: Vec<String> = options.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    format!("surehook {} {}", words.join(" "), options.join(" "))
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", harmless(word).replace('\'', "'\\''")) }
+    runnable(&format!("surehook {} {}", words.join(" "), options.join(" ")))
 }
 
 fn print_unreadable(unreadable: &[String]) {

@@ -23,6 +23,7 @@ use surehook_dlq_processor::{Command, Reply, reply::Sweep};
 
 use crate::{
     Failure,
+    follow_up::runnable,
     text::{harmless, span},
 };
 pub(crate) use ask::Asker;
@@ -85,7 +86,7 @@ fn print_sweep(report: &Sweep) {
         (report.failed, "could not be settled now; the next sweep tries again"),
     ] {
         if count > 0 {
-            println!("{count:>8} {what}");
+            println!("{count:>8} {}", runnable(what));
         }
     }
     if report.oldest_waiting > 0 {
@@ -99,7 +100,7 @@ fn print_sweep(report: &Sweep) {
         println!("Left alone:");
     }
     for left in &report.left {
-        println!("  {}", harmless(left));
+        println!("  {}", runnable(&harmless(left)));
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     selection::SelectionArguments,
     unexpected,
 };
-use crate::{Failure, input::confirm, text::harmless};
+use crate::{Failure, follow_up::runnable, input::confirm, text::harmless};
 
 /// Letters that are removed with one command.
 const PAGE: usize = 100;
@@ -68,7 +68,7 @@ async fn purge(asker: &Asker, mut selection: Selection, json: bool) -> Result<Ex
         let Reply::Purged(done) = asker.ask(command).await? else { return Err(unexpected()) };
         purged += done.ids.len();
         for (id, reason) in &done.refused {
-            eprintln!("not purged: {}: {}", harmless(id), harmless(reason));
+            eprintln!("not purged: {}: {}", harmless(id), runnable(&harmless(reason)));
         }
         for error in &done.unreadable {
             eprintln!("passed over: {}", harmless(error));

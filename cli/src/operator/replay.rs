@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     Failure,
+    follow_up::runnable,
     input::confirm,
     progress::Progress,
     text::{exact_date, harmless},
@@ -49,6 +50,10 @@ pub(crate) struct ReplayArguments {
     /// How fast QStash delivers them: 50/s, 300/m, 1000/h; a bare number is per second
     #[arg(long)]
     rate: Option<Rate>,
+    /// Send conflicts, each as an event of its own. A conflict came under the id of an earlier event with other content; `why` names that
+    /// event. Letters that are no conflicts are not sent
+    #[arg(long)]
+    as_new: bool,
     /// Send this many first, watch in the ledger what becomes of them, and go on only if they succeed
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=200))]
     canary: Option<u16>,
@@ -103,6 +108,7 @@ struct Run {
     json: bool,
     would_send: Vec<String>,
     rate: Option<Rate>,
+    as_new: bool,
     after: Option<Cursor>,
     /// Whether letters are chosen by id.
     by_id: bool,
@@ -172,6 +178,7 @@ impl Run {
             json: arguments.operator.json,
             would_send: Vec::new(),
             rate: arguments.rate,
+            as_new: arguments.as_new,
             after: None,
             is_over: total == 0,
             guard: guard.then(|| Guard::new(arguments.max_failures.unwrap_or(0.1), patience)),
@@ -235,7 +242,7 @@ impl Run {
     async fn send(&mut self, limit: usize) -> Result<Option<Stop>, Failure> {
         let selection = Selection { ids: self.ids.by_ref().take(limit).collect(), ..self.selection.clone() };
         let (dry_run, after, rate) = (self.dry_run, self.after.take(), self.rate);
-        let command = Command::Replay { selection, dry_run, limit, after, rate };
+        let command = Command::Replay { selection, dry_run, limit, after, rate, as_new: self.as_new };
         let Reply::Replayed(done) = self.asker.ask(command).await? else { return Err(unexpected()) };
         self.note(&done);
         self.is_over = if self.by_id { self.ids.as_slice().is_empty() } else { done.next.is_none() };
@@ -250,7 +257,7 @@ impl Run {
                 println!("would be replayed: {}", harmless(id));
             }
             for (id, reason) in &done.refused {
-                eprintln!("not replayed: {}: {}", harmless(id), harmless(reason));
+                eprintln!("not replayed: {}: {}", harmless(id), runnable(&harmless(reason)));
             }
             for error in &done.unreadable {
                 eprintln!("passed over: {}", harmless(error));
@@ -311,12 +318,12 @@ impl Run {
                 report.done, report.failed_again, report.waiting
             );
         } else if sent > 0 {
-            println!(
-                "QStash delivers them now; what fails again becomes a dead letter again: `surehook dead-letters`."
-            );
+            let again =
+                "QStash delivers them now; what fails again becomes a dead letter again: `surehook dead-letters`.";
+            println!("{}", runnable(again));
         }
         let Some(stopped) = &report.stopped else { return };
-        let stopped = harmless(stopped.trim_end_matches('.'));
+        let stopped = runnable(&harmless(stopped.trim_end_matches('.')));
         if self.is_over {
             return println!("All were sent; then: {stopped}.");
         }

@@ -40,7 +40,7 @@ pub(crate) struct FilterArguments {
 /// Which letters, by name, by filter, or all.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SelectionArguments {
-    /// These ids
+    /// These ids; the beginning of one is enough where no other begins so
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filter: FilterArguments,

@@ -8,11 +8,15 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Args;
 use surehook::outside;
-use surehook_dlq_processor::{Command, Filter, Reply, reply::Shown};
+use surehook_dlq_processor::{
+    Command, Filter, Reply,
+    reply::{Conflict, FailedAttempt, Shown},
+};
 
 use super::{Asker, OperatorArguments, print_json, unexpected};
 use crate::{
     Failure,
+    follow_up::runnable,
     text::{date, date_and_distance, harmless, harmless_lines},
 };
 
@@ -22,7 +26,7 @@ const MOST_PRINTED: usize = 16 * 1_024;
 /// Which, and how much of it.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArguments {
-    /// Its id, as `dead-letters list` prints it; or an event's key, or a cause, for the newest of it
+    /// Its id, as `dead-letters list` prints it; or an event's key (its beginning is enough), or a cause, for the newest of it
     id: String,
     /// Show secret headers as well
     #[arg(long)]
@@ -61,10 +65,8 @@ async fn newest(asker: &Asker, id: String) -> Result<String, Failure> {
     let Reply::Listed(page) = asker.ask(Command::List { filter, limit: 1, after: None }).await? else {
         return Err(unexpected());
     };
-    let newest = page.letters.into_iter().next().map(|head| head.id);
-    newest.ok_or_else(|| {
-        format!("there is no dead letter of the cause {id}: `surehook dead-letters` shows those that exist").into()
-    })
+    // What names no cause may be the beginning of an event's key.
+    Ok(page.letters.into_iter().next().map_or(id, |head| head.id))
 }
 
 /// A body byte for byte; on a terminal, which would obey it, as harmless text.
@@ -130,11 +132,30 @@ fn print(shown: &Shown) {
     if head.replaying {
         line("replay", "under way, or cut short: the next sweep finishes it");
     }
-    println!("\nAttempts: {} failed, {} extra rounds", shown.history.len(), shown.rounds);
-    for attempt in &shown.history {
-        println!("  {}  {} (fence {})", date(attempt.at), harmless(&attempt.class), attempt.fence);
+    if let Some(conflict) = &shown.conflict {
+        line("conflict", &explained(conflict));
     }
+    println!("\nAttempts: {} failed, {} extra rounds", shown.history.len(), shown.rounds);
+    shown.history.iter().for_each(print_attempt);
     print_messages(shown);
+}
+
+/// A failed attempt, with each delivery in a line of its own.
+fn print_attempt(attempt: &FailedAttempt) {
+    println!("  {}  {} (fence {})", date(attempt.at), harmless(&attempt.class), attempt.fence);
+    for delivery in &attempt.deliveries {
+        println!("    {}", harmless(&delivery.to_string()));
+    }
+    if attempt.deliveries.is_empty() && !attempt.said.is_empty() {
+        println!("    {}", harmless(&attempt.said));
+    }
+}
+
+/// What a conflict is, and with which event.
+pub(super) fn explained(conflict: &Conflict) -> String {
+    let Conflict { with, status } = conflict;
+    let status = status.as_deref().unwrap_or("without a record by now");
+    format!("with event {with} ({status}), which came before with the same id and other content")
 }
 
 fn print_messages(shown: &Shown) {
@@ -146,7 +167,8 @@ fn print_messages(shown: &Shown) {
     match shown.response.status {
         0 => println!("\nAnswer: none"),
         status => {
-            let whose = if shown.head.source.is_empty() { "Answer" } else { "Answer of the consumer" };
+            let whose =
+                if shown.head.source.is_empty() { "Last answer" } else { "Last answer of the consumer to QStash" };
             println!("\n{whose}: {status}, {} bytes", shown.response.size);
         }
     }
@@ -163,16 +185,21 @@ fn print_messages(shown: &Shown) {
     print_body(shown);
 }
 
+/// The command that prints a body as it is.
+fn to_print_body(shown: &Shown) -> String {
+    runnable(&format!("surehook dead-letters show {} --body", shown.head.id))
+}
+
 fn print_body(shown: &Shown) {
     match (&shown.body, &shown.body_base64) {
         (Some(text), _) => {
             let start: String = text.chars().take(MOST_PRINTED).collect();
             println!("{}", harmless_lines(&start));
             if start.len() < text.len() || !shown.body_is_whole {
-                println!("… the whole body: surehook dead-letters show {} --body", shown.head.id);
+                println!("… the whole body: {}", to_print_body(shown));
             }
         }
-        (None, Some(_)) => println!("(not text; the bytes: surehook dead-letters show {} --body)", shown.head.id),
+        (None, Some(_)) => println!("(not text; the bytes: {})", to_print_body(shown)),
         (None, None) => {}
     }
 }

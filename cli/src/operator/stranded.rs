@@ -8,6 +8,7 @@ use surehook_dlq_processor::{Command, Reply, reply::StrandedEvent};
 use super::{Asker, OperatorArguments, letters::plural, print_json, table::table, unexpected};
 use crate::{
     Failure,
+    follow_up::runnable,
     input::confirm,
     text::{date, harmless, short},
 };
@@ -19,7 +20,7 @@ pub(crate) struct StrandedArguments {
     #[arg(long, conflicts_with = "dismiss")]
     deep: bool,
     /// End these events, because you have seen to them elsewhere: they are listed no more, and what may still come of them is
-    /// not delivered
+    /// not delivered. The beginning of a key is enough
     #[arg(long, value_name = "EVENT", num_args = 1..)]
     dismiss: Vec<String>,
     /// End them also where QStash's log does not say whether they are still delivered
@@ -59,7 +60,7 @@ async fn dismiss(asker: &Asker, arguments: StrandedArguments) -> Result<ExitCode
         return Err(unexpected());
     };
     for (event, reason) in &done.refused {
-        eprintln!("not dismissed: {}: {}", harmless(event), harmless(reason));
+        eprintln!("not dismissed: {}: {}", harmless(event), runnable(&harmless(reason)));
     }
     match arguments.operator.json {
         true => print_json(&done)?,
@@ -85,8 +86,9 @@ fn print(events: &[StrandedEvent]) {
         ]
     });
     println!("{}", table(&["SINCE", "STATE", "ATTEMPTS", "SOURCE", "LAST ERROR", "EVENT"], rows));
-    println!("\nQStash does not deliver these again. `surehook why EVENT` shows what happened to one.");
+    let ask = "QStash does not deliver these again. `surehook why EVENT` shows what happened to one.";
+    println!("\n{}", runnable(ask));
     println!("  stranded     not delivered: send it again from its sender (the same bytes are the same event)");
     println!("  unconfirmed  handled, but the table did not record it: ask the destination for its `webhook-id`");
-    println!("End those that you have handled elsewhere: `surehook stranded --dismiss EVENT`.");
+    println!("{}", runnable("End those that you have handled elsewhere: `surehook stranded --dismiss EVENT`."));
 }

@@ -7,16 +7,18 @@ use surehook::{Millis, outside};
 use surehook_dlq_processor::{Command, Reply, why::Story};
 use surehook_local::stack::SPEED;
 
-use super::{Asker, OperatorArguments, print_json, unexpected};
+use super::{Asker, OperatorArguments, print_json, show::explained, unexpected};
 use crate::{
     Failure,
+    follow_up::runnable,
     text::{date, date_and_distance, harmless},
 };
 
 /// Which event.
 #[derive(Debug, Args)]
 pub(crate) struct WhyArguments {
-    /// An event key (the `webhook-id` that destinations get), a QStash message id, or a dead letter's id
+    /// An event key (the `webhook-id` that destinations get), a QStash message id, an id of QStash's dead-letter queue, or a dead letter's
+    /// id. The beginning of one is enough for dead letters, for events that wait, and for QStash's dead-letter queue
     subject: String,
     /// Look for a message that QStash knows no more in the whole table
     #[arg(long)]
@@ -62,6 +64,9 @@ fn print(story: &Story, now: Millis) {
             line(name, &destinations.join(", "));
         }
     }
+    if let Some(conflict) = &story.conflict {
+        line("conflict", &explained(conflict));
+    }
     if let Some(error) = &story.last_error {
         line("last error", error);
     }
@@ -75,9 +80,9 @@ fn print(story: &Story, now: Millis) {
         println!("  {}  {}", date(planned.at), harmless(&planned.text));
     }
     let when = story.next.at.map(|at| format!("{}: ", date_and_distance(at, now))).unwrap_or_default();
-    println!("  {when}{}", harmless(&story.next.text));
-    println!("\nA replay would\n  {}", harmless(&story.replay));
+    println!("  {when}{}", runnable(&harmless(&story.next.text)));
+    println!("\nA replay would\n  {}", runnable(&harmless(&story.replay)));
     for letter in &story.letters {
-        println!("  surehook dead-letters show {}", letter.id);
+        println!("  {}", runnable(&format!("surehook dead-letters show {}", letter.id)));
     }
 }

@@ -13,6 +13,7 @@ use surehook_consumer::deliver::connect::is_out_of_bounds;
 use super::{compile, print_changes, read, store, unmatched, version};
 use crate::{
     Failure,
+    follow_up::runnable,
     text::{counted, harmless},
 };
 
@@ -34,7 +35,9 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
     tell(&routes, "");
     for change in &changes {
         if let diff::Change::Added { name, .. } = change {
-            println!("Its receiver verifies with the secret that `surehook routes secret {name}` prints.");
+            let verifies =
+                format!("Its receiver verifies with the secret that `surehook routes secret {name}` prints.");
+            println!("{}", runnable(&verifies));
         }
     }
     unmatched::tell(&store, &routes).await

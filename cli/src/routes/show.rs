@@ -13,6 +13,7 @@ use surehook::{
 use super::{ShowArguments, store, version};
 use crate::{
     Failure,
+    follow_up::runnable,
     operator::table::table,
     text::{date, date_and_distance, harmless, harmless_json, harmless_lines},
 };
@@ -26,7 +27,7 @@ pub(super) async fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     }
     let current = store.routes(true).await?;
     if current.version == 0 {
-        println!("No routes were applied yet. See `surehook routes apply --help`.");
+        println!("{}", runnable("No routes were applied yet. See `surehook routes apply --help`."));
         return Ok(());
     }
     let shown = version(&store, arguments.number.unwrap_or(current.version)).await?;

@@ -8,7 +8,7 @@ use surehook::sources::{
     recipe::{Recipe, Scheme},
 };
 
-use crate::{Failure, operator::table::table, text::harmless_json};
+use crate::{Failure, follow_up::runnable, operator::table::table, text::harmless_json};
 
 /// A recipe, for people and programs.
 #[derive(Debug, Serialize)]
@@ -56,7 +56,8 @@ fn shown(recipe: &'static str) -> Option<Shown> {
 fn print_table(all: &[Shown]) {
     let rows = all.iter().map(|one| vec![one.recipe.to_owned(), one.identity(), one.event_type(), one.proof()]);
     println!("{}", table(&["RECIPE", "TOLD APART BY", "TYPE", "PROVES ITSELF BY"], rows));
-    println!("\n`surehook sources list RECIPE` says more, and what to write into the routes document.");
+    let more = "`surehook sources list RECIPE` says more, and what to write into the routes document.";
+    println!("\n{}", runnable(more));
 }
 
 impl Shown {

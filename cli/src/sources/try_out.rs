@@ -18,7 +18,9 @@ use surehook::{
 
 use super::{TestArguments, capture, capture::Capture};
 use crate::{
-    Failure, input, routes,
+    Failure,
+    follow_up::runnable,
+    input, routes,
     text::{date_and_distance, harmless, harmless_json},
 };
 
@@ -158,7 +160,10 @@ impl Report {
             println!("body          not what this source sends: it is refused");
         }
         match self.destinations.as_slice() {
-            [] => println!("goes to       nobody, by the routes that were asked; `surehook routes test` says why"),
+            [] => println!(
+                "goes to       nobody, by the routes that were asked; {}",
+                runnable("`surehook routes test` says why")
+            ),
             names => println!("goes to       {}", names.join(", ")),
         }
     }

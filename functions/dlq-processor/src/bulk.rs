@@ -1,15 +1,11 @@
 //! What is done to many letters: replay and purge by selection, a page at a time, and what became of them.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use futures::{StreamExt, stream};
 use surehook::{
     Millis,
     ledger::{DeadLetter, Record, Status},
-    routes::Routes,
     store::shelves::{Order, Place},
     web::Moment,
 };
@@ -19,7 +15,7 @@ use crate::{
     Cursor, Processor, ProcessorError, checked,
     command::{Filter, Selection},
     letters::LONGEST,
-    replay::ReplayPace,
+    replay::Replays,
     reply::{Done, Fate},
 };
 
@@ -32,7 +28,7 @@ pub(crate) enum Act {
     /// Only see whether it is there.
     Look,
     /// Replay it by the routes that stood when the command began.
-    Replay(ReplayPace, Arc<Routes>),
+    Replay(Replays),
     Purge,
 }
 
@@ -40,9 +36,7 @@ impl Act {
     /// Returns the act for the letter of this number, because replays before it make it wait.
     fn of_number(&self, number: usize) -> Self {
         match self {
-            Self::Replay(pace, routes) => {
-                Self::Replay(ReplayPace { others: pace.others + number as u64, ..*pace }, Arc::clone(routes))
-            }
+            Self::Replay(replays) => Self::Replay(replays.of_number(number)),
             other => other.clone(),
         }
     }
@@ -77,10 +71,10 @@ impl Processor {
             return Ok(Done { ids, unreadable, next, until, dry_run: true, ..Done::default() });
         }
         let mut act = if bulk.dry_run { Act::Look } else { act };
-        if let (Act::Replay(pace, _), false) = (&mut act, chosen.letters.is_empty()) {
+        if let (Act::Replay(replays), false) = (&mut act, chosen.letters.is_empty()) {
             // A wrong token is noticed before the first letter is marked.
             self.path.qstash.own().keys().await?;
-            pace.others = self.waiting_replays(*pace).await;
+            replays.pace.others = self.waiting_replays(replays.pace).await;
         }
         let deadline = moment.give_up_at(LONGEST);
         // Whoever opened ten thousand letters while QStash refuses them would have them sent later, unwatched and at no pace.
@@ -126,8 +120,8 @@ impl Processor {
     async fn act(&self, id: &str, act: Act, moment: Moment) -> Result<String, ProcessorError> {
         match act {
             Act::Look => self.find(id).await.map(|(letter, _)| letter.id()),
-            Act::Replay(pace, routes) => Box::pin(self.replay_one(id, pace, &routes, moment)).await,
-            Act::Purge => self.purge_one(id, moment).await.map(|()| id.to_owned()),
+            Act::Replay(replays) => Box::pin(self.replay_one(id, &replays, moment)).await,
+            Act::Purge => self.purge_one(id, moment).await,
         }
     }
 
@@ -151,15 +145,18 @@ impl Processor {
     }
 
     /// Removes a letter for good. Its record stays, so that late deliveries find it.
-    async fn purge_one(&self, id: &str, moment: Moment) -> Result<(), ProcessorError> {
+    async fn purge_one(&self, id: &str, moment: Moment) -> Result<String, ProcessorError> {
         let store = &self.path.store;
         match self.find(id).await {
-            Ok((letter, _)) => Ok(store.purge(&letter, moment.now, self.forgotten_at(moment)).await?),
+            Ok((letter, _)) => {
+                store.purge(&letter, moment.now, self.forgotten_at(moment)).await?;
+                Ok(letter.id())
+            }
             Err(ProcessorError::NoSuchLetter(id)) => {
                 // A purge that was cut short has left chunks and no head.
                 let (key, fence) = DeadLetter::parse_id(&id).ok_or(ProcessorError::NoSuchLetter(id.clone()))?;
                 let released = store.release_all_chunks(&key, fence, moment.now).await?;
-                if released > 0 { Ok(()) } else { Err(ProcessorError::NoSuchLetter(id)) }
+                if released > 0 { Ok(id) } else { Err(ProcessorError::NoSuchLetter(id)) }
             }
             Err(error) => Err(error),
         }

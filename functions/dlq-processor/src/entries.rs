@@ -22,7 +22,7 @@ use crate::{Processor, ProcessorError, reply::Sweep, sweep::seconds};
 /// Entries of a page that are resolved at the same time.
 pub(crate) const AT_ONCE: usize = 32;
 /// Entries of a page, if they fit into memory. Source: QStash documentation, "List DLQ messages": the default and the maximum.
-const PAGE: usize = 100;
+pub(crate) const PAGE: usize = 100;
 /// The largest page that is read into memory, in bytes; a single entry may be larger.
 const MAX_BYTES: usize = 32 * 1_024 * 1_024;
 /// How long entries that are being resolved at the deadline may go on.
@@ -244,7 +244,7 @@ impl Processor {
 }
 
 /// Reads a page, in the largest size that QStash can answer and that fits into memory.
-async fn page(qstash: &Client, cursor: Option<&str>, count: &mut usize) -> Result<DlqPage, ClientError> {
+pub(crate) async fn page(qstash: &Client, cursor: Option<&str>, count: &mut usize) -> Result<DlqPage, ClientError> {
     loop {
         match qstash.dlq_page(cursor, *count, MAX_BYTES).await {
             Err(ClientError::TooLarge(_)) if *count > 1 => *count /= 2,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use surehook::{
     identity::EventKey,
-    ledger::{DeadLetter, Record},
+    ledger::DeadLetter,
     store::shelves::{Order, Place, Walk},
     web::{Moment, shown_headers::shown_headers},
 };
@@ -13,8 +13,10 @@ use tokio::time::Instant;
 
 use crate::{
     Cursor, Processor, ProcessorError,
+    attempts::failed_attempts,
     command::Filter,
-    reply::{Answered, CauseCount, Causes, FailedAttempt, Head, Page, Part, Shown},
+    replay::named_today,
+    reply::{Answered, CauseCount, Causes, Head, Page, Part, Shown},
     why::name_of,
 };
 
@@ -102,6 +104,7 @@ impl Processor {
         let (letter, mut body) = self.find(id).await?;
         let record = self.path.store.record(letter.about.as_ref().unwrap_or(&letter.key)).await?;
         let routes = self.path.store.routes(true).await?;
+        let conflict = self.conflict_of(&letter, named_today(&letter, &body, &routes).as_ref()).await?;
         let body_is_whole = body.len() <= MOST_SHOWN && !letter.redacted;
         body.truncate(body.len().min(MOST_SHOWN));
         let (text, base64) = if letter.redacted { (None, None) } else { start_of(body, body_is_whole) };
@@ -125,7 +128,8 @@ impl Processor {
                 size: letter.response.size,
             },
             delivered: record.iter().flat_map(|record| &record.delivered).map(|id| name_of(&routes, id)).collect(),
-            history: record.as_ref().map(failed_attempts).unwrap_or_default(),
+            history: record.as_ref().map(|record| failed_attempts(record, &routes)).unwrap_or_default(),
+            conflict,
             head: head(&letter),
         })
     }
@@ -140,13 +144,19 @@ impl Processor {
         Ok(Part { base64: STANDARD.encode(&body[begin..end]), next: (end < body.len()).then_some(end) })
     }
 
-    /// Reads a letter by its id, or the newest of an event by the event's key.
+    /// Reads a letter by its id, or the newest of an event by the event's key or by an unambiguous beginning of that.
     pub(crate) async fn find(&self, id: &str) -> Result<(DeadLetter, Vec<u8>), ProcessorError> {
         let missing = || ProcessorError::NoSuchLetter(id.to_owned());
         let store = &self.path.store;
-        let (key, fence) = match EventKey::parse(id) {
-            Some(key) => (key.clone(), store.heads(&key).await?.last().ok_or_else(missing)?.fence),
-            None => DeadLetter::parse_id(id).ok_or_else(missing)?,
+        let (key, fence) = match DeadLetter::parse_id(id) {
+            Some(named) => named,
+            None => {
+                let event = EventKey::parse(id);
+                let event = if event.is_some() { event } else { self.event_of_letter(id).await? };
+                let event = event.ok_or_else(missing)?;
+                let newest = store.heads(&event).await?.last().ok_or_else(missing)?.fence;
+                (event, newest)
+            }
         };
         if let Some(found) = store.letter(&key, fence).await? {
             return Ok(found);
@@ -200,15 +210,6 @@ fn start_of(body: Vec<u8>, is_whole: bool) -> (Option<String>, Option<String>) {
         }
         Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
     }
-}
-
-fn failed_attempts(record: &Record) -> Vec<FailedAttempt> {
-    let shown = |entry: &surehook::ledger::History| FailedAttempt {
-        at: entry.at,
-        fence: entry.fence,
-        class: entry.class.clone(),
-    };
-    record.history.iter().map(shown).collect()
 }
 
 pub(crate) fn head(letter: &DeadLetter) -> Head {

@@ -3,9 +3,12 @@
 //! It runs on a schedule (`sweep`) and by direct invocation of an operator; the command line calls the same
 //! [`Processor::call`]. Everything it does may be repeated and may run twice at once.
 
+mod attempts;
+mod beginning;
 mod bulk;
 pub mod command;
 pub mod config;
+mod conflict;
 mod entries;
 pub mod faults;
 mod held;
@@ -15,9 +18,12 @@ mod outbox_letter;
 mod permissions;
 pub mod policy;
 mod queue;
+mod rate;
 pub mod replay;
 pub mod reply;
+mod story;
 pub mod stranded;
+mod subject;
 pub mod sweep;
 pub mod why;
 mod wire;
@@ -31,6 +37,7 @@ use surehook::{
     Millis,
     config::Policy,
     failure::{FailureError, FailurePath},
+    identity::EventKey,
     ledger::Refused,
     qstash::{ClientError, Region},
     store::{LedgerError, StoreError, routes_cache::RoutesCache},
@@ -39,9 +46,10 @@ use surehook::{
 };
 
 use bulk::{Act, Bulk};
-pub use command::{Command, Cursor, Filter, Rate, Selection};
+pub use command::{Command, Cursor, Filter, Selection};
 pub use policy::PolicyRole;
-use replay::ReplayPace;
+pub use rate::Rate;
+use replay::{ReplayPace, Replays};
 pub use reply::Reply;
 pub use wire::{connect, run};
 
@@ -129,7 +137,8 @@ pub enum ProcessorError {
     /// What was asked about is not known here.
     #[error(
         "nothing is known of \"{0}\": it is no event key or dead letter of this table, and QStash has it neither waiting, nor in \
-         its dead-letter queue, nor in its log. `--deep` looks through the whole table for a message id"
+         its dead-letter queue, nor in its log. The beginning of an id is looked for among dead letters, events that wait and QStash's \
+         dead-letter queue. `--deep` looks through the whole table for a message id"
     )]
     Unknown(String),
     /// This shell's settings differ from the stack's, which decide about waiting events.
@@ -156,9 +165,24 @@ pub enum ProcessorError {
         /// What QStash said.
         why: String,
     },
-    /// A text that is no event key.
-    #[error("\"{0}\" is not an event key: it has 64 hexadecimal digits")]
+    /// A text that is no event key, and not the beginning of one that waits.
+    #[error(
+        "\"{0}\" is not an event key, which has 64 hexadecimal digits, nor the beginning of the key of an event that waits: \
+         `surehook stranded` lists those that do"
+    )]
     NotAKey(String),
+    /// Several ids begin with this.
+    #[error("\"{0}\" is the beginning of several ids: {list}; write more of it", list = .1.join(", "))]
+    Ambiguous(String, Vec<String>),
+    /// The content of this letter collides with an event that came earlier under the same id.
+    #[error(
+        "it is a conflict: its content collides with event {0}, which came before under the same id, so that it would become the same \
+         dead letter again. `surehook why {0}` shows that event; if this one is to be delivered too, replay it with --as-new"
+    )]
+    Conflict(EventKey),
+    /// A letter that collides with nothing can't be an event of its own.
+    #[error("it is no conflict, so that it can't be sent as a new event: replay it without --as-new")]
+    NoConflict,
 }
 
 impl ProcessorError {
@@ -229,9 +253,10 @@ impl Processor {
             Command::Causes { filter, after } => self.causes(&checked(filter)?, after, moment).await.map(Reply::Caused),
             Command::Show { id, reveal } => self.show(&id, reveal).await.map(|shown| Reply::Shown(Box::new(shown))),
             Command::Body { id, offset } => self.body(&id, offset).await.map(Reply::Part),
-            Command::Replay { selection, dry_run, limit, after, rate } => {
+            Command::Replay { selection, dry_run, limit, after, rate, as_new } => {
                 let bulk = Bulk { selection, dry_run, limit, after };
-                let act = Act::Replay(ReplayPace { rate, others: 0 }, self.routes.latest(moment).await?);
+                let pace = ReplayPace { rate, others: 0 };
+                let act = Act::Replay(Replays { pace, routes: self.routes.latest(moment).await?, as_new });
                 Box::pin(self.each(bulk, act, moment)).await.map(Reply::Replayed)
             }
             Command::Outcomes { ids } => self.outcomes(ids).await.map(Reply::Outcomes),

@@ -5,6 +5,8 @@
 //! the sweep, and every step may be repeated. A letter whose body is redacted has it in QStash alone, which is asked to
 //! deliver its own entry again instead of (2).
 
+use std::sync::Arc;
+
 use surehook::{
     Millis,
     failure::first_callback,
@@ -47,6 +49,24 @@ impl ReplayPace {
     }
 }
 
+/// How letters are replayed by one command.
+#[derive(Debug, Clone)]
+pub(crate) struct Replays {
+    pub(crate) pace: ReplayPace,
+    /// The routes that stood when the command began.
+    pub(crate) routes: Arc<Routes>,
+    /// Whether conflicts are sent, each as an event of its own.
+    pub(crate) as_new: bool,
+}
+
+impl Replays {
+    /// Returns the terms of the letter of this number, because replays before it make it wait.
+    pub(crate) fn of_number(&self, number: usize) -> Self {
+        let pace = ReplayPace { others: self.pace.others + number as u64, ..self.pace };
+        Self { pace, ..self.clone() }
+    }
+}
+
 /// How a replayed event is published.
 #[derive(Debug, Clone, Copy)]
 struct Terms {
@@ -78,12 +98,13 @@ impl Processor {
     pub(crate) async fn replay_one(
         &self,
         id: &str,
-        pace: ReplayPace,
-        routes: &Routes,
+        replays: &Replays,
         moment: Moment,
     ) -> Result<String, ProcessorError> {
+        let Replays { pace, ref routes, as_new } = *replays;
         let (letter, body) = self.find(id).await?;
         let named = named_today(&letter, &body, routes);
+        let is_conflict = self.check_conflict(&letter, named.as_ref(), as_new, moment).await?;
         self.check_route(&letter, &body, named.as_ref(), routes).await?;
         let (mut record, now) = (None, moment.at_present());
         if letter.replaying.is_none() {
@@ -91,9 +112,9 @@ impl Processor {
             let begun = self.path.store.begin_replay_due(&letter, now, pace.due(now)).await;
             record = Some(begun.map_err(|error| unconfirmed(error.into()))?);
         }
-        // The consumer completes this letter's own record, unless its endpoint is not ours, it is a conflict, or it was buried before its
-        // source was configured.
-        let claimed = named.is_some_and(|named| named.key == letter.key);
+        // The consumer completes this letter's own record, unless its endpoint is not ours or it was buried before its source was
+        // configured. That of a conflict is completed once it was replayed as a new event.
+        let claimed = is_conflict || named.is_some_and(|named| named.key == letter.key);
         let terms = Terms { pace, routes: routes.version };
         if letter.redacted {
             self.retry(&letter, terms, moment).await?;
@@ -285,7 +306,7 @@ impl Processor {
 }
 
 /// How the consumer will name a letter's event: by the recipe of today, whatever was known when the letter was written.
-fn named_today(letter: &DeadLetter, body: &[u8], routes: &Routes) -> Option<Identified> {
+pub(crate) fn named_today(letter: &DeadLetter, body: &[u8], routes: &Routes) -> Option<Identified> {
     let endpoint = Endpoint::Ours { source: letter.source.clone(), path: letter.path.clone()? };
     let headers = header_map(&letter.headers);
     routes.identify(&endpoint, Delivered::new(&headers, body, &letter.first_message_id))

@@ -201,6 +201,18 @@ pub struct Shown {
     pub delivered: Vec<String>,
     /// The record's failed attempts, the oldest first.
     pub history: Vec<FailedAttempt>,
+    /// The event that it collides with, if it is a conflict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<Conflict>,
+}
+
+/// The event that came before under the id of a conflict, with other content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Its key.
+    pub with: String,
+    /// Its status; absent if its record has expired.
+    pub status: Option<String>,
 }
 
 /// The last answer to an event that was given up.
@@ -227,6 +239,30 @@ pub struct FailedAttempt {
     pub fence: u64,
     /// The class of its failure.
     pub class: String,
+    /// What was said, by all destinations that failed.
+    #[serde(default)]
+    pub said: String,
+    /// The deliveries that failed, at most eight; none where a handler of your own ran.
+    #[serde(default)]
+    pub deliveries: Vec<FailedDelivery>,
+}
+
+/// A delivery that its destination did not accept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedDelivery {
+    /// The destination's name in the routes of today.
+    pub destination: String,
+    /// Its URL in the routes of today, without the query, which may hold a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The status of its answer; absent if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The first bytes of its answer, or why there was none.
+    pub reason: String,
+    /// How long the delivery took, in milliseconds.
+    pub duration_ms: u32,
 }
 
 /// A part of a body.

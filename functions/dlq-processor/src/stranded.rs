@@ -75,22 +75,27 @@ impl Processor {
         let mut done = Done::default();
         for event in events {
             match self.dismiss_one(&event, force, moment).await {
-                Ok(()) => done.ids.push(event),
+                Ok(key) => done.ids.push(key.to_string()),
                 Err(error) => done.refused.push((event, error.to_string())),
             }
         }
         done
     }
 
-    async fn dismiss_one(&self, event: &str, force: bool, moment: Moment) -> Result<(), ProcessorError> {
-        let key = EventKey::parse(event).ok_or_else(|| ProcessorError::NotAKey(event.to_owned()))?;
+    async fn dismiss_one(&self, event: &str, force: bool, moment: Moment) -> Result<EventKey, ProcessorError> {
+        let key = match EventKey::parse(event) {
+            Some(key) => Some(key),
+            None => self.event_that_waits(event).await?,
+        };
+        let key = key.ok_or_else(|| ProcessorError::NotAKey(event.to_owned()))?;
         let (before, forgotten) = (self.stranded_before(moment.now), self.forgotten_at(moment));
         let record = self.path.store.record(&key).await?;
         rules::dismiss(record.as_ref(), before, moment.now, forgotten).map_err(ProcessorError::Moved)?;
         if let Some(record) = record.filter(|record| record.status == Status::Retryable) {
             self.check_delivery(&record.message_id, force, moment.now).await?;
         }
-        Ok(self.path.store.dismiss(&key, before, moment.now, forgotten).await?)
+        self.path.store.dismiss(&key, before, moment.now, forgotten).await?;
+        Ok(key)
     }
 
     /// Refuses to end an event that QStash still brings. Where QStash does not say that the event's last message has ended, `force`

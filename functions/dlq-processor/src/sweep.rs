@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     Processor, ProcessorError,
     entries::{AT_ONCE, Turn},
-    replay::ReplayPace,
+    replay::{ReplayPace, Replays},
     reply::Sweep,
 };
 
@@ -149,6 +149,7 @@ impl Processor {
             return Ok(());
         }
         let routes = self.routes.latest(moment).await?;
+        let replays = Replays { pace: ReplayPace::default(), routes, as_new: false };
         for pending in pending {
             let id = &pending.letter;
             if Instant::now() >= deadline {
@@ -157,7 +158,7 @@ impl Processor {
             }
             let result = match self.find(id).await {
                 Ok((letter, _)) if letter.replaying.as_ref() == Some(&pending.replay) => {
-                    self.replay_one(id, ReplayPace::default(), &routes, moment).await.map(|_| true)
+                    self.replay_one(id, &replays, moment).await.map(|_| true)
                 }
                 Ok(_) | Err(ProcessorError::NoSuchLetter(_) | ProcessorError::Renewed(..)) => {
                     self.path.store.forget_pending(&pending).await?;

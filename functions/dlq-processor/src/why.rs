@@ -10,7 +10,14 @@ use surehook::{
     web::Moment,
 };
 
-use crate::{Processor, ProcessorError, letters::head, reply::Head};
+use crate::{
+    Processor, ProcessorError,
+    attempts::failed_attempts,
+    letters::head,
+    replay::named_today,
+    reply::{Conflict, FailedAttempt, Head},
+    story::{is_replayed, lines},
+};
 
 /// Entries of QStash's log that a story takes in.
 const MOST_LOGS: usize = 50;
@@ -31,6 +38,12 @@ pub struct Story {
     pub attempts: u64,
     /// What happened, in order.
     pub lines: Vec<Line>,
+    /// Its failed attempts, the oldest first.
+    #[serde(default)]
+    pub history: Vec<FailedAttempt>,
+    /// The event that it collides with, if it is a conflict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<Conflict>,
     /// What was said last, if it failed.
     pub last_error: Option<String>,
     /// Destinations that accepted it.
@@ -79,13 +92,14 @@ pub(crate) enum AtQStash {
 }
 
 /// All that is known of an event.
-struct Known {
+pub(crate) struct Known {
     key: EventKey,
-    record: Option<Record>,
-    letters: Vec<DeadLetter>,
+    pub(crate) record: Option<Record>,
+    pub(crate) letters: Vec<DeadLetter>,
     qstash: AtQStash,
-    logs: Vec<LogEntry>,
-    routes: Routes,
+    pub(crate) logs: Vec<LogEntry>,
+    pub(crate) routes: Routes,
+    conflict: Option<Conflict>,
 }
 
 impl Processor {
@@ -93,11 +107,7 @@ impl Processor {
     pub async fn why(&self, subject: &str, deep: bool, moment: Moment) -> Result<Story, ProcessorError> {
         let subject = subject.trim();
         let routes = self.path.store.routes(true).await?;
-        let named = EventKey::parse(subject).or_else(|| DeadLetter::parse_id(subject).map(|(key, _)| key));
-        let (key, message) = match named {
-            Some(key) => (key, None),
-            None => (self.event_of_message(subject, &routes, deep).await?, Some(subject.to_owned())),
-        };
+        let (key, message) = self.event_of(subject, &routes, deep).await?;
         let record = self.path.store.record(&key).await?;
         let mut letters = self.path.store.heads(&key).await?;
         if record.is_none() && letters.is_empty() && message.is_none() {
@@ -116,38 +126,19 @@ impl Processor {
         {
             letters.extend(self.path.store.heads(&apart).await?);
         }
-        Ok(self.tell_story(&Known { key, record, letters, qstash, logs, routes }, moment.now))
+        let conflict = self.conflict_of_letters(&letters, &routes).await?;
+        Ok(self.tell_story(&Known { key, record, letters, qstash, logs, routes, conflict }, moment.now))
     }
 
-    /// The event that a message brought: QStash says where it went and with which body, and those name the event.
-    async fn event_of_message(&self, id: &str, routes: &Routes, deep: bool) -> Result<EventKey, ProcessorError> {
-        let qstash = &self.path.qstash;
-        let unknown = || ProcessorError::Unknown(id.to_owned());
-        if id.is_empty() || id.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(unknown());
-        }
-        if let Some(message) = qstash.message(id).await? {
-            return self.name_of(&message, routes).await;
-        }
-        if let Some(entry) = qstash.dlq_find(id).await? {
-            return self.name_of(&entry, routes).await;
-        }
-        for logged in qstash.logs(id).await {
-            if let Some(body) = logged.body() {
-                let message = DlqEntry::of_message(&logged.message_id, &logged.url, logged.header, &body);
-                return self.name_of(&message, routes).await;
-            }
-        }
-        let found = if deep { self.path.store.event_of_message(id).await? } else { None };
-        found.ok_or_else(unknown)
-    }
-
-    /// The event of a message, or, where nobody has believed its sender, the name under which it was buried.
-    async fn name_of(&self, message: &DlqEntry, routes: &Routes) -> Result<EventKey, ProcessorError> {
-        let key = self.path.key_of(message, routes);
-        let unproved = key.of_unproved(&message.message_id);
-        let is_buried = self.path.store.record(&unproved).await?.is_some();
-        Ok(if is_buried { unproved } else { key })
+    /// Explains the newest of an event's letters, if it is a conflict. Its body decides that, so it is read whole.
+    async fn conflict_of_letters(
+        &self,
+        letters: &[DeadLetter],
+        routes: &Routes,
+    ) -> Result<Option<Conflict>, ProcessorError> {
+        let Some(head) = letters.last().filter(|head| !head.redacted && head.path.is_some()) else { return Ok(None) };
+        let Some((letter, body)) = self.path.store.letter(&head.key, head.fence).await? else { return Ok(None) };
+        self.conflict_of(&letter, named_today(&letter, &body, routes).as_ref()).await
     }
 
     pub(crate) async fn at_qstash(&self, message: &str) -> AtQStash {
@@ -175,6 +166,7 @@ impl Processor {
             letters: known.letters.iter().map(head).collect(),
             next: self.next(known, now),
             replay: self.replay_would(known),
+            conflict: known.conflict.clone(),
             ..Story::default()
         };
         if let Some(record) = &known.record {
@@ -183,6 +175,7 @@ impl Processor {
             story.source.clone_from(&record.source);
             story.event_type.clone_from(&record.event_type);
             story.attempts = record.attempts;
+            story.history = failed_attempts(record, &known.routes);
             story.last_error = record.last_error.as_ref().map(ToString::to_string);
             story.accepted_by = names(&record.delivered);
             story.refused_by = names(&record.refused);
@@ -270,6 +263,14 @@ impl Processor {
         if !open && letter.replaying.is_none() && !letter.redacted {
             return "nothing: the event has moved on since its dead letter was written".to_owned();
         }
+        let conflict = known.conflict.as_ref().filter(|conflict| conflict.status.is_some());
+        if let Some(Conflict { with, .. }) = conflict.filter(|_| letter.replaying.is_none()) {
+            return format!(
+                "be refused, because its content collides with event {with}; `surehook dead-letters replay {} --as-new` delivers it \
+                 as an event of its own",
+                letter.id()
+            );
+        }
         let how = match self.destination(letter) {
             _ if letter.redacted => {
                 format!("have QStash deliver its entry {} again, because only QStash has the body", letter.dlq_id)
@@ -339,56 +340,4 @@ fn named_with_condition(route: &Route) -> String {
 /// A destination's name.
 pub(crate) fn name_of(routes: &Routes, id: &str) -> String {
     routes.by_id(id).map_or_else(|| format!("{id} (no longer in the routes)"), |route| route.name.clone())
-}
-
-/// Whether a record waits for the first attempt since its replay.
-fn is_replayed(record: &Record) -> bool {
-    let failed = record.history.last().is_some_and(|entry| entry.at == record.updated_at);
-    record.replay.is_some() && record.open_since >= Some(record.updated_at) && !failed
-}
-
-/// Everything that happened, in order.
-fn lines(known: &Known) -> Vec<Line> {
-    let mut lines: Vec<Line> = known.logs.iter().filter_map(logged).collect();
-    lines.extend(known.record.iter().flat_map(of_record));
-    for letter in &known.letters {
-        let text = format!("given up ({}): dead letter {}", letter.reason, letter.id());
-        lines.push(Line { at: letter.at, text });
-    }
-    lines.sort_by_key(|line| line.at);
-    lines
-}
-
-fn logged(entry: &LogEntry) -> Option<Line> {
-    let status = entry.response_status.filter(|status| *status > 0).map(|status| format!(" {status}"));
-    let error = entry.error.as_ref().filter(|error| !error.is_empty()).map(|error| format!(": {error}"));
-    let text = format!("QStash: {}{}{}", entry.state, status.unwrap_or_default(), error.unwrap_or_default());
-    Some(Line { at: entry.time?, text })
-}
-
-fn of_record(record: &Record) -> Vec<Line> {
-    let line = |at: Millis, text: String| Line { at, text };
-    let mut lines = vec![line(record.first_seen, "first seen by the ledger".to_owned())];
-    for (index, entry) in record.history.iter().enumerate() {
-        let last = index + 1 == record.history.len();
-        let said = record.last_error.as_ref().filter(|_| last).map(|failure| format!(": {}", failure.text));
-        let said = said.unwrap_or_default();
-        lines.push(line(entry.at, format!("attempt failed (fence {}, {}){said}", entry.fence, entry.class)));
-    }
-    // What is to come stands under "next"; a round that was planned, but overtaken, never came.
-    if let Some(at) = record.next_at.filter(|at| record.round > 0 && *at <= record.updated_at) {
-        lines.push(line(at, format!("round {} begins", record.round)));
-    }
-    match record.status {
-        Status::Running => {
-            let text = format!("attempt {} begun by {} (fence {})", record.attempts, record.owner, record.fence);
-            lines.push(line(record.updated_at, text));
-            lines.push(line(record.lease_until, "end of its lease".to_owned()));
-        }
-        Status::Done => lines.push(line(record.updated_at, "done".to_owned())),
-        Status::Purged => lines.push(line(record.updated_at, "purged by an operator".to_owned())),
-        Status::Retryable if is_replayed(record) => lines.push(line(record.updated_at, "replay begun".to_owned())),
-        Status::Retryable | Status::Dead => {}
-    }
-    lines
 }
