@@ -88,7 +88,7 @@ impl Choices {
 
     fn with_one(self, one: &str) -> Result<Self, ChoiceError> {
         let (name, value) = one.split_once('=').ok_or_else(|| ChoiceError::Shape(one.to_owned()))?;
-        let mut all = serde_json::to_value(&self).unwrap_or_default();
+        let mut all = serde_json::to_value(&self).expect("choices are numbers and booleans under fixed names");
         all[name] = serde_json::from_str(value).unwrap_or_else(|_word| value.into());
         let choices: Self = serde_json::from_value(all).map_err(|error| ChoiceError::Unknown(one.to_owned(), error))?;
         let fits = (200..300).contains(&choices.publish_status) && (400..500).contains(&choices.quota_status);

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 
 use super::{
     Store, StoreError,
-    item::{Builder, Reading, number, text},
+    item::{Builder, Reading, json, number, text},
 };
 use crate::breaker::Breaker;
 
@@ -27,7 +27,7 @@ impl Store {
             .expression_attribute_values(":pk", text(PARTITION));
         let output = query.set_return_consumed_capacity(self.wants_capacity()).send().await?;
         self.count_read(output.consumed_capacity());
-        let breaker = |item| Some((Reading(item).optional_text("sk")?, Reading(item).json("state")?));
+        let breaker = |item| Some((Reading(item).optional_text("sk")?, Reading(item).json("state").ok()?));
         Ok(output.items().iter().filter_map(breaker).collect())
     }
 
@@ -38,9 +38,8 @@ impl Store {
         seen: Option<&Breaker>,
         breaker: &Breaker,
     ) -> Result<Result<(), Option<Breaker>>, StoreError> {
-        let state = serde_json::to_string(breaker).unwrap_or_default();
         let item = Builder::new(PARTITION, destination)
-            .with("state", text(state))
+            .with("state", json(breaker))
             .with("version", number(breaker.version))
             .with("expires_at", number((breaker.version + REMEMBERED) / 1_000));
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item.build()));
@@ -58,7 +57,7 @@ impl Store {
             }
             Err(error) => match error.as_service_error() {
                 Some(aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(failed)) => {
-                    Ok(Err(failed.item().and_then(|item| Reading(item).json("state"))))
+                    Ok(Err(failed.item().and_then(|item| Reading(item).json("state").ok())))
                 }
                 _ => Err(error.into()),
             },

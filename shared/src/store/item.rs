@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::StoreError;
 use crate::{
@@ -22,6 +23,12 @@ pub(super) fn number(value: impl ToString) -> AttributeValue {
 
 pub(super) fn texts(values: &[String]) -> AttributeValue {
     AttributeValue::L(values.iter().map(text).collect())
+}
+
+/// Returns a value as JSON text. An empty text in its place would lose what the item is for.
+pub(super) fn json(value: &impl Serialize) -> AttributeValue {
+    // All that the store writes as JSON is made of structs, texts, numbers and maps with text keys.
+    text(serde_json::to_string(value).expect("a value without keys other than texts is always written"))
 }
 
 /// The size of an item as DynamoDB charges it: names and values of its attributes, in bytes. Numbers count a little too
@@ -113,8 +120,15 @@ impl Reading<'_> {
         values.into_iter().flatten().filter_map(|value| value.as_s().ok()).cloned().collect()
     }
 
-    pub(super) fn json<T: for<'de> serde::Deserialize<'de>>(&self, name: &str) -> Option<T> {
-        self.optional_text(name).and_then(|json| serde_json::from_str(&json).ok())
+    /// Returns a value that was written as JSON.
+    pub(super) fn json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T, StoreError> {
+        let json = self.text(name)?;
+        serde_json::from_str(&json).map_err(|_bad| StoreError::unreadable(&self.key(), name))
+    }
+
+    /// Returns a value that was written as JSON, or the default if the item lacks the attribute, as in an index.
+    pub(super) fn json_or_default<T: DeserializeOwned + Default>(&self, name: &'static str) -> Result<T, StoreError> {
+        if self.0.contains_key(name) { self.json(name) } else { Ok(T::default()) }
     }
 }
 

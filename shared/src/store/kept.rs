@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use super::{
     Store, StoreError,
-    item::{Builder, Item, Reading, number, text},
+    item::{Builder, Item, Reading, json, number, text},
     schema::EXPIRY,
 };
 use crate::{
@@ -92,7 +92,7 @@ impl KeptRequest {
             .with("at", number(self.at))
             .with("topic", text(&self.topic))
             .with("fresh_id", text(&self.fresh_id))
-            .with_text("headers", &serde_json::to_string(&headers).unwrap_or_default())
+            .with("headers", json(&headers))
             .with("body", AttributeValue::B(Blob::new(self.body.clone())))
             .with_some("token", self.token.as_ref().map(text))
             .with(EXPIRY, number((self.at + KEPT_FOR) / 1_000))
@@ -176,7 +176,7 @@ fn to_slot(item: &Item) -> Result<Slot, StoreError> {
     let reading = Reading(item);
     let body = item.get("body").and_then(|body| body.as_b().ok());
     let body = body.ok_or_else(|| StoreError::unreadable(PREFIX, "body"))?;
-    let headers: BTreeMap<String, Vec<String>> = reading.json("headers").unwrap_or_default();
+    let headers: BTreeMap<String, Vec<String>> = reading.json("headers")?;
     let request = KeptRequest {
         at: reading.number("at")?,
         topic: reading.text("topic")?,

@@ -7,7 +7,7 @@ use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
 use super::{
     SHARDS, StoreError,
-    item::{Builder, Item, Reading, number, partition, text},
+    item::{Builder, Item, Reading, json, number, partition, text},
 };
 use crate::{Millis, digest::Sha256, identity::EventKey, ledger::DeadLetter, qstash::Region};
 
@@ -40,9 +40,8 @@ pub(super) fn chunk_prefix(letter: &DeadLetter) -> String {
 
 pub(super) fn pack(body: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-    // Writing to memory can't fail.
-    let _written = encoder.write_all(body);
-    encoder.finish().unwrap_or_default()
+    let packed = encoder.write_all(body).and_then(|()| encoder.finish());
+    packed.expect("memory takes every byte")
 }
 
 pub(super) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
@@ -75,7 +74,7 @@ pub(super) fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usi
         .with("url", text(&letter.url))
         .with_text("source", &letter.source)
         .with_text("method", &letter.method)
-        .with("headers", text(serde_json::to_string(&letter.headers).unwrap_or_default()))
+        .with("headers", json(&letter.headers))
         .with_text("message_id", &letter.message_id)
         .with_text("first_message_id", &letter.first_message_id)
         .with("rounds", number(letter.rounds))
@@ -86,7 +85,7 @@ pub(super) fn head_of(letter: &DeadLetter, inline: Option<&Vec<u8>>, chunks: usi
         .with_text("dlq_id", &letter.dlq_id)
         .with_some(REGION, letter.region.map(|region| text(region.as_str())))
         .with("chunks", number(chunks))
-        .with("response", text(serde_json::to_string(&letter.response).unwrap_or_default()))
+        .with("response", json(&letter.response))
         .with_some("path", letter.path.as_ref().map(text))
         .with_some("event_type", letter.event_type.as_ref().map(text))
         .with_some("replaying", letter.replaying.as_ref().map(text))
@@ -114,7 +113,7 @@ pub(super) fn to_letter(key: &EventKey, item: &Item) -> Result<DeadLetter, Store
         source: text("source"),
         event_type: reading.optional_text("event_type"),
         method: text("method"),
-        headers: reading.json("headers").unwrap_or_default(),
+        headers: reading.json_or_default("headers")?,
         message_id: text("message_id"),
         first_message_id: text("first_message_id"),
         rounds: reading.optional_number("rounds").unwrap_or_default(),
@@ -125,6 +124,6 @@ pub(super) fn to_letter(key: &EventKey, item: &Item) -> Result<DeadLetter, Store
         dlq_id: text("dlq_id"),
         region: reading.optional_text(REGION).and_then(|region| Region::parse(&region)),
         replaying: reading.optional_text("replaying"),
-        response: reading.json("response").unwrap_or_default(),
+        response: reading.json_or_default("response")?,
     })
 }

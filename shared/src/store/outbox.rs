@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     SHARDS, Store, StoreError,
-    item::{Builder, Item, Reading, number, text},
+    item::{Builder, Item, Reading, json, number, text},
 };
 use crate::{Millis, digest::Sha256};
 
@@ -48,7 +48,7 @@ impl OutboxRow {
             .with("id", text(&self.id))
             .with("at", number(self.at))
             .with("topic", text(&self.topic))
-            .with("headers", text(serde_json::to_string(&self.headers).unwrap_or_default()))
+            .with("headers", json(&self.headers))
             .with("body", AttributeValue::B(Blob::new(self.body.to_vec())))
             .build()
     }
@@ -137,8 +137,28 @@ fn to_row(item: &Item) -> Result<Kept, StoreError> {
         id: reading.text("id")?,
         at: reading.number("at")?,
         topic: reading.text("topic")?,
-        headers: reading.json("headers").unwrap_or_default(),
+        headers: reading.json("headers")?,
         body: Bytes::copy_from_slice(body.as_ref()),
     };
     Ok(Kept { row, place: (reading.text("pk")?, reading.text("sk")?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_whose_headers_can_not_be_read_is_an_error_and_not_a_row_without_headers() {
+        let headers = vec![("Upstash-Deduplication-Id".to_owned(), "d".to_owned())];
+        let row = OutboxRow { id: "1".into(), at: 5, topic: "t".into(), headers, body: Bytes::from_static(b"{}") };
+        let (pk, sk) = row.keys();
+        let item = row.item(pk, sk);
+        assert_eq!(to_row(&item).unwrap().row, row);
+        for broken in [Some(text("[[")), Some(text("")), None] {
+            let mut item = item.clone();
+            item.remove("headers");
+            item.extend(broken.map(|value| ("headers".to_owned(), value)));
+            assert!(matches!(to_row(&item), Err(StoreError::Unreadable { attribute: "headers", .. })));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError,
-    item::{Builder, Item, Reading, number, text},
+    item::{Builder, Item, Reading, json, number, text},
 };
 use crate::{Millis, config::Policy};
 
@@ -29,7 +29,7 @@ impl Store {
     /// Writes the stack's policy.
     pub async fn put_policy(&self, policy: &Policy, now: Millis) -> Result<(), StoreError> {
         let item = Builder::new(PARTITION, CURRENT)
-            .with("settings", text(serde_json::to_string(&policy.settings).unwrap_or_default()))
+            .with("settings", json(&policy.settings))
             .with("rounds", number(policy.rounds))
             .with("greatest_age_ms", number(policy.greatest_age))
             .with("horizon_ms", number(policy.horizon))
@@ -43,7 +43,7 @@ impl Store {
 fn to_policy(item: &Item) -> Result<StackPolicy, StoreError> {
     let reading = Reading(item);
     let policy = Policy {
-        settings: reading.json("settings").ok_or_else(|| StoreError::unreadable(PARTITION, "settings"))?,
+        settings: reading.json("settings")?,
         rounds: reading.number("rounds")?,
         greatest_age: reading.number("greatest_age_ms")?,
         horizon: reading.number("horizon_ms")?,

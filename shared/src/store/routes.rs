@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::{
 
 use super::{
     LedgerError, Store, StoreError,
-    item::{Builder, Item, Reading, number, text},
+    item::{Builder, Item, Reading, json, number, text},
     letters::is_race,
 };
 use crate::{Millis, ledger::Refused, routes::Routes};
@@ -93,9 +93,9 @@ impl Store {
     /// Replaces the routes, and keeps them as a version of their own, unless somebody else replaced them since they were
     /// compiled. May be repeated after a lost answer: what stands already is refused as changed.
     pub async fn put_routes(&self, routes: &Routes, document: &str, now: Millis) -> Result<(), LedgerError> {
-        let compiled = serde_json::to_string(routes).unwrap_or_default();
+        let compiled = json(routes);
         let item = |sk: &str| {
-            Builder::new(PARTITION, sk).with("compiled", text(&compiled)).with("version", number(routes.version))
+            Builder::new(PARTITION, sk).with("compiled", compiled.clone()).with("version", number(routes.version))
         };
         let version =
             item(&version_key(routes.version)).with_text("document", document).with("applied_at", number(now));
@@ -124,7 +124,7 @@ fn version_key(version: u64) -> String {
 }
 
 fn compiled(item: &Item) -> Result<Routes, StoreError> {
-    Reading(item).json("compiled").ok_or_else(|| StoreError::unreadable(PARTITION, "compiled"))
+    Reading(item).json("compiled")
 }
 
 fn applied(item: &Item) -> Result<Applied, StoreError> {

@@ -344,7 +344,7 @@ impl Answer {
     pub fn body(&self) -> String {
         let event = self.event.as_ref().map(EventKey::as_str);
         let body = AnswerBody { event, ..AnswerBody::of(&self.outcome, self.id.as_deref()) };
-        serde_json::to_string(&body).unwrap_or_default()
+        serde_json::to_string(&body).expect("an answer is made of texts, numbers and lists of them")
     }
 }
 
