@@ -5,7 +5,7 @@ use surehook::{
     digest::Sha256,
     identity::{Delivered, Endpoint, cut, identify_foreign},
     ledger::{Cause, DeadLetter, Failure, Refused, Response, record::MOST_ERROR_TEXT, rules::Burial},
-    qstash::ClientError,
+    qstash::{ClientError, lenient::Headers},
     retry::BuryReason,
     store::{LedgerError, outbox::OutboxRow},
 };
@@ -58,6 +58,14 @@ fn settled(buried: Result<DeadLetter, LedgerError>) -> Result<(), ProcessorError
     }
 }
 
+fn headers_of(row: &OutboxRow) -> Headers {
+    let mut headers = Headers::new();
+    for (name, value) in &row.headers {
+        headers.entry(name.clone()).or_default().push(value.clone());
+    }
+    headers
+}
+
 fn letter_of(row: &OutboxRow, end: &End, now: Millis) -> (Burial, DeadLetter) {
     let url = format!("{TOPIC_SCHEME}{}", row.topic);
     let endpoint = Endpoint::Foreign(url.clone());
@@ -79,7 +87,7 @@ fn letter_of(row: &OutboxRow, end: &End, now: Millis) -> (Burial, DeadLetter) {
         source: String::new(),
         event_type: None,
         method: "POST".to_owned(),
-        headers: row.headers.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect(),
+        headers: headers_of(row),
         message_id: row.id.clone(),
         first_message_id: row.id.clone(),
         rounds: 0,

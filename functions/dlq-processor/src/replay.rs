@@ -15,7 +15,7 @@ use surehook::{
     qstash::{
         Client, ClientError,
         client::{Destination, EVENT_HEADER},
-        lenient::header_map,
+        lenient::{REDACTED, bare_name, header_map},
     },
     retry::{RETRIES_PER_ROUND, millis},
     routes::Routes,
@@ -278,7 +278,7 @@ impl Processor {
 
     fn headers(&self, letter: &DeadLetter, terms: Terms) -> Vec<(String, String)> {
         let mut headers: Vec<(String, String)> =
-            letter.headers.iter().filter_map(|(name, values)| forwarded(name, values)).collect();
+            letter.headers.iter().flat_map(|(name, values)| forwarded(name, values)).collect();
         headers.extend(self.retry_headers(letter, terms));
         headers.extend([
             ("Upstash-Method".to_owned(), letter.method.clone()),
@@ -335,23 +335,19 @@ fn below(base: &EndpointUrl, path: &str) -> String {
     base.below(path, query).to_string()
 }
 
-/// A header of the delivery as it is published again; `None` for what is not the event's own.
-fn forwarded(name: &str, values: &[String]) -> Option<(String, String)> {
-    let value = values.first()?.clone();
-    let lower = name.to_ascii_lowercase();
-    let bare = lower.strip_prefix("upstash-forward-").unwrap_or(&lower);
-    // A header that QStash redacts is known to us only as its digest; sending that would be wrong, leaving it out is honest.
-    let is_redacted = value.starts_with("REDACTED:");
-    if is_redacted
-        || bare.starts_with("upstash-")
-        || NOT_REPLAYED.contains(&bare)
-        || bare.eq_ignore_ascii_case(EVENT_HEADER)
-        || bare.eq_ignore_ascii_case(ROUTES_HEADER)
-    {
-        return None;
+/// Returns a header of the delivery as it is published again, once for each value. Returns nothing for headers that are not the event's
+/// own, and for those of which QStash shows a digest instead of a value.
+fn forwarded(name: &str, values: &[String]) -> Vec<(String, String)> {
+    let bare = bare_name(name);
+    let is_own = !bare.starts_with("upstash-")
+        && !NOT_REPLAYED.contains(&bare.as_str())
+        && !bare.eq_ignore_ascii_case(EVENT_HEADER)
+        && !bare.eq_ignore_ascii_case(ROUTES_HEADER);
+    if !is_own || values.iter().any(|value| value.starts_with(REDACTED)) {
+        return Vec::new();
     }
     let name = if bare == "content-type" { "Content-Type".to_owned() } else { format!("Upstash-Forward-{bare}") };
-    Some((name, value))
+    values.iter().map(|value| (name.clone(), value.clone())).collect()
 }
 
 #[cfg(test)]
@@ -360,7 +356,7 @@ mod tests {
 
     #[test]
     fn only_the_events_own_headers_are_published_again() {
-        let name = |name: &str| forwarded(name, &["v".to_owned()]).map(|(name, _)| name);
+        let name = |name: &str| forwarded(name, &["v".to_owned()]).pop().map(|(name, _)| name);
         assert_eq!(name("Content-Type").as_deref(), Some("Content-Type"));
         assert_eq!(name("X-Strapi-Event").as_deref(), Some("Upstash-Forward-x-strapi-event"));
         assert_eq!(name("Upstash-Forward-Authorization").as_deref(), Some("Upstash-Forward-authorization"));

@@ -53,16 +53,22 @@ pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     found.and_then(|(_, values)| values.first()).map(String::as_str)
 }
 
-/// Headers as a request has them, whether they are shown with or without the prefix that they were published with. What can be no
-/// header is left out, and so is a value of which QStash shows only a digest.
+/// Returns headers as a function gets them, whether QStash shows them with or without the prefix that they were published with. The
+/// values of a header that comes twice are joined by a comma, as Lambda joins them, so that the header names the same event here and
+/// there. Leaves out text that can't stand in a header, and a header of which QStash shows a digest instead of a value.
 pub fn header_map(headers: &Headers) -> HeaderMap {
     let given = headers.iter().filter_map(|(name, values)| {
-        let name = name.to_ascii_lowercase();
-        let name = HeaderName::try_from(name.strip_prefix("upstash-forward-").unwrap_or(&name)).ok()?;
-        let value = values.first().filter(|value| !value.starts_with(REDACTED))?;
-        Some((name, HeaderValue::from_str(value).ok()?))
+        let name = HeaderName::try_from(bare_name(name)).ok()?;
+        let is_shown = !values.is_empty() && !values.iter().any(|value| value.starts_with(REDACTED));
+        is_shown.then(|| HeaderValue::from_str(&values.join(",")).ok().map(|value| (name, value)))?
     });
     given.collect()
+}
+
+/// Returns the name of an event's header in lower case, without the prefix that it was published with.
+pub fn bare_name(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    name.strip_prefix("upstash-forward-").map(str::to_owned).unwrap_or(name)
 }
 
 /// A body that QStash wrote as text or as base64.
@@ -71,5 +77,25 @@ pub(super) fn body(text: Option<&str>, base64: Option<&str>) -> Option<Vec<u8>> 
         (Some(encoded), _) => STANDARD.decode(encoded).ok(),
         (None, Some(text)) => Some(text.as_bytes().to_vec()),
         (None, None) => Some(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_comes_twice_keeps_all_its_values_as_lambda_joins_them() {
+        let values = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let map = header_map(&Headers::from([
+            ("Upstash-Forward-X-Tag".to_owned(), values(&["a", "b"])),
+            ("X-One".to_owned(), values(&["c"])),
+            ("X-Dropped".to_owned(), values(&[])),
+            ("X-Hidden".to_owned(), values(&["d", "REDACTED:e"])),
+        ]));
+        assert_eq!(
+            (map.len(), &map["x-tag"], &map["x-one"]),
+            (2, &HeaderValue::from_static("a,b"), &HeaderValue::from_static("c"))
+        );
     }
 }
