@@ -103,7 +103,7 @@ impl Posted<'_> {
         let Self { request, source, .. } = self;
         let event = Delivered::new(&request.headers, &request.body, "");
         let own = match source.identity.value_of(&event) {
-            Some(own) => Some(own),
+            Some(own) => Some(short(own)),
             None => self.given_id()?.map(str::to_owned),
         };
         let id = own.unwrap_or_else(|| self.fresh_id.to_owned());
@@ -252,6 +252,13 @@ fn checked(id: &str) -> Result<(), Outcome> {
         1..=LONGEST_ID => Ok(()),
         _ => Err(bad(format!("the event's id, or Idempotency-Key, may have at most {LONGEST_ID} characters"))),
     }
+}
+
+/// Returns an event's own id, or its digest if it is longer than an id may be or has control characters, because the id stands in
+/// answers, rows and headers. The event's key follows from the whole id.
+fn short(id: String) -> String {
+    let fits = id.len() <= LONGEST_ID && !id.chars().any(char::is_control);
+    if fits { id } else { Sha256::of(id.as_bytes()).hex() }
 }
 
 fn bad(sentence: impl Into<String>) -> Outcome {

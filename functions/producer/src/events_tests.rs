@@ -185,3 +185,19 @@ fn what_is_not_strapis_is_told_at_the_door() {
     let event = r#"{"event":"entry.create","createdAt":"2026-01-01T00:00:00.000Z"}"#;
     assert_eq!(one(events_of(&strapi, None, &request(&[], event))).id, "fresh");
 }
+
+#[test]
+fn an_id_at_a_json_pointer_that_is_too_long_to_be_echoed_is_answered_as_its_digest() {
+    let routes = compiled("[[source]]\nname = \"x\"\nidentity = \"/id\"\n");
+    let id_of = |id: &str| {
+        let body = serde_json::json!({ "id": id }).to_string();
+        one(events_of(routes.source("x").unwrap(), Some(&routes), &request(&[], &body))).id
+    };
+    assert_eq!(id_of(&"x".repeat(256)), "x".repeat(256));
+    let digests = ["x".repeat(257), "y".repeat(300_000), "a\nb".to_owned()].map(|id| id_of(&id));
+    for digest in &digests {
+        assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{digest}");
+    }
+    assert_ne!(digests[0], digests[1]);
+    assert_eq!(digests[0], id_of(&"x".repeat(257)), "a retry of the sender is the same event");
+}
