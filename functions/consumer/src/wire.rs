@@ -63,7 +63,7 @@ pub async fn build<H: Handler>(
         tracing::warn!(error = %error, "the routes could not be read at start; the first event reads them");
     }
     Ok(Consumer {
-        keys: KeyRing::new(config.keys.ok_or("signing keys are required")?, variables),
+        keys: KeyRing::new(config.keys.ok_or("signing keys are required")?, variables, environment.start()),
         bases: config.bases,
         store,
         routes,

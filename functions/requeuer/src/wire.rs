@@ -34,7 +34,7 @@ pub async fn run() -> Result<(), Error> {
     };
     let environment = Environment::new(Moment::of_start());
     let requeuer = Requeuer {
-        keys: Arc::new(KeyRing::new(config.keys.ok_or("signing keys are required")?, variables)),
+        keys: Arc::new(KeyRing::new(config.keys.ok_or("signing keys are required")?, variables, environment.start())),
         bases: config.bases,
         routes: Arc::new(RoutesCache::new(path.store.clone(), (), environment.background())),
         path: Arc::new(path),

@@ -1,7 +1,8 @@
 //! The signing keys as this process knows them, read anew when a signature fails against them.
 //!
-//! So keys that are rotated at QStash and replaced where they are kept need no deployment. Who sends us forged signatures makes us
-//! ask for the keys once a minute at most.
+//! Keys that are rotated at QStash and replaced in their store therefore need no deployment. Forged signatures cause one read of the
+//! store a minute at most, and none in the first minute of an environment, which has just read the keys. A message that is rejected in
+//! that minute, because its key was rotated then, is accepted when QStash retries it.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -18,7 +19,7 @@ use crate::{
     web::{EndpointUrl, Incoming, Moment},
 };
 
-/// How long the keys' keeper is left alone after it was asked.
+/// The shortest time between two reads of the keys' store.
 const PAUSE: Duration = Duration::from_secs(60);
 /// How long a delivery waits for keys that are read anew.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,19 +29,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct KeyRing {
     known: RwLock<Arc<SigningKeys>>,
     variables: Variables,
-    /// When the keeper was asked last. Locked while it is being asked.
-    asked: Mutex<Option<Age>>,
+    /// The last read of the store. Locked during a read.
+    asked: Mutex<Age>,
 }
 
 impl KeyRing {
-    /// A ring of the keys that `variables` had. Where they only name the keys, it can learn newer ones.
-    pub fn new(keys: SigningKeys, variables: Variables) -> Self {
-        Self { known: RwLock::new(Arc::new(keys)), variables, asked: Mutex::default() }
+    /// Returns a ring of the keys that `variables` had at `loaded`. It reads newer ones where the variables name a store.
+    pub fn new(keys: SigningKeys, variables: Variables, loaded: Moment) -> Self {
+        Self { known: RwLock::new(Arc::new(keys)), variables, asked: Mutex::new(Age::begin(loaded)) }
     }
 
-    /// A ring whose keys never change.
-    pub fn fixed(keys: SigningKeys) -> Self {
-        Self::new(keys, Variables::plain(|_| None))
+    /// Returns a ring whose keys never change.
+    pub fn fixed(keys: SigningKeys, loaded: Moment) -> Self {
+        Self::new(keys, Variables::plain(|_| None), loaded)
     }
 
     /// Verifies that QStash signed this request for one of our URLs.
@@ -79,10 +80,10 @@ impl KeyRing {
         if !Arc::ptr_eq(tried, &self.known()) {
             return true;
         }
-        if asked.is_some_and(|asked| asked.elapsed(moment) < PAUSE) {
+        if asked.elapsed(moment) < PAUSE {
             return false;
         }
-        *asked = Some(Age::begin(moment));
+        *asked = Age::begin(moment);
         match timeout(PATIENCE, self.read()).await {
             Ok(Some(keys)) if keys != **tried => {
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);

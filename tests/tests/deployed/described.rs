@@ -333,3 +333,25 @@ fn every_parameter_is_explained_and_stands_in_a_group() {
         assert!(template.outputs().contains_key(name), "{name}");
     }
 }
+
+/// Lambda takes 0 for "never run", and 1 to 4 throttle a function that QStash calls several times at once.
+#[test]
+fn concurrency_is_reserved_only_where_a_parameter_says_so_and_never_less_than_5() {
+    let template = Template::load();
+    for (name, id, condition) in [
+        ("ProducerConcurrency", "Producer", "ReservesProducer"),
+        ("RequeuerConcurrency", "Requeuer", "ReservesRequeuer"),
+        ("SweepConcurrency", "DlqProcessor", "ReservesSweep"),
+    ] {
+        let parameter = &template.parameters()[name];
+        // 0, 5 to 9, 10 to 9999, 10000.
+        assert_eq!(parameter["AllowedPattern"], "^(0|[5-9]|[1-9][0-9]{1,3}|10000)$", "{name}");
+        assert_eq!(
+            (template.holds(condition, &[]), template.holds(condition, &[(name, "5")])),
+            (false, true),
+            "{name}"
+        );
+        let reserved = &template.resource(id)["Properties"]["ReservedConcurrentExecutions"];
+        assert_eq!(*reserved, json!({"!If": [condition, {"!Ref": name}, {"!Ref": "AWS::NoValue"}]}), "{name}");
+    }
+}

@@ -86,7 +86,7 @@ pub(crate) fn consumer_with(
         breakers: Arc::clone(routes.beside()),
     };
     Consumer {
-        keys: KeyRing::fixed(SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap()),
+        keys: KeyRing::fixed(SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap(), moment()),
         bases: vec![url(&stack.function_url("consumer"))],
         store,
         routes,

@@ -22,7 +22,7 @@ use super::{consumer::moment, signature, url};
 pub(crate) fn requeuer(stack: &Stack, path: FailurePath, routes: Store) -> Requeuer {
     let keys = SigningKeys::new(vec![Secret::new(stack.qstash.keys().0).unwrap()]).unwrap();
     Requeuer {
-        keys: Arc::new(KeyRing::fixed(keys)),
+        keys: Arc::new(KeyRing::fixed(keys, moment())),
         bases: vec![url(&stack.function_url("requeuer"))],
         path: path.into(),
         routes: Arc::new(RoutesCache::new(routes, (), Background::default())),
