@@ -3,6 +3,9 @@
 //! The routes document says which source a topic belongs to, and how that source's sender proves who it is. Topics that it does not
 //! name, but `TOPICS` does, take our own payload from whoever has `PRODUCER_TOKEN`. All else is refused.
 //!
+//! While the table is unavailable and the routes were never read, `PRODUCER_TOKEN` is enough only if `SOURCE_SECRETS` has no sender's
+//! secret, because the document may give such a secret to the topic's source or to `payload`.
+//!
 //! A rejection may lose the event, because many senders never send it again. Before the producer rejects a request, it asks the table for
 //! the routes of this moment, at most once a second.
 
@@ -139,10 +142,22 @@ impl Door {
         request: &Incoming,
         moment: Moment,
     ) -> Result<Cow<'r, Source>, Outcome> {
-        match routes.and_then(|routes| routes.of_topic(topic)) {
+        let Some(routes) = routes else { return self.judge_without_routes(topic, request, moment) };
+        match routes.of_topic(topic) {
             Some(source) => self.judge_sender(&source, request, moment).map(|()| source),
-            None => self.judge_own(routes, topic, request, moment),
+            None => self.judge_own(routes.known("payload"), topic, request, moment),
         }
+    }
+
+    /// Accepts our own payload with `PRODUCER_TOKEN` if no document can say otherwise. All other senders must send again later.
+    fn judge_without_routes<'r>(
+        &self,
+        topic: &str,
+        request: &Incoming,
+        moment: Moment,
+    ) -> Result<Cow<'r, Source>, Outcome> {
+        let payload = Source::built_in("payload").filter(|_| !self.secrets.has_senders());
+        self.judge_own(payload.map(Cow::Owned), topic, request, moment).map_err(|_rejected| Outcome::StoreAway)
     }
 
     /// Returns the secrets of which one proves a source's sender.
@@ -164,25 +179,19 @@ impl Door {
         judged.and_then(|stamp| source.judge(stamp, moment.now, Duration::ZERO)).map_err(Outcome::Unauthorized)
     }
 
-    /// A topic that the document does not name takes our own payload, if `TOPICS` names it. Where the document can't be read, its
-    /// senders must come again.
+    /// A topic that the document does not name takes our own payload, if `TOPICS` names it.
     fn judge_own<'r>(
         &self,
-        routes: Option<&'r Routes>,
+        payload: Option<Cow<'r, Source>>,
         topic: &str,
         request: &Incoming,
         moment: Moment,
     ) -> Result<Cow<'r, Source>, Outcome> {
-        let payload = match routes {
-            Some(routes) => routes.known("payload"),
-            None => Source::built_in("payload").map(Cow::Owned),
-        };
         let is_listed = self.topics.iter().any(|known| known == topic);
-        let judged = match payload.filter(|_| is_listed) {
+        match payload.filter(|_| is_listed) {
             Some(payload) => self.judge_sender(&payload, request, moment).map(|()| payload),
             None => Err(bearer(&self.tokens, &request.headers)
                 .map_or_else(Outcome::Unauthorized, |()| Outcome::UnknownTopic(topic.to_owned()))),
-        };
-        judged.map_err(|refused| if routes.is_some() { refused } else { Outcome::StoreAway })
+        }
     }
 }

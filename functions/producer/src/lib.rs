@@ -132,7 +132,7 @@ impl Producer {
                 Some(source)
             }
             Suspect::SecretMissing(source) => {
-                self.senders.report_unconfigured(moment);
+                self.senders.report_missing_secret(&source.name, moment);
                 Some(source)
             }
             Suspect::UnknownTopic => {

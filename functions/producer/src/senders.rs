@@ -83,9 +83,21 @@ impl Senders {
         self.write_soon(source, counts, moment.now);
     }
 
-    /// Reports an authenticated request that has no topic or no secret here, at most once a minute.
+    /// Reports an authenticated request to a topic that is not configured, at most once a minute.
     pub(crate) fn report_unconfigured(&self, moment: Moment) {
         if self.with(|known| is_due(&mut known.unconfigured, moment)) {
+            self.telemetry.count(Metric::Unconfigured, 1, moment.now);
+        }
+    }
+
+    /// Reports a plausible request of a source whose secret is not configured, at most once a minute. The answer does not name the
+    /// source, so that the log does.
+    pub(crate) fn report_missing_secret(&self, source: &str, moment: Moment) {
+        if self.with(|known| is_due(&mut known.unconfigured, moment)) {
+            tracing::error!(
+                source,
+                "SOURCE_SECRETS lacks \"seal\", or a secret of this source that its scheme can use"
+            );
             self.telemetry.count(Metric::Unconfigured, 1, moment.now);
         }
     }

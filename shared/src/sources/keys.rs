@@ -51,6 +51,11 @@ impl SourceSecrets {
         checked.collect::<Result<_, _>>().map(Self)
     }
 
+    /// Returns whether a sender has a secret of its own. The secret `seal` is the functions' own.
+    pub fn has_senders(&self) -> bool {
+        self.0.keys().any(|name| name != SEAL_SECRET)
+    }
+
     /// The secrets of a name; none where it is not there.
     pub fn named(&self, name: &str) -> &[Secret] {
         self.0.get(name).map(Vec::as_slice).unwrap_or_default()
@@ -84,6 +89,14 @@ mod tests {
         let count = |name| secrets.named(name).len();
         assert_eq!((count("github"), count("stripe"), count("other")), (1, 2, 0));
         assert_eq!(secrets.named("stripe")[0].expose(), "new");
+    }
+
+    #[test]
+    fn the_seal_is_no_senders_secret() {
+        let has_senders = |text: &str| SourceSecrets::parse(text).unwrap().has_senders();
+        let seal = "x".repeat(24);
+        assert!(!has_senders("{}") && !has_senders(&format!("{{\"seal\": \"{seal}\"}}")));
+        assert!(has_senders(&format!("{{\"seal\": \"{seal}\", \"cms\": \"a\"}}")));
     }
 
     #[test]

@@ -12,10 +12,18 @@ impl Outcome {
             )),
             Self::NoRoutes => Some("no routes are configured: run `surehook routes apply`".to_owned()),
             Self::Conflict => Some("an event came before with the same id and other content".to_owned()),
-            Self::SecretMissing(source) => Some(format!(
-                "SOURCE_SECRETS of this function lacks \"seal\", or a secret of source \"{source}\" that its scheme can use"
-            )),
-            Self::SenderRefused(refusal) | Self::Unauthorized(refusal) => Some(refusal.to_string()),
+            Self::SecretMissing(_) => Some(
+                "this sender can't be authenticated now, because a secret is not configured: send it again later; the function's log \
+                 names the source"
+                    .to_owned(),
+            ),
+            Self::SenderRefused(refusal) => Some(refusal.to_string()),
+            // The same for every topic, so that it tells neither which topics exist nor what their senders prove.
+            Self::Unauthorized(_) => Some(
+                "the sender is not authenticated: post to /<topic> with `Authorization: Bearer <token>`, or with the signature that the \
+                 topic's source asks for; the function's log and `surehook sources recheck` have the reason"
+                    .to_owned(),
+            ),
             Self::NotTaken => {
                 Some("nothing of this batch was taken: mend what is wrong with the others first".to_owned())
             }

@@ -1,11 +1,20 @@
 //! Each sender proves who it is, in its own way.
 
+use std::time::Duration;
+
+use http::HeaderName;
 use serde_json::json;
-use surehook::outside;
+use surehook::{
+    outside,
+    sources::SourceSecrets,
+    store::Store,
+    web::{Incoming, Moment, Outcome},
+};
 use surehook_local::stack::PRODUCER_TOKEN;
+use surehook_producer::Producer;
 
 use super::{bearer, github, post, stack_with_senders, stripe, stripe_event};
-use crate::support::{apply, operate, qstash, stack, until};
+use crate::support::{apply, consumer::moment, operate, qstash, stack, until};
 
 #[tokio::test]
 async fn what_github_signs_arrives_byte_for_byte() {
@@ -46,24 +55,25 @@ async fn a_delivery_that_github_repeats_is_the_same_event_and_another_with_the_s
 }
 
 #[tokio::test]
-async fn whoever_does_not_prove_itself_is_turned_away_with_the_reason() {
+async fn the_401_of_a_configured_topic_is_that_of_an_unknown_one() {
     let stack = stack_with_senders().await;
     let now = outside::now() / 1_000;
     let invoice = stripe_event("evt_1");
-    for (topic, headers, body, part) in [
-        ("github", github("stolen", "d", "{}"), "{}", "signature does not belong"),
-        ("github", github("new-gh", "d", "{}"), "{ }", "signature does not belong"),
-        ("github", vec![bearer(PRODUCER_TOKEN)], "{}", "x-hub-signature-256 is missing"),
-        ("stripe", stripe(now - 400, &invoice), &invoice, "older than the tolerance"),
-        ("stripe", stripe(now + 400, &invoice), &invoice, "in the future"),
-        ("cms", vec![bearer(PRODUCER_TOKEN)], "{}", "not the one"),
-        ("cms", vec![], "{}", "Authorization: Bearer"),
-        ("orders", vec![bearer("cms-token")], "{}", "not the one"),
-        ("unknown", github("new-gh", "d", "{}"), "{}", "routes document"),
+    let unknown = post(&stack, "unknown", &[], "{}").await;
+    assert_eq!((unknown.status, unknown.word()), (401, "unauthorized"), "{unknown:?}");
+    for (topic, headers, body) in [
+        ("github", github("stolen", "d", "{}"), "{}"),
+        ("github", github("new-gh", "d", "{}"), "{ }"),
+        ("github", vec![bearer(PRODUCER_TOKEN)], "{}"),
+        ("stripe", stripe(now - 400, &invoice), &invoice),
+        ("stripe", stripe(now + 400, &invoice), &invoice),
+        ("cms", vec![bearer(PRODUCER_TOKEN)], "{}"),
+        ("cms", vec![], "{}"),
+        ("orders", vec![bearer("cms-token")], "{}"),
+        ("unknown", github("new-gh", "d", "{}"), "{}"),
     ] {
         let answer = post(&stack, topic, &headers, body.to_owned()).await;
-        assert_eq!((answer.status, answer.word()), (401, "unauthorized"), "{topic}: {answer:?}");
-        assert!(answer.body["detail"].as_str().unwrap().contains(part), "{topic}: {answer:?}");
+        assert_eq!((answer.status, &answer.body), (401, &unknown.body), "{topic}");
     }
     assert_eq!((stack.qstash.pending(), stack.receiver.received().len()), (0, 0));
 }
@@ -98,20 +108,67 @@ async fn a_source_whose_secret_is_not_configured_takes_nothing_and_loses_nothing
     // The first request reads the routes that were applied a moment ago.
     until("the source is known", || async { post(&stack, "gh", &github("x", "d", "{}"), "{}").await.status == 503 })
         .await;
-    let answer = post(&stack, "gh", &github("x", "d", "{}"), "{}").await;
-    assert!(answer.body["detail"].as_str().unwrap().contains("SOURCE_SECRETS"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_missing_sender_secret_names_its_source_to_nobody() {
+    let stack = stack_with_senders().await;
+    let producer =
+        producer_with(&stack.qstash.url, stack.store(), r#"{"seal": "a seal of these tests, and of nothing else"}"#);
+    let answer = producer.call(posted("/cms", &[bearer("cms-token")], "{}"), moment(), "fresh".into()).await;
+    assert_eq!((answer.status(), &answer.outcome), (503, &Outcome::SecretMissing("cms".into())));
+    assert!(!answer.body().contains("cms") && !answer.body().contains("SOURCE_SECRETS"), "{}", answer.body());
+}
+
+/// The document may say that the topic's source, or `payload`, has a secret of its own.
+#[tokio::test]
+async fn without_the_table_at_a_cold_start_the_producers_token_is_enough_only_if_no_sender_has_a_secret() {
+    let mut stack = stack().await;
+    qstash(&stack).add_endpoints("orders", &[stack.function_url("consumer/payload")]).await.unwrap();
+    let store = stack.store();
+    stack.dynamo.cut_off();
+    let seal = r#"{"seal": "a seal of these tests, and of nothing else"}"#;
+    for (secrets, status) in
+        [(r#"{"payload": "a secret of its own"}"#, 503), (super::SECRETS, 503), (seal, 202), ("{}", 202)]
+    {
+        let producer = producer_with(&stack.qstash.url, store.clone(), secrets);
+        let answer = producer.call(super::order("cold"), moment(), "fresh".into()).await;
+        assert_eq!(answer.status(), status, "{secrets}: {answer:?}");
+    }
+}
+
+/// A producer that has other secrets than the stack's.
+fn producer_with(qstash: &str, store: Store, secrets: &str) -> Producer {
+    let mut producer = super::producer(qstash, store, Duration::from_secs(5));
+    producer.door.secrets = SourceSecrets::parse(secrets).unwrap();
+    producer
+}
+
+fn posted(path: &str, headers: &[(String, String)], body: &str) -> Incoming {
+    let header = |(name, value): &(String, String)| (HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+    let (path, body) = (path.to_owned(), body.to_owned().into());
+    Incoming { path, body, headers: headers.iter().map(header).collect(), ..super::order("x") }
+}
+
+/// A moment that is this much later than the present, by the wall clock.
+fn later(milliseconds: i64) -> Moment {
+    Moment { now: outside::now() + milliseconds, ..moment() }
 }
 
 /// A refusal may be a loss, so that routes that were replaced a moment ago refuse nobody for long.
 #[tokio::test]
 async fn a_source_is_known_as_soon_as_it_is_applied() {
     let stack = stack_with_senders().await;
-    assert_eq!(post(&stack, "github", &github("new-gh", "d-1", "{}"), "{}").await.status, 202);
-    let later = "[[source]]\nname = \"later\"\nrecipe = \"github\"\nsecret = \"gh\"\n[[topic]]\nname = \"later\"\nsource = \"later\"\n";
-    apply(&stack, &(super::document(&stack) + later)).await;
+    let producer = producer_with(&stack.qstash.url, stack.store(), super::SECRETS);
+    let call = async |topic: &str, moment| {
+        let request = posted(topic, &github("new-gh", "d-1", "{}"), "{}");
+        producer.call(request, moment, "fresh".into()).await.status()
+    };
+    assert_eq!((call("/github", moment()).await, call("/later", moment()).await), (202, 401));
+    let added = "[[source]]\nname = \"later\"\nrecipe = \"github\"\nsecret = \"gh\"\n[[topic]]\nname = \"later\"\nsource = \"later\"\n";
+    apply(&stack, &(super::document(&stack) + added)).await;
     qstash(&stack).add_endpoints("later", &[stack.function_url("consumer/later")]).await.unwrap();
-    until("it is known", || async { post(&stack, "later", &github("new-gh", "d", "{}"), "{}").await.status == 202 })
-        .await;
+    assert_eq!(call("/later", later(1_000)).await, 202, "a second later");
 }
 
 /// A body that is wrong for the routes of yesterday may be right for those of today.
@@ -119,12 +176,15 @@ async fn a_source_is_known_as_soon_as_it_is_applied() {
 async fn what_a_source_takes_is_known_as_soon_as_it_is_applied() {
     let stack = stack_with_senders().await;
     qstash(&stack).add_endpoints("orders", &[stack.function_url("consumer/strapi")]).await.unwrap();
+    let producer = producer_with(&stack.qstash.url, stack.store(), super::SECRETS);
     let event = crate::support::event("no payload of ours");
-    let token = [bearer(PRODUCER_TOKEN)];
-    let post = || post(&stack, "orders", &token, event.clone());
-    assert_eq!(post().await.status, 400, "it is none of our payloads");
+    let call = async |moment| {
+        let request = posted("/orders", &[bearer(PRODUCER_TOKEN)], &event);
+        producer.call(request, moment, "fresh".into()).await.status()
+    };
+    assert_eq!(call(moment()).await, 400, "it is none of our payloads");
     apply(&stack, "[[topic]]\nname = \"orders\"\nsource = \"strapi\"\n").await;
-    until("it is Strapi's", || async { post().await.status == 202 }).await;
+    assert_eq!(call(later(1_000)).await, 202, "a second later it is Strapi's");
 }
 
 #[tokio::test]

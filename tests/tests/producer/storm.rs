@@ -134,11 +134,7 @@ async fn each_event_that_was_answered_202_is_handled_once_and_none_that_was_refu
     }
     let client = reqwest::Client::new();
     // The process that stands ready has started before they were applied.
-    until("the routes are known", || async {
-        let answer = answered(request(&stack, &client, SIGNED * BAD).send().await.unwrap()).await;
-        answer.body["detail"].as_str().is_some_and(|detail| detail.contains("signature"))
-    })
-    .await;
+    until("the routes are known", || super::senders_are_known(&stack)).await;
     let notes = Notes::default();
     let sending = stream::iter(0..total).for_each_concurrent(SENDERS, |number| send(&notes, &stack, &client, number));
     let (_, _, killed) = tokio::join!(sending, cut_off(&notes, &stack, total), kill(&notes, &stack, total));
@@ -155,8 +151,13 @@ fn document(stack: &Stack) -> String {
     let route = |name: &str| {
         format!("[[route]]\nname = \"{name}\"\nsource = \"{name}\"\nurl = \"{}/{name}\"\n", stack.receiver.url)
     };
-    let source = "[[source]]\nname = \"github\"\nrecipe = \"github\"\nsecret = \"gh\"\n[[topic]]\nname = \"github\"\nsource = \"github\"\n";
-    format!("{source}{}{}", route("github"), route("payload"))
+    let source = |name: &str, recipe: &str, secret: &str| {
+        format!(
+            "[[source]]\nname = \"{name}\"\nrecipe = \"{recipe}\"\nsecret = \"{secret}\"\n[[topic]]\nname = \"{name}\"\nsource = \"{name}\"\n"
+        )
+    };
+    let sources = source("github", "github", "gh") + &source("cms", "strapi", "cms");
+    format!("{sources}{}{}", route("github"), route("payload"))
 }
 
 fn number_in(body: &[u8]) -> usize {
