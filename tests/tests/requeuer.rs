@@ -54,6 +54,20 @@ async fn the_late_callback_leaves_the_entry_of_a_later_round_alone() {
     assert_eq!((callback(&stack).await, received(&stack, &body).len()), (next, 8), "nothing was moved or sent");
 }
 
+/// A table deletes expired records up to two days late. Such a record says nothing about an event that comes now.
+#[tokio::test]
+async fn an_event_whose_expired_record_says_done_is_delivered_and_not_lost() {
+    let (stack, body) = given_up("expired").await;
+    let (store, key, now) = (stack.store(), key(&stack, &body), outside::now());
+    let content = record(&stack, &body).await.unwrap().content;
+    let held = store.claim(&key, &surehook::ledger::Claim { content, ..claim("earlier", now) }).await.unwrap();
+    store.complete(&key, &held, &[], now, now / 1_000 - 1).await.unwrap();
+    let answer = call_requeuer(&stack, &callback(&stack).await).await;
+    assert_eq!(answer.word(), "requeued");
+    stack.qstash.idle().await;
+    assert_eq!((accepted(&stack, &body), stack.qstash.dlq_len()), (1, 0));
+}
+
 #[tokio::test]
 async fn the_callback_for_a_live_lease_is_told_when_to_come_again() {
     let (stack, body) = given_up("lease").await;

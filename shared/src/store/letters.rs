@@ -326,3 +326,22 @@ pub(super) fn is_race(error: &aws_sdk_dynamodb::operation::transact_write_items:
     let raced = |code: &str| matches!(code, "ConditionalCheckFailed" | "TransactionConflict");
     cancelled.cancellation_reasons().iter().any(|reason| reason.code().is_some_and(raced))
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::{
+        operation::transact_write_items::TransactWriteItemsError,
+        types::{CancellationReason, error::TransactionCanceledException},
+    };
+
+    #[test]
+    fn a_conflict_with_another_transaction_is_a_race_and_a_throttle_is_not() {
+        let is_race = |codes: &[&str]| {
+            let reasons = codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
+            let cancelled = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build();
+            super::is_race(&TransactWriteItemsError::TransactionCanceledException(cancelled))
+        };
+        assert!(is_race(&["None", "TransactionConflict"]) && is_race(&["ConditionalCheckFailed", "None"]));
+        assert!(!is_race(&["ThrottlingError", "None"]) && !is_race(&["ValidationError"]) && !is_race(&[]));
+    }
+}
