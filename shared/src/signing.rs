@@ -1,7 +1,7 @@
 //! Standard Webhooks signatures for what we send, with a secret per destination.
 //!
 //! A destination's secret follows from a master secret, which only the functions' configuration has, and from the secret's name,
-//! which stands in the routes: nothing secret stands in the table, and one destination's secret says nothing about another's.
+//! which stands in the routes: no signing secret stands in the table, and one destination's secret says nothing about another's.
 //! While masters are replaced there are several, and each signs.
 //!
 //! The official library signs text only; ours signs bytes, and the libraries check it in the tests.

@@ -26,6 +26,7 @@
 //! | [`faults`] | faults of the configuration that no event of the ledger shows |
 //! | [`interrupted`] | whatever fails between any two steps of the failure path, nothing is lost and nothing is sent twice |
 //! | [`interrupted_consumer`] | whatever fails between any two steps of the consumer, the event comes to its end |
+//! | [`kept_headers`] | which headers of a failed event the table keeps, and what a replay sends again |
 //! | [`letter_days`] | the days that have letters are listed before their letters stand, and written once |
 //! | [`policy`] | an operator's shell decides by the stack's policy |
 //! | [`producer`] | accepted means durable |
@@ -55,6 +56,7 @@ mod fast_day;
 mod faults;
 mod interrupted;
 mod interrupted_consumer;
+mod kept_headers;
 mod letter_days;
 mod load;
 mod once;

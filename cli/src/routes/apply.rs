@@ -23,6 +23,7 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
     let current = store.routes(true).await?;
     let routes = compile(file, &document, &current)?;
     warn(&routes, may_be_private()?);
+    warn_of_dropped(&routes, &current);
     let standing = store.applied_routes(current.version).await?;
     let is_same = routes == Routes { version: routes.version, ..current.clone() };
     if is_same && standing.is_some_and(|standing| standing.document == document) {
@@ -51,6 +52,7 @@ pub(super) async fn roll_back(to: Option<u64>) -> Result<(), Failure> {
     let to = to.ok_or("there is no version before the one that stands")?;
     let old = version(&store, to).await?;
     let routes = old.routes.restored(&current)?;
+    warn_of_dropped(&routes, &current);
     print_changes(&diff::changes(&current, &routes));
     put(&store, &routes, &old.document).await?;
     tell_secrets(&current, &old.routes, &routes);
@@ -101,6 +103,15 @@ fn may_be_private() -> Result<bool, Failure> {
     let may = reader.allow_private_destinations();
     reader.finish()?;
     Ok(may)
+}
+
+/// Warns of headers that dead letters were stored without, because no version before forwards them.
+fn warn_of_dropped(routes: &Routes, current: &Routes) {
+    for (route, header) in routes.newly_forwarded(current) {
+        eprintln!(
+            "warning: route {route}: dead letters that are stored already lack the header {header}, which no version before              forwards; replays send them without it"
+        );
+    }
 }
 
 /// What is allowed, and probably not meant.

@@ -7,8 +7,9 @@ use crate::{
     identity::{EventKey, cut},
     json::{Fields, text_at},
     ledger::{Cause, DeadLetter, Failure, Record, Response, record::MOST_ERROR_TEXT, rules::Burial},
-    qstash::DlqEntry,
+    qstash::{DlqEntry, lenient::Headers},
     retry::BuryReason,
+    routes::credentials::without_values,
     web::answer::UNMATCHED,
 };
 
@@ -50,6 +51,16 @@ pub(super) fn burial(entry: &DlqEntry, event: &Event, failure: Failure, now: Mil
     }
 }
 
+/// Returns the headers that a letter keeps. An endpoint that is not ours got all of them without a route, and a replay must send it the
+/// same request.
+fn kept_headers(case: &Case<'_>, event: &Event) -> Headers {
+    let headers = &case.entry.header;
+    event.endpoint.source().map_or_else(
+        || headers.clone(),
+        |source| without_values(headers, |name| case.routes.keeps_header(source, name)),
+    )
+}
+
 pub(super) fn letter(case: &Case<'_>, event: &Event, failure: &Failure, now: Millis) -> DeadLetter {
     let entry = case.entry;
     let source = event.endpoint.source().unwrap_or_default().to_owned();
@@ -76,7 +87,7 @@ pub(super) fn letter(case: &Case<'_>, event: &Event, failure: &Failure, now: Mil
         source,
         event_type,
         method: entry.method.clone().unwrap_or_else(|| "POST".to_owned()),
-        headers: entry.header.clone(),
+        headers: kept_headers(case, event),
         message_id: entry.message_id.clone(),
         first_message_id: case.first_message.clone(),
         rounds: case.round.number,

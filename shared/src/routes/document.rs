@@ -98,7 +98,8 @@ pub(super) fn compile(text: &str, previous: &Routes) -> Result<Routes, RoutesErr
     let routes = document.routes.into_iter().map(RouteEntry::compile).collect();
     let sources = document.sources.into_iter().filter_map(|source| source.compile().ok()).collect();
     let topics = document.topics.into_iter().map(TopicEntry::compile).collect();
-    let mut compiled = Routes { version: previous.version + 1, sources, routes, topics };
+    let mut compiled = Routes { version: previous.version + 1, sources, routes, topics, ..Routes::default() };
+    compiled.credentials = compiled.credentials_since(previous);
     // What follows from other problems is not worth telling.
     if problems.found.is_empty() {
         let undecided = secrets::assign(&mut compiled.routes, &previous.routes);

@@ -2,6 +2,8 @@
 
 use http::HeaderName;
 
+use super::credentials::{IDEMPOTENCY_KEY, is_secret};
+
 /// Headers of an event that every destination gets. All others stay with us: they may hold secrets of ours.
 pub const PASSED_ON: [&str; 7] = [
     "content-type",
@@ -32,23 +34,6 @@ const RESERVED: [&str; 15] = [
 ];
 /// Whole families of them. `webhook-` is Standard Webhooks', `upstash-` QStash's.
 const RESERVED_FAMILIES: [&str; 6] = ["proxy-", "surehook-", "upstash-", "webhook-", "x-amz", "x-forwarded-"];
-/// How words end in names of headers that hold secrets. The table is no place for one.
-const SECRET: [&str; 14] = [
-    "auth",
-    "authorization",
-    "authentication",
-    "cookie",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "key",
-    "credential",
-    "credentials",
-    "session",
-    "jwt",
-    "signature",
-];
 
 /// Why a header is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,8 +59,9 @@ pub enum HeaderProblem {
 /// Whether a header may be set to a fixed value.
 pub fn settable(name: &str) -> Result<HeaderName, HeaderProblem> {
     let parsed = forwardable(name)?;
-    let is_secret = |word: &str| SECRET.iter().any(|end| word.ends_with(end));
-    if parsed.as_str().split(['-', '_']).any(is_secret) { Err(HeaderProblem::Secret) } else { Ok(parsed) }
+    // With a fixed one, receivers would take all events for the same.
+    let is_fixed_id = parsed.as_str() == IDEMPOTENCY_KEY;
+    if is_secret(parsed.as_str()) || is_fixed_id { Err(HeaderProblem::Secret) } else { Ok(parsed) }
 }
 
 /// Whether a header of the event may be passed on where a route asks for it.

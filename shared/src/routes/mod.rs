@@ -6,6 +6,7 @@
 //! | [`condition`] | conditions on fields of an event's body |
 //! | [`subject`] | which destinations an event goes to, and why |
 //! | [`headers`] | which headers may be added and passed on |
+//! | [`credentials`] | headers that carry secrets, and which of them the table keeps |
 //! | [`senders`] | the part of the document about sources and topics |
 //! | `secrets` | which secret signs whose deliveries |
 //! | [`diff`] | what another document would change |
@@ -13,6 +14,7 @@
 //! `surehook routes apply` compiles the document; the compiled form is what the functions read.
 
 pub mod condition;
+pub mod credentials;
 pub mod diff;
 pub mod document;
 pub mod headers;
@@ -101,6 +103,9 @@ pub struct Routes {
     /// The topics.
     #[serde(default)]
     pub topics: Vec<Topic>,
+    /// Headers with credentials that this version or one before forwards, in lower case by source. Dead letters keep these alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Route {
@@ -148,7 +153,8 @@ impl Routes {
     /// been replaced because they leaked, and their receivers no longer know them. Refused where two destinations would come to
     /// share one for that.
     pub fn restored(&self, current: &Self) -> Result<Self, RoutesError> {
-        let mut restored = Self { version: current.version + 1, ..self.clone() };
+        let credentials = self.credentials_since(current);
+        let mut restored = Self { version: current.version + 1, credentials, ..self.clone() };
         for route in &mut restored.routes {
             if let Some(standing) = current.by_id(&route.id) {
                 route.secrets.clone_from(&standing.secrets);

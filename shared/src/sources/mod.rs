@@ -179,6 +179,12 @@ impl Source {
         self.signature.as_ref().map_or(Ok(()), |signature| signature.judge(stamp, arrived, delay))
     }
 
+    /// Returns whether its events can't be named, typed or verified without a header.
+    pub fn needs_header(&self, name: &str) -> bool {
+        let signed = self.signature.iter().flat_map(|signature| signature.headers());
+        signed.chain(self.naming_headers()).any(|needed| needed == name)
+    }
+
     /// The headers that name and type its events.
     pub fn naming_headers(&self) -> impl Iterator<Item = &str> {
         let identity = match &self.identity {

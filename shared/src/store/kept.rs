@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Millis,
     digest::Sha256,
-    ledger::letter::is_secret_header,
+    routes::credentials::is_secret,
     secret::Secret,
     sources::{Source, shown_token},
     web::Incoming,
@@ -197,11 +197,12 @@ fn header_map(headers: &BTreeMap<String, Vec<String>>) -> HeaderMap {
     .collect()
 }
 
-/// Returns the headers that are not secret, as far as there is room. A signature is no secret: it is valid for its request alone.
+/// Returns the headers that are not secret or that the source needs, as far as there is room. A signature is no secret: it is valid for
+/// its request alone.
 fn kept_headers(source: &Source, headers: &HeaderMap) -> HeaderMap {
-    let signed: Vec<&str> = source.signature.iter().flat_map(|signature| signature.headers()).collect();
     let mut room = MAX_HEADERS;
-    let kept = headers.iter().filter(|(name, _)| signed.contains(&name.as_str()) || !is_secret_header(name.as_str()));
+    let is_kept = |name: &str| source.needs_header(name) || !is_secret(name);
+    let kept = headers.iter().filter(|(name, _)| is_kept(name.as_str()));
     let kept = kept.filter(|(name, value)| {
         let size = name.as_str().len() + value.len();
         room.checked_sub(size).inspect(|left| room = *left).is_some()

@@ -8,6 +8,9 @@ use crate::qstash::lenient::Headers;
 /// Stands for each hidden value, in JSON too.
 pub const HIDDEN: &str = "(hidden)";
 
+/// Stands for a value that the table does not keep.
+pub const NOT_STORED: &str = "(not stored)";
+
 /// Headers of HTTP itself that say how a message is encoded, or which software sent it (RFC 9110), and the trace of a request.
 const OF_HTTP: [&str; 24] = [
     "accept",
@@ -98,10 +101,12 @@ pub fn is_shown(name: &str) -> bool {
 }
 
 /// Returns headers as they may be printed: with `reveal` as they are, otherwise with [`HIDDEN`] for each value that may be a secret.
+/// [`NOT_STORED`] stands for a value that is gone.
 pub fn shown_headers(headers: &Headers, reveal: bool) -> Headers {
-    let shown = |name: &str, values: &[String]| match reveal || is_shown(name) {
-        true => values.to_vec(),
-        false => vec![HIDDEN.to_owned(); values.len()],
+    let shown = |name: &str, values: &[String]| match values {
+        [] => vec![NOT_STORED.to_owned()],
+        values if reveal || is_shown(name) => values.to_vec(),
+        values => vec![HIDDEN.to_owned(); values.len()],
     };
     headers.iter().map(|(name, values)| (name.clone(), shown(name, values))).collect()
 }
@@ -141,5 +146,13 @@ mod tests {
         let headers = Headers::from([("X-Auth".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
         assert_eq!(shown_headers(&headers, false)["X-Auth"], [HIDDEN, HIDDEN]);
         assert_eq!(shown_headers(&headers, true), headers);
+    }
+
+    #[test]
+    fn a_value_that_is_not_stored_is_named() {
+        let headers = Headers::from([("Cookie".to_owned(), Vec::new())]);
+        for reveal in [false, true] {
+            assert_eq!(shown_headers(&headers, reveal)["Cookie"], [NOT_STORED]);
+        }
     }
 }

@@ -258,3 +258,21 @@ async fn apply_warns_of_private_addresses_and_plain_http() {
     assert!(warned.contains("route shop: http://0x7f.1/hook is not on the public internet"), "{warned}");
     assert!(warned.contains("route sales: events go over plain http"), "{warned}");
 }
+
+#[tokio::test]
+async fn apply_warns_of_a_header_that_stored_dead_letters_lack() {
+    let desk = Desk::new().await;
+    let forward = |names: &str| {
+        format!(
+            "[[route]]\nname = \"shop\"\nsource = \"strapi\"\nurl = \"https://shop.example/\"\nforward = [{names}]\n"
+        )
+    };
+    let versions = ["", "\"X-Tenant\"", "\"X-Api-Key\"", "", "\"X-Api-Key\""];
+    let mut warned = Vec::new();
+    for names in versions {
+        let applied = desk.on("apply", &forward(names)).await;
+        assert_eq!(applied.code, Some(0), "{applied:?}");
+        warned.push(applied.err.contains("route shop: dead letters that are stored already lack the header x-api-key"));
+    }
+    assert_eq!(warned, [false, false, true, false, false]);
+}

@@ -102,6 +102,15 @@ async fn stack_items(stack: &Stack) -> Vec<Value> {
     scan.items().iter().map(|item| json!(format!("{item:?}"))).collect()
 }
 
+#[tokio::test]
+async fn a_rejected_request_keeps_the_header_that_names_its_event() {
+    let stack = stack_with_senders().await;
+    let headers = [bearer("the-real-token"), ("idempotency-key".into(), "k-1".into())];
+    rejected(&stack, "cms", &headers, STRAPI).await;
+    let [slot] = &kept(&stack, "cms").await[..] else { panic!("one request is kept") };
+    assert_eq!(slot.request.headers["idempotency-key"], "k-1");
+}
+
 /// A signature that was made long ago is judged as of its arrival.
 #[tokio::test]
 async fn a_timestamp_is_judged_at_the_time_of_arrival() {
