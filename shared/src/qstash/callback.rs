@@ -14,12 +14,6 @@ pub struct FailureCallback {
     pub source_message_id: String,
     /// The URL that it was sent to.
     pub url: String,
-    /// The last answer's status; 0 where there was none.
-    #[serde(default)]
-    pub status: i64,
-    /// The retries that were made.
-    #[serde(default)]
-    pub retried: u32,
 }
 
 impl FailureCallback {
@@ -45,6 +39,12 @@ mod tests {
             assert_eq!(callback.dlq_id.as_deref(), Some("1-0"));
             assert_eq!(callback.source_message_id, "msg_1");
         }
+    }
+
+    #[test]
+    fn fields_that_nothing_uses_may_hold_anything() {
+        let body = br#"{"status":"503","retried":-1,"sourceMessageId":"msg_1","url":"https://h/","dlqId":"1-0"}"#;
+        assert_eq!(FailureCallback::parse(body).unwrap().dlq_id.as_deref(), Some("1-0"));
     }
 
     #[test]

@@ -143,10 +143,12 @@ impl Client {
     ) -> Result<Vec<Published>, ClientError> {
         let url = self.publish_url(to)?;
         let response = accept(self.send_once(Method::POST, url, headers, body).await?).await?;
-        Ok(match decode::<Answered>(response).await? {
+        let status = response.status();
+        let published = match decode::<Answered>(response).await? {
             Answered::Many(many) | Answered::Wrapped { messages: many } => many,
             Answered::One(one) => vec![one],
-        })
+        };
+        Ok(Published::under(status, published))
     }
 
     /// QStash takes a destination raw behind the path, never percent-encoded.

@@ -30,3 +30,17 @@ fn names_that_would_leave_their_place_are_refused() {
     }
     assert!(is_name("strapi.create"));
 }
+
+#[test]
+fn a_202_is_a_duplicate_even_if_the_body_does_not_say_so() {
+    let answered = |status: u16, body: &str| {
+        let published: Vec<Published> = serde_json::from_str(body).unwrap();
+        let published = Published::under(StatusCode::from_u16(status).unwrap(), published);
+        published.into_iter().map(|one| one.deduplicated).collect::<Vec<_>>()
+    };
+    assert_eq!(answered(202, r#"[{"messageId":"m"}]"#), [true]);
+    assert_eq!(answered(201, r#"[{"messageId":"m"}]"#), [false]);
+    assert_eq!(answered(200, r#"[{"messageId":"m","deduplicated":true}]"#), [true]);
+    let mixed = r#"[{"messageId":"m","deduplicated":true},{"messageId":"n"}]"#;
+    assert_eq!(answered(202, mixed), [true, false], "the body is exact where it names duplicates");
+}

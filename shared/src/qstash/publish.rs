@@ -27,7 +27,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::{
@@ -105,6 +105,17 @@ pub struct Published {
     /// Whether it was published before.
     #[serde(default)]
     pub deduplicated: bool,
+}
+
+impl Published {
+    /// Reads the status with the messages, because QStash answers a duplicate with 202 and the body need not say it. A body that names
+    /// some duplicates is exact, so the status adds nothing to it.
+    pub(super) fn under(status: StatusCode, mut published: Vec<Self>) -> Vec<Self> {
+        if status == StatusCode::ACCEPTED && !published.iter().any(|one| one.deduplicated) {
+            published.iter_mut().for_each(|one| one.deduplicated = true);
+        }
+        published
+    }
 }
 
 /// Why a message can't be published.
