@@ -173,8 +173,8 @@ fn callback_message(source: &Message, callback: &Callback, kind: Kind, body: Byt
         callback: None,
         failure_callback: None,
         deduplication: Deduplication::Off,
-        flow: None,
-        labels: source.options.labels.clone(),
+        flow: callback.flow.clone(),
+        labels: callback.labels.as_ref().unwrap_or(&source.options.labels).clone(),
         redacted: Redacted { body: !source.options.redacted.is_nothing(), ..source.options.redacted.clone() },
         headers: json.under(&callback.headers),
     };

@@ -57,6 +57,8 @@ pub(crate) enum Invalid {
     Header { header: String, reason: String },
     #[error("DeduplicationId cannot contain ':'")]
     DeduplicationId,
+    #[error("{0}: workflows are not served here, only QStash's messages; run the workflow against Upstash")]
+    Workflow(String),
     #[error("quota {quota} exceeded, current limit: {limit}")]
     Quota { quota: &'static str, limit: u64 },
 }
@@ -92,6 +94,7 @@ impl Options {
     /// The same options with what a later call says over them: how a retry from the dead-letter queue is made. When it is due is a
     /// matter of the later call alone.
     pub(crate) fn overridden(self, given: &Given, rules: Rules<'_>) -> Result<Self, Invalid> {
+        refuse_workflows(given)?;
         let retries = read(given, "upstash-retries", whole)?.unwrap_or(self.retries);
         let options = Self {
             method: read(given, "upstash-method", method)?.unwrap_or(self.method),
@@ -103,13 +106,20 @@ impl Options {
             callback: Callback::read(given, "upstash-callback", self.callback, rules)?,
             failure_callback: Callback::read(given, "upstash-failure-callback", self.failure_callback, rules)?,
             deduplication: deduplication(given)?,
-            flow: flow_control(given)?.or(self.flow),
+            flow: flow_control(given, "upstash")?.or(self.flow),
             labels: given.get("upstash-label").map_or(self.labels, labels),
             redacted: read(given, "upstash-redact-fields", Redacted::read)?.unwrap_or(self.redacted),
             headers: within_headers(self.headers.under(&given.forwarded()), "upstash-forward")?,
         };
         within_retries(retries, rules.plan).map(|()| options)
     }
+}
+
+/// Refuses the steps of a workflow: delivered as plain messages they would fail in the application.
+fn refuse_workflows(given: &Given) -> Result<(), Invalid> {
+    let found = given.with_prefix("upstash-workflow-");
+    let first = found.iter().next().map(|(name, _)| headers::canonical(&format!("upstash-workflow-{name}")));
+    first.map_or(Ok(()), |name| Err(Invalid::Workflow(name)))
 }
 
 /// The plan's cap of retries.
@@ -181,8 +191,9 @@ fn deduplication(given: &Given) -> Result<Deduplication, Invalid> {
     }
 }
 
-fn flow_control(given: &Given) -> Result<Option<FlowControl>, Invalid> {
-    let (key_name, value_name) = ("upstash-flow-control-key", "upstash-flow-control-value");
+/// Reads the flow control of a message, or of its callback: `base` is what its headers begin with.
+fn flow_control(given: &Given, base: &str) -> Result<Option<FlowControl>, Invalid> {
+    let (key_name, value_name) = (&*format!("{base}-flow-control-key"), &*format!("{base}-flow-control-value"));
     match (given.get(key_name), given.get(value_name)) {
         (None, None) => Ok(None),
         (None, Some(_)) => Err(invalid(key_name, "it is missing, and the value means nothing without it")),

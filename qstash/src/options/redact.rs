@@ -12,11 +12,12 @@ pub(crate) struct Redacted {
 }
 
 impl Redacted {
-    /// Reads `body`, `header` or `headers`, `header[Name]`, separated by commas.
+    /// Reads `body`, `header` or `headers`, `header[Name]` or `headers[Name]`, separated by commas.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
         let mut redacted = Self::default();
         for field in text.split(',').map(str::trim) {
-            let named = field.strip_prefix("header[").and_then(|rest| rest.strip_suffix(']')).map(str::trim);
+            let rest = field.strip_prefix("headers[").or_else(|| field.strip_prefix("header["));
+            let named = rest.and_then(|rest| rest.strip_suffix(']')).map(str::trim);
             match (field, named.filter(|name| !name.is_empty())) {
                 ("body", _) => redacted.body = true,
                 ("header" | "headers", _) => redacted.all_headers = true,
@@ -55,7 +56,9 @@ mod tests {
         }
         let one = Redacted::read("header[X-Key]").unwrap();
         assert_eq!((one.header("x-key", "s").len(), one.header("y", "s").as_str()), (REDACTED.len() + 64, "s"));
-        assert_eq!(Redacted::read("header[ X-Key ]"), Ok(one));
+        for same in ["header[ X-Key ]", "headers[X-Key]", "headers[x-key]"] {
+            assert_eq!(Redacted::read(same).as_ref(), Ok(&one), "{same}");
+        }
         assert!(Redacted::read("bodies").is_err() && Redacted::read("header[]").is_err());
     }
 }

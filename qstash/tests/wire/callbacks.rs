@@ -219,3 +219,25 @@ async fn times_in_a_callback_are_those_that_the_api_shows() {
         assert_eq!(told[field], shown[field], "{field}");
     }
 }
+
+#[tokio::test]
+async fn a_callback_has_flow_control_and_labels_of_its_own() {
+    let wire = Wire::start().await;
+    let callback = wire.to("/cb");
+    let headers = [
+        ("Upstash-Label", "order"),
+        ("Upstash-Callback", callback.as_str()),
+        ("Upstash-Callback-Label", "told"),
+        ("Upstash-Callback-Flow-Control-Key", "k"),
+        ("Upstash-Callback-Flow-Control-Value", "rate=1, period=1h"),
+    ];
+    wire.publish(&headers).await;
+    wire.publish(&headers).await;
+    wire.settle().await;
+    assert_eq!(wire.receiver.at("/cb").len(), 1, "one in each hour");
+    assert_eq!(wire.get("/v2/flowControl/k").await["waitListSize"], json!(1));
+    let told = wire.log("label=told&state=CREATED").await;
+    assert!(
+        told.len() == 2 && told.iter().all(|entry| entry["flowControlKey"].is_null() || entry["flowControlKey"] == "k")
+    );
+}

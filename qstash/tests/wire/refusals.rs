@@ -13,7 +13,7 @@ fn options() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ("upstash-method", "PUT", "method", json!("PUT")),
         ("upstash-delay", "2h", "notBefore", json!(START + 2 * HOUR)),
         ("upstash-not-before", "1780086400", "notBefore", json!(START + DAY)),
-        ("upstash-retries", "7", "maxRetries", json!(7)),
+        ("upstash-retries", "4", "maxRetries", json!(4)),
         ("upstash-retry-delay", "1000 * (1 + retried)", "retryDelayExpression", json!("1000 * (1 + retried)")),
         ("upstash-callback", CALLBACK, "callback", json!(CALLBACK)),
         ("upstash-failure-callback", CALLBACK, "failureCallback", json!(CALLBACK)),
@@ -173,4 +173,26 @@ async fn a_cron_expression_belongs_to_schedules_only() {
     let answer = wire.send_json("POST", "/v2/batch", &item).await;
     let told = answer.status == 400 || answer.body[0]["error"].is_string();
     assert!(told, "a schedule that was meant is not to become a message: {answer:?}");
+}
+
+#[tokio::test]
+async fn unknown_options_of_a_callback_are_refused_instead_of_ignored() {
+    for base in ["Upstash-Callback", "Upstash-Failure-Callback"] {
+        let name = format!("{base}-Redact-Fields");
+        let (status, error) = refusal(&[(base, CALLBACK), (&name, "body")]).await;
+        assert!(status == 400 && error.contains(&name) && error.contains("forward-<name>"), "{status} {error}");
+    }
+}
+
+#[tokio::test]
+async fn steps_of_a_workflow_are_refused_with_words_that_say_so() {
+    let wire = Wire::start().await;
+    for name in ["Upstash-Workflow-Init", "Upstash-Workflow-RunId"] {
+        let refused = wire.publish_to("/in", &[(name, "true")]).await.expect(400);
+        assert!(refused.error().contains("workflows are not served"), "{refused:?}");
+    }
+    let item = json!([{ "destination": wire.to("/in"), "headers": { "Upstash-Workflow-RunId": "wfr_1" } }]);
+    wire.send_json("POST", "/v2/batch", &item).await.expect(400);
+    wire.settle().await;
+    assert_eq!(wire.receiver.count(), 0);
 }
