@@ -15,7 +15,7 @@ pub(super) const MOST_KEYS: usize = 10_000;
 /// A flow-control key.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
-    /// The limits of the last message.
+    /// The limits of the last message, or those that were unpinned since.
     asked: Limits,
     pub(crate) pinned_parallelism: Option<u32>,
     pub(crate) pinned_rate: Option<(u32, Duration)>,
@@ -65,6 +65,16 @@ impl Flow {
         self.running += 1;
         self.count += 1;
         Ok(())
+    }
+
+    /// Removes pins. Their limits apply until the next message brings its own, as QStash documents.
+    pub(crate) fn unpin(&mut self, parallelism: bool, rate: bool) {
+        if let Some(pinned) = self.pinned_parallelism.take_if(|_| parallelism) {
+            self.asked.parallelism = Some(pinned);
+        }
+        if let Some((pinned, period)) = self.pinned_rate.take_if(|_| rate) {
+            (self.asked.rate, self.asked.period) = (Some(pinned), period);
+        }
     }
 
     /// The period ends now and the next begins.

@@ -64,7 +64,8 @@ impl Call<'_> {
         if parallelism.is_none() && rate.is_none() {
             return Err(Reply::bad_request("parallelism or rate is needed"));
         }
-        self.change_flow(key, |flow, _| {
+        self.change_flow(key, |flow, now| {
+            flow.reset_rate(now);
             flow.pinned_parallelism = parallelism.or(flow.pinned_parallelism);
             let pinned = rate.map(|rate| (rate, span.unwrap_or(Duration::from_secs(1))));
             flow.pinned_rate = pinned.or(flow.pinned_rate);
@@ -75,10 +76,7 @@ impl Call<'_> {
     fn unpin(&self, key: &str) {
         let is_true = |name: &str| parameter(self.query, name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let (parallelism, rate) = (is_true("parallelism"), is_true("rate"));
-        self.change_flow(key, |flow, _| {
-            flow.pinned_parallelism = flow.pinned_parallelism.filter(|_| !parallelism);
-            flow.pinned_rate = flow.pinned_rate.filter(|_| !rate);
-        });
+        self.change_flow(key, |flow, _| flow.unpin(parallelism, rate));
     }
 
     fn change_flow(&self, key: &str, change: impl FnOnce(&mut Flow, Millis)) {

@@ -124,16 +124,16 @@ async fn a_paused_key_waits_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn pinned_limits_count_instead_of_the_messages_own_until_they_are_unpinned() {
+async fn pinned_limits_apply_until_a_message_comes_after_the_unpin() {
     let wire = Wire::start().await;
     for (action, parallelism, rate, period, pinned) in [
         ("pin?parallelism=7", 7, 2, 3_600, (true, false)),
         ("pin?rate=9&period=2m", 7, 9, 120, (true, true)),
         ("pin?rate=8", 7, 8, 1, (true, true)),
-        ("unpin?parallelism=true", 1, 8, 1, (false, true)),
-        ("unpin?rate=true", 1, 2, 3_600, (false, false)),
+        ("unpin?parallelism=true", 7, 8, 1, (false, true)),
+        ("unpin?rate=true", 1, 8, 1, (false, false)),
         ("pin?parallelism=3&rate=4&period=5", 3, 4, 5, (true, true)),
-        ("unpin?parallelism=true&rate=true", 1, 2, 3_600, (false, false)),
+        ("unpin?parallelism=true&rate=true", 3, 4, 5, (false, false)),
     ] {
         publish(&wire, "parallelism=1, rate=2, period=1h", "/in").await;
         assert_eq!(act(&wire, action).await, 200, "{action}");
@@ -146,10 +146,13 @@ async fn pinned_limits_count_instead_of_the_messages_own_until_they_are_unpinned
             "{action}"
         );
     }
+    publish(&wire, "parallelism=1, rate=2, period=1h", "/in").await;
+    let key = key(&wire).await;
+    assert_eq!((&key["parallelismMax"], &key["rateMax"], &key["ratePeriod"]), (&json!(1), &json!(2), &json!(3_600)));
 }
 
 #[tokio::test]
-async fn a_pinned_rate_lets_those_go_that_waited() {
+async fn a_pin_resets_the_rate_and_lets_waiting_messages_go() {
     let wire = Wire::start().await;
     for _ in 0..5 {
         publish(&wire, "rate=1, period=1h", "/in").await;
@@ -158,7 +161,7 @@ async fn a_pinned_rate_lets_those_go_that_waited() {
     assert_eq!(wire.receiver.count(), 1);
     act(&wire, "pin?rate=3&period=1m").await;
     wire.at(2 * MINUTE).await;
-    assert_eq!(times(&wire).await, [0, 0, 0, MINUTE, MINUTE], "the first one counted already");
+    assert_eq!(times(&wire).await, [0, 0, 0, 0, MINUTE], "the pin starts a period with no message in it");
 }
 
 #[tokio::test]
