@@ -32,6 +32,10 @@ const REGION_HELP: &str = "Region that deliveries name: EU_CENTRAL_1 or US_EAST_
 
 /// How to run the server.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Each of the four users also has a read-only token, for GET calls only: readonly-defaultUser, readonly-testUser1,\n\
+                       readonly-testUser2 and readonly-testUser3."
+)]
 pub(crate) struct QstashArguments {
     /// Port to listen on; 0 takes any. The JavaScript SDK's development mode looks on 8080
     #[arg(long, default_value_t = 8080, env = "QSTASH_DEV_PORT")]

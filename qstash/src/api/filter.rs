@@ -11,6 +11,8 @@ use crate::{account::DlqId, message::Message};
 const OTHERS: [&str; 5] = ["cursor", "count", "order", "qstash_token", "user"];
 /// Filters whose values may have commas in them.
 const WHOLE: [&str; 3] = ["url", "path", "flowControlKey"];
+/// Ids that select what a bulk call changes.
+const BULK_IDS: [&str; 2] = ["messageIds", "dlqIds"];
 /// Values of one filter, at most.
 const MOST_VALUES: usize = 1_000;
 /// All filters. An unknown one is refused: a bulk call whose filter is misspelt would otherwise mean everything.
@@ -73,6 +75,14 @@ impl Filter {
         within_values(name, &ids)?;
         self.wanted.insert(name.to_owned(), ids);
         Ok(self)
+    }
+
+    /// Drops all filters but ids, if any ids are given.
+    pub(super) fn ids_alone(mut self) -> Self {
+        if BULK_IDS.iter().any(|name| self.wanted.contains_key(*name)) {
+            self.wanted.retain(|name, _| BULK_IDS.contains(&name.as_str()));
+        }
+        self
     }
 
     fn put(&mut self, name: &str, value: &str) -> Result<(), String> {

@@ -33,7 +33,7 @@ struct Ids {
 impl Call<'_> {
     pub(super) fn messages(self, rest: &[&str]) -> Result<Reply, Reply> {
         match (self.method, rest) {
-            (_, [""]) => Err(Reply::bad_request("the message id is empty")),
+            (_, [""] | ["", "retry"]) => Err(Reply::bad_request("the message id is empty")),
             (&Method::GET, [id]) => {
                 let clock = &self.server.clock;
                 let found = self.read(|account| account.pending_of(id).map(|one| views::message(&one.message, clock)));
@@ -44,8 +44,25 @@ impl Call<'_> {
                 false => Err(Reply::not_found("message")),
             },
             (&Method::DELETE, []) => self.cancel_messages(),
+            (&Method::POST, [id, "retry"]) => self.retry_now(id),
             _ => Err(wrong_method()),
         }
+    }
+
+    /// Delivers a message now that waits for its delay or its next retry. It makes no attempt more than it would have made.
+    fn retry_now(self, id: &str) -> Result<Reply, Reply> {
+        self.change(|account, moment| {
+            let pending = account.pending_of(id).ok_or_else(|| Reply::not_found("message"))?;
+            if pending.message.origin.queue.is_some() {
+                return Err(Reply::bad_request(
+                    "messages of a queue can't be retried now: they go when it is their turn",
+                ));
+            }
+            match account.hurry(id, moment) {
+                true => Ok(Reply::nothing()),
+                false => Err(Reply::bad_request("the message does not wait for a delay or a retry")),
+            }
+        })
     }
 
     /// No filter means everything (documented); an empty list of ids means nothing.
@@ -60,8 +77,12 @@ impl Call<'_> {
         Ok(Reply::ok(json!({ "cancelled": cancelled })))
     }
 
-    /// The query's filter, and ids from the body.
+    /// Returns the filter of a bulk call. Ids, from the query or the body, override every other filter.
     fn filter_with_ids(&self) -> Result<Filter, Reply> {
+        self.filter_of_query_and_body().map(Filter::ids_alone)
+    }
+
+    fn filter_of_query_and_body(&self) -> Result<Filter, Reply> {
         let filter = self.filter()?;
         if self.body.is_empty() {
             return Ok(filter);

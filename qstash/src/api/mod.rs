@@ -97,9 +97,12 @@ fn answer(server: &Arc<Server>, parts: &Parts, body: Bytes) -> Reply {
     if server.chaos().is_away() {
         return Reply::error(StatusCode::SERVICE_UNAVAILABLE, "service unavailable (chaos)");
     }
-    let Some(user) = user(parts) else {
+    let Some((user, may_write)) = user(parts) else {
         return Reply::error(StatusCode::UNAUTHORIZED, "unable to authenticate: invalid token");
     };
+    if !may_write && parts.method != Method::GET {
+        return Reply::error(StatusCode::FORBIDDEN, "the token is read-only: it may be used for GET only");
+    }
     let now = server.clock.moment().callers_now;
     if let Err(too_many) = server.bursts.take(user, parts.uri.path(), now) {
         return Reply::too_many(too_many);
@@ -118,18 +121,22 @@ fn answer(server: &Arc<Server>, parts: &Parts, body: Bytes) -> Reply {
     call.route(parts.uri.path()).unwrap_or_else(|refused| refused)
 }
 
-/// Whose token it is, in the header or in the query.
-fn user(parts: &Parts) -> Option<usize> {
+/// Whose token it is, in the header or in the query, and whether it may change anything.
+fn user(parts: &Parts) -> Option<(usize, bool)> {
     let bearer = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
     let in_query = || parameter(parts.uri.query().unwrap_or_default(), "qstash_token");
     // The tokens are published, so there is no secret that the time of a comparison could tell.
-    let known = |token: &str| USERS.iter().position(|user| user.token == token);
+    let known = |token: &str| {
+        let user = USERS.iter().position(|user| [user.token, user.readonly_token].contains(&token))?;
+        Some((user, USERS[user].token == token))
+    };
     bearer.and_then(known).or_else(|| known(&in_query()?))
 }
 
 impl Call<'_> {
     fn route(self, path: &str) -> Result<Reply, Reply> {
+        let path = &*with_lower_case_endpoint(path);
         // Guides of senders still show the old version of the publish call.
         if let Some(destination) = path.strip_prefix("/v2/publish/").or_else(|| path.strip_prefix("/v1/publish/")) {
             return self.publish(destination);
@@ -137,21 +144,30 @@ impl Call<'_> {
         if let Some(rest) = path.strip_prefix("/v2/enqueue/") {
             return self.enqueue(rest);
         }
-        if let Some(rest) = path.strip_prefix("/v2/schedules/") {
+        if let Some(rest) =
+            path.strip_prefix("/v2/schedules/").filter(|rest| !rest.is_empty() || self.method != Method::GET)
+        {
             return self.schedules(rest);
         }
         let Some(path) = path.strip_prefix("/v2/") else {
             return Err(Reply::not_found("endpoint"));
         };
-        let segments: Vec<&str> = path.split('/').collect();
+        let mut segments: Vec<&str> = path.split('/').collect();
+        // SDKs end some paths with a slash. Where ids are followed by bulk calls, the slash is a missing id, and refused.
+        if let [endpoint, ""] = segments.as_slice()
+            && !["messages", "dlq"].contains(endpoint)
+            && self.method != Method::DELETE
+        {
+            segments.pop();
+        }
         match segments.as_slice() {
             ["batch"] => self.batch(),
             ["keys"] | ["keys", "rotate"] => self.keys(segments.len() == 2),
             ["topics", rest @ ..] => self.topics(rest),
             ["queues", rest @ ..] => self.queues(rest),
             ["schedules"] => self.list_schedules(),
-            ["flowControl", rest @ ..] => self.flow_control(rest),
-            ["globalParallelism"] => self.global_parallelism(),
+            ["flowcontrol", rest @ ..] => self.flow_control(rest),
+            ["globalparallelism"] => self.global_parallelism(),
             ["messages", rest @ ..] => self.messages(rest),
             ["dlq", rest @ ..] => self.dlq(rest),
             ["logs"] => self.logs(crate::choices::CANCELLED),
@@ -195,6 +211,15 @@ impl Call<'_> {
     fn filter(&self) -> Result<filter::Filter, Reply> {
         filter::Filter::read(self.query).map_err(Reply::bad_request)
     }
+}
+
+/// Returns the path with the endpoint's name in lower case, because SDKs write `/v2/Schedules`. The rest names destinations and ids, and stays.
+fn with_lower_case_endpoint(path: &str) -> String {
+    let Some((version, rest)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+        return path.to_owned();
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    format!("/{version}/{}{}", rest[..end].to_ascii_lowercase(), &rest[end..])
 }
 
 fn wrong_method() -> Reply {

@@ -243,3 +243,36 @@ async fn a_call_that_is_misspelt_does_not_mean_everything() {
     }
     assert_eq!(wire.qstash.pending(), 2);
 }
+
+#[tokio::test]
+async fn a_waiting_message_is_retried_now_without_an_attempt_more() {
+    let wire = Wire::start().await;
+    wire.receiver.answer_all(500);
+    let id = wire.publish(&[("Upstash-Delay", "1h"), ("Upstash-Retries", "1")]).await;
+    let path = format!("/v2/messages/{id}/retry");
+    for attempts in [1, 2] {
+        wire.post(&path).await.expect(200);
+        wire.settle().await;
+        assert_eq!(wire.receiver.count(), attempts);
+    }
+    assert_eq!(wire.dead().await.len(), 1, "its one retry was used");
+    assert_eq!(wire.post(&path).await.status, 404, "it is not pending any more");
+}
+
+#[tokio::test]
+async fn a_message_of_a_queue_can_not_be_retried_now() {
+    let wire = Wire::start().await;
+    let queued = wire.enqueue("q", "/in", &[("Upstash-Delay", "1h")]).await;
+    let refused = wire.post(&format!("/v2/messages/{queued}/retry")).await.expect(400);
+    assert!(refused.error().contains("queue"), "{refused:?}");
+    assert_eq!(wire.post("/v2/messages/msg_unknown/retry").await.status, 404);
+    assert_eq!(wire.post("/v2/messages//retry").await.status, 400);
+}
+
+#[tokio::test]
+async fn ids_override_the_other_filters_of_a_bulk_call() {
+    let wire = Wire::start().await;
+    let id = full(&wire).await;
+    let path = format!("/v2/messages?label=none&messageIds={id}");
+    assert_eq!(wire.delete(&path).await.expect(200).body, json!({ "cancelled": 1 }));
+}

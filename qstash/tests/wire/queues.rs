@@ -154,3 +154,30 @@ async fn an_upsert_that_does_not_say_keeps_what_is_known() {
     assert_eq!((&queue["parallelism"], &queue["paused"]), (&json!(5), &json!(true)));
     wire.at(HOUR).await;
 }
+
+#[tokio::test]
+async fn paths_are_taken_as_sdks_write_them_but_never_for_a_bulk_call() {
+    let wire = Wire::start().await;
+    let queue = json!({ "queueName": "q", "parallelism": 1 });
+    wire.send_json("POST", "/v2/queues/", &queue).await.expect(200);
+    for path in ["/v2/queues/", "/v2/Queues", "/v2/Schedules", "/v2/schedules/", "/v2/topics/", "/v2/FlowControl"] {
+        assert!(wire.get(path).await.is_array(), "{path}");
+    }
+    let schedule = format!("/v2/Schedules/{}", wire.to("/In"));
+    wire.call("POST", &schedule, &[("Upstash-Cron", "* * * * *")], b"").await.expect(201);
+    assert_eq!(
+        wire.get("/v2/schedules").await[0]["destination"],
+        json!(wire.to("/In")),
+        "only the endpoint changes case"
+    );
+    for (method, path) in [
+        ("DELETE", "/v2/dlq/"),
+        ("DELETE", "/v2/DLQ/"),
+        ("DELETE", "/v2/messages/"),
+        ("POST", "/v2/dlq/retry/"),
+        ("DELETE", "/v2/queues/"),
+        ("DELETE", "/v2/topics/"),
+    ] {
+        assert_eq!(wire.call(method, path, &[], b"").await.status, 400, "{method} {path}");
+    }
+}

@@ -106,3 +106,26 @@ async fn copies_are_known_and_keys_rotate_for_one_user_alone() {
         assert_eq!(keys["current"], json!(current), "{}", known.name);
     }
 }
+
+#[tokio::test]
+async fn a_read_only_token_reads_everything_and_changes_nothing() {
+    let wire = Wire::start().await;
+    let id = wire.publish(&[("Upstash-Delay", "1h")]).await;
+    let bearer = format!("Bearer {}", USERS[0].readonly_token);
+    let headers = [("authorization", bearer.as_str())];
+    for path in [&format!("/v2/messages/{id}"), "/v2/logs", "/v2/dlq", "/v2/schedules", "/v2/queues"] {
+        wire.anonymous("GET", path, &headers, b"").await.expect(200);
+    }
+    let publish = format!("/v2/publish/{}", wire.to("/in"));
+    for (method, path) in [
+        ("POST", publish.as_str()),
+        ("DELETE", &format!("/v2/messages/{id}")),
+        ("POST", "/v2/keys/rotate"),
+        ("POST", "/v2/queues"),
+    ] {
+        let refused = wire.anonymous(method, path, &headers, b"").await.expect(403);
+        assert!(refused.error().contains("read-only"), "{method} {path}: {refused:?}");
+    }
+    let in_query = format!("/v2/logs?qstash_token={}", USERS[1].readonly_token);
+    wire.anonymous("GET", &in_query, &[], b"").await.expect(200);
+}
