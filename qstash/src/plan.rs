@@ -16,7 +16,8 @@ pub struct Plan {
     pub message_size: usize,
     /// The longest delay.
     pub delay: Option<Duration>,
-    /// The most retries. No longer published; 5 was seen on the free plan.
+    /// The most retries. No longer published. Five was seen on the free plan, and Upstash's development server, whose plan is pay as you
+    /// go, refuses more than five.
     pub retries: Option<u32>,
     /// How long an answer is waited for.
     pub response_wait: Duration,
@@ -56,7 +57,7 @@ impl Plan {
         messages_per_day: None,
         message_size: 10 * MEGABYTE,
         delay: Some(Duration::from_secs(365 * DAY)),
-        retries: None,
+        retries: Some(5),
         response_wait: Duration::from_secs(2 * 3_600),
         dlq_retention: Some(Duration::from_secs(7 * DAY)),
         log_retention: Some(Duration::from_secs(7 * DAY)),

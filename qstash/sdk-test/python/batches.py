@@ -33,7 +33,7 @@ def _(t):
                 "url": t.url(),
                 "body": {"a": 1},
                 "delay": "1m",
-                "retries": 7,
+                "retries": 5,
                 "timeout": 9,
                 "label": "x",
                 "callback": t.url("/cb"),
@@ -46,7 +46,7 @@ def _(t):
     shown = t.client.message.get(sent.message_id)
     same(
         [shown.max_retries, shown.label, shown.flow_control.key, shown.flow_control.rate, shown.flow_control.period],
-        [7, "x", "k", 3, 60],
+        [5, "x", "k", 3, 60],
     )
     same([shown.callback, shown.failure_callback, shown.callback_headers], [t.url("/cb"), t.url("/fcb"), {"X": ["y"]}])
     t.server.advance("1m")

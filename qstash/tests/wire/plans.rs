@@ -150,3 +150,15 @@ async fn retention_counts_when_something_else_happens_too() {
     wire.publish(&[("Upstash-Delay", "1h")]).await;
     assert_eq!((wire.dead().await.len(), wire.log("").await.len()), (0, 1));
 }
+
+#[tokio::test]
+async fn no_plan_accepts_more_than_five_retries() {
+    for plan in Plan::ALL {
+        let wire = Wire::with(Settings { plan, ..stepped() }).await;
+        wire.publish(&[("Upstash-Retries", "5")]).await;
+        for retries in ["6", "4294967295"] {
+            let refused = wire.publish_to("/in", &[("Upstash-Retries", retries)]).await.expect(412);
+            assert_eq!(refused.error(), "quota maxRetries exceeded, current limit: 5", "{}", plan.name);
+        }
+    }
+}

@@ -24,15 +24,13 @@ async fn wait(headers: Pairs<'_>, reply: Reply) -> Millis {
 async fn the_backoff_is_the_documented_one() {
     let wire = Wire::start().await;
     wire.receiver.answer_all(500);
-    let id = wire.publish(&[("Upstash-Retries", "7")]).await;
+    let id = wire.publish(&[("Upstash-Retries", "5")]).await;
     for (number, (row, wait)) in [
         ("12.182 s", 12_182),
         ("148.413 s", 148_413),
         ("1808.042 s", 1_808_042),
         ("22026.466 s, cut to whole milliseconds", 22_026_465),
         ("a day from the fifth on", DAY),
-        ("a day", DAY),
-        ("a day", DAY),
     ]
     .into_iter()
     .enumerate()
