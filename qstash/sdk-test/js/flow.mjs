@@ -47,7 +47,7 @@ test("flow control: while a key is paused its messages wait", async ({ server, r
   assert.deepEqual([(await client.flowControl.get("k")).isPaused, receiver.at("/in").length], [false, 2]);
 });
 
-test("flow control: a pinned limit beats what messages say, until it is unpinned", async ({ server, receiver, client }) => {
+test("flow control: a pinned limit beats what messages say, until a message comes after the unpin", async ({ server, receiver, client }) => {
   await client.flowControl.pin("k", { parallelism: 7, rate: 1, period: 60 });
   await publish(client, receiver, 3, { key: "k", parallelism: 2, rate: 100, period: "1s" });
   await server.settle();
@@ -59,14 +59,17 @@ test("flow control: a pinned limit beats what messages say, until it is unpinned
   assert.equal(receiver.at("/in").length, 1);
   await client.flowControl.unpin("k", { rate: true });
   const half = await client.flowControl.get("k");
-  assert.deepEqual([half.isPinnedParallelism, half.isPinnedRate, half.rateMax, half.ratePeriod], [true, false, 100, 1]);
+  assert.deepEqual([half.isPinnedParallelism, half.isPinnedRate, half.rateMax, half.ratePeriod], [true, false, 1, 60]);
   await client.flowControl.unpin("k", { parallelism: true });
   assert.deepEqual(
     [(await client.flowControl.get("k")).isPinnedParallelism, (await client.flowControl.get("k")).parallelismMax],
-    [false, 2],
+    [false, 7],
   );
+  await publish(client, receiver, 1, { key: "k", parallelism: 2, rate: 100, period: "1s" });
+  const free = await client.flowControl.get("k");
+  assert.deepEqual([free.parallelismMax, free.rateMax, free.ratePeriod], [2, 100, 1]);
   await server.advance("1s");
-  assert.equal(receiver.at("/in").length, 3);
+  assert.equal(receiver.at("/in").length, 4);
 });
 
 test("flow control: unpin without a wish leaves what is pinned", async ({ client }) => {

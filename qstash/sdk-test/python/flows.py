@@ -45,7 +45,7 @@ def _(t):
     same([t.client.flow_control.get("k").is_paused, t.count()], [False, 2])
 
 
-@test("flow control: a pinned limit beats what messages say, until it is unpinned")
+@test("flow control: a pinned limit beats what messages say, until a message comes after the unpin")
 def _(t):
     t.client.flow_control.pin("k", {"parallelism": 7, "rate": 1, "period": 60})
     publish(t, 3, parallelism=2, rate=100, period=1)
@@ -57,11 +57,14 @@ def _(t):
     same(t.count(), 1)
     t.client.flow_control.unpin("k", {"rate": True, "parallelism": False})
     shown = t.client.flow_control.get("k")
-    same([shown.rate_max, shown.is_pinned_parallelism, shown.is_pinned_rate], [100, True, False])
+    same([shown.rate_max, shown.is_pinned_parallelism, shown.is_pinned_rate], [1, True, False])
     t.client.flow_control.unpin("k", {"parallelism": True})
-    same(t.client.flow_control.get("k").parallelism_max, 2)
+    same(t.client.flow_control.get("k").parallelism_max, 7)
+    publish(t, 1, parallelism=2, rate=100, period=1)
+    shown = t.client.flow_control.get("k")
+    same([shown.parallelism_max, shown.rate_max, shown.rate_period], [2, 100, 1])
     t.server.advance("1s")
-    same(t.count(), 3)
+    same(t.count(), 4)
 
 
 @test("flow control: a reset begins a new period at once")
