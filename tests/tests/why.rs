@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 use surehook::{outside, qstash::client::Destination};
-use surehook_local::{Stack, qstash::Fault, receiver::Reaction};
+use surehook_local::{Stack, StackOptions, qstash::Fault, receiver::Reaction};
 
 use crate::{
     failure_path::{callback, refuse},
     support::{
-        apply_paths, bury, connect, event, key, ledger::claim, letters, publish, publish_with, qstash, received, run,
-        stack,
+        apply_paths, bury, connect, event, key, ledger::claim, letters, options, publish, publish_with, qstash,
+        received, run, stack, stack_with, until,
     },
 };
 
@@ -105,6 +105,24 @@ async fn a_message_that_nobody_has_claimed_yet_is_known_by_qstash() {
     );
     assert!(story["next"]["at"].as_i64().unwrap() > outside::now());
     assert!(received(&stack, &body).is_empty());
+}
+
+/// The requeuer plans the round for 30 days later. QStash, which is 2,000 times faster here, delivers it after some 20 minutes.
+#[tokio::test]
+async fn the_next_round_of_a_fast_stack_comes_when_qstash_says_and_not_when_the_requeuer_planned_it() {
+    let environment = vec![("RETRY_LIST".to_owned(), "30d".to_owned())];
+    let stack = stack_with(StackOptions { speed: 2_000.0, environment, ..options() }).await;
+    connect(&stack, "t", &[]).await;
+    stack.receiver.react(|_| Reaction::status(503));
+    let body = event("fast");
+    publish(&stack, "t", &body).await;
+    let event = key(&stack, &body);
+    let planned = async || stack.store().record(&event).await.unwrap().and_then(|record| record.next_at);
+    until("a round is planned", || async { planned().await.is_some() }).await;
+    let (planned, story, now) = (planned().await.unwrap(), why(&stack, event.as_str()).await, outside::now());
+    let next = story["next"]["at"].as_i64().unwrap();
+    assert!(story["next"]["text"].as_str().unwrap().contains("round 1 of 1"), "{story}");
+    assert!(next > now && next - now < (planned - now) / 1_000, "{next} is not {planned}: {story}");
 }
 
 #[tokio::test]

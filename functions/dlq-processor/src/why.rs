@@ -102,6 +102,15 @@ pub(crate) struct Known {
     conflict: Option<Conflict>,
 }
 
+impl Known {
+    /// Returns when QStash delivers the message next, if it says so. Its answer counts more than the time that the requeuer planned, because
+    /// the QStash server of the development stack may wait shorter (`--speed`).
+    fn due_at_qstash(&self) -> Option<Millis> {
+        let AtQStash::Waiting(not_before) = &self.qstash else { return None };
+        self.logs.iter().filter_map(|entry| entry.next_delivery_time).max().or(*not_before)
+    }
+}
+
 impl Processor {
     /// Tells the story of an event, of a message, or of a dead letter.
     pub async fn why(&self, subject: &str, deep: bool, moment: Moment) -> Result<Story, ProcessorError> {
@@ -215,25 +224,22 @@ impl Processor {
             Status::Retryable if is_replayed(record) => {
                 self.waits(known, record.open_since.unwrap_or(record.updated_at), now, "it was replayed")
             }
-            Status::Retryable => {
-                let round = record.next_at.filter(|at| *at > now);
-                if let Some(at) = round {
-                    let text =
-                        format!("QStash delivers it again: round {} of {}", record.round, self.path.policy.rounds);
-                    return Next { at: Some(at), text };
+            Status::Retryable => match (&known.qstash, record.next_at.filter(|at| *at > now)) {
+                (AtQStash::GivenUp(_), _) | (_, None) => {
+                    self.waits(known, record.open_since.unwrap_or(record.updated_at), now, "it failed")
                 }
-                self.waits(known, record.open_since.unwrap_or(record.updated_at), now, "it failed")
-            }
+                (_, Some(planned)) => Next::at(
+                    known.due_at_qstash().or(Some(planned)),
+                    &format!("QStash delivers it again: round {} of {}", record.round, self.path.policy.rounds),
+                ),
+            },
         }
     }
 
     /// What comes for a record that waits for QStash.
     fn waits(&self, known: &Known, since: Millis, now: Millis, why: &str) -> Next {
         match &known.qstash {
-            AtQStash::Waiting(at) => {
-                let tried = known.logs.iter().rev().find_map(|entry| entry.next_delivery_time);
-                Next::at(tried.or(*at), &format!("{why}; QStash delivers it again"))
-            }
+            AtQStash::Waiting(_) => Next::at(known.due_at_qstash(), &format!("{why}; QStash delivers it again")),
             AtQStash::GivenUp(_) if known.letters.iter().any(|letter| letter.redacted) => Next::at(
                 None,
                 "nothing, until somebody replays its dead letter: its body is redacted, so only QStash can deliver it again",
