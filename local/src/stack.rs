@@ -241,10 +241,9 @@ fn settings(options: &StackOptions) -> Settings {
 
 fn environment(dynamo: &str, qstash: &QStash, functions: &str, options: &StackOptions) -> Vec<(String, String)> {
     let (current, next) = qstash.keys();
-    // A minute that passes as fast as QStash's, between a millisecond and the most that the setting takes.
-    let minute = |most: f64| format!("{}ms", (60_000.0 / options.speed).ceil().clamp(1.0, most));
-    let breaker_wait = minute(3_600_000.0);
-    let routes_refresh = if options.reads_routes_each_time { "1ms".to_owned() } else { minute(60_000.0) };
+    // A minute that passes as fast as QStash's, up to the hour that is the most.
+    let breaker_wait = format!("{}ms", (60_000.0 / options.speed).ceil().clamp(1.0, 3_600_000.0));
+    let routes_refresh = if options.reads_routes_each_time { "1ms" } else { "60s" };
     [
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamo),
         // For `--function`, which invokes functions as on AWS.
@@ -264,7 +263,7 @@ fn environment(dynamo: &str, qstash: &QStash, functions: &str, options: &StackOp
         ("TOPICS", "orders"),
         ("SIGNING_SECRETS", SIGNING_SECRET),
         ("BREAKER_WAIT", &breaker_wait),
-        ("ROUTES_REFRESH", &routes_refresh),
+        ("ROUTES_REFRESH", routes_refresh),
         // For `surehook why`, whose times are those of a wall clock.
         (SPEED, &options.speed.to_string()),
         ("ALLOW_PRIVATE_DESTINATIONS", "true"),

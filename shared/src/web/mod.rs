@@ -9,8 +9,8 @@ mod detail;
 pub mod endpoint_url;
 pub mod request;
 pub mod serve;
-mod this_machine;
 pub mod shown_headers;
+mod this_machine;
 
 pub use answer::{Answer, Outcome, Part};
 pub use endpoint_url::EndpointUrl;
