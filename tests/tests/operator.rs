@@ -108,6 +108,7 @@ async fn letters_of_one_millisecond_are_walked_through_in_one_order() {
 async fn a_letter_shows_request_answer_and_history() {
     let stack = stack().await;
     connect(&stack, "t", &[]).await;
+    forward(&stack, "Authorization").await;
     stack.receiver.react(|_| Reaction::status(422).saying("no \u{1b}[31mfield"));
     let body = event("show");
     let secret = [("upstash-forward-authorization", "Bearer secret"), ("upstash-forward-x-github-event", "push")];
@@ -241,6 +242,7 @@ async fn no_command_prints_a_header_that_may_be_secret_without_being_asked() {
 async fn an_export_has_one_letter_per_line_and_no_secrets() {
     let stack = stack().await;
     connect(&stack, "t", &[]).await;
+    forward(&stack, "X-Api-Key").await;
     stack.receiver.react(|_| Reaction::status(422));
     for name in ["one", "two"] {
         bury_with_secrets(&stack, name).await;
@@ -374,4 +376,12 @@ async fn help_answers_the_obvious_questions() {
     assert!(bad.err.contains("50/s"), "{bad:?}");
     let bad = run(&stack, &["dead-letters", "--since", "yesterday"]).await;
     assert!(bad.err.contains("2026-11-23T10:00:00Z"), "{bad:?}");
+}
+
+/// Has the route forward a header: dead letters keep a credential only then.
+async fn forward(stack: &Stack, header: &str) {
+    let url = &stack.receiver.url;
+    let document =
+        format!("[[route]]\nname = \"shop\"\nsource = \"strapi\"\nurl = \"{url}/shop\"\nforward = [\"{header}\"]\n");
+    crate::support::apply(stack, &document).await;
 }
