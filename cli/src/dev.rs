@@ -1,6 +1,7 @@
 //! `surehook dev`: the development stack, kept running.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -14,13 +15,13 @@ use surehook::{
 use surehook_local::{
     Stack, StackOptions,
     lambda::{Host, LogLine},
-    qstash::TOKEN,
+    qstash::{TOKEN, Visitors},
     receiver::Received,
     stack::PRODUCER_TOKEN,
 };
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use crate::{Failure, routes, text::harmless, topics};
+use crate::{Failure, private_file::open_private, routes, text::harmless, topics};
 
 const TOPIC: &str = "strapi.create";
 const SOURCE_SECRETS: &str = "SOURCE_SECRETS";
@@ -49,6 +50,9 @@ pub(crate) struct DevArguments {
     /// Port of the receiver
     #[arg(long, default_value_t = 9500)]
     receiver_port: u16,
+    /// A name besides localhost by which the stack is called, a tunnel's for instance; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = crate::qstash::host_name)]
+    host_name: Vec<String>,
     /// Where to write the variables for `cargo lambda watch` and for the operator's commands
     #[arg(long, default_value = ".env.surehook", value_name = "FILE")]
     write_env: PathBuf,
@@ -87,6 +91,7 @@ fn options(arguments: &DevArguments) -> Result<StackOptions, Failure> {
         // The ids of messages must not repeat those of the last start, whose events the table knows.
         seed: crate::qstash::drawn_seed(),
         reads_routes_each_time: true,
+        visitors: Visitors::named(&arguments.host_name),
         // The secrets of senders are the user's own.
         environment: outside::variable(SOURCE_SECRETS)
             .map(|value| (SOURCE_SECRETS.to_owned(), value))
@@ -135,18 +140,21 @@ const MARK: &str = "# Written by surehook, and written again at its next start.\
 /// Why the file of variables can't be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
-    /// It is somebody's own.
-    #[error("{0} exists, and surehook has not written it; choose another with --write-env, or move it away")]
+    /// The file has content without the mark.
+    #[error("{0} exists, and surehook has not written it; move it away, or have `dev` write another with --write-env")]
     NotOurs(PathBuf),
-    /// The system gives another reason.
+    /// Reading or writing failed.
     #[error("{0} can't be written; choose another with --write-env")]
     System(PathBuf, #[source] std::io::Error),
 }
 
-/// Checks that the file may be written. Other programs keep secrets in such files, so a file without the mark is never written.
-fn check_own(file: &Path) -> Result<(), WriteError> {
+/// Checks that the file may be written. Other programs keep secrets in such files, so a file that has content without the mark is never
+/// written.
+pub(crate) fn check_own(file: &Path) -> Result<(), WriteError> {
     match std::fs::read(file) {
-        Ok(known) if !known.starts_with(MARK.as_bytes()) => Err(WriteError::NotOurs(file.to_owned())),
+        Ok(known) if !known.is_empty() && !known.starts_with(MARK.as_bytes()) => {
+            Err(WriteError::NotOurs(file.to_owned()))
+        }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(WriteError::System(file.to_owned(), error)),
         _ => Ok(()),
     }
@@ -155,19 +163,8 @@ fn check_own(file: &Path) -> Result<(), WriteError> {
 /// Writes a file that its owner alone can read, because it may hold real secrets of senders.
 fn write_for_owner(file: &Path, text: &str) -> Result<(), WriteError> {
     check_own(file)?;
-    write_private(file, &format!("{MARK}{text}")).map_err(|error| WriteError::System(file.to_owned(), error))
-}
-
-fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(file)?;
-    // It may be there already, with other permissions.
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    std::io::Write::write_all(&mut file, text.as_bytes())
+    let written = open_private(file).and_then(|mut open| open.write_all(format!("{MARK}{text}").as_bytes()));
+    written.map_err(|error| WriteError::System(file.to_owned(), error))
 }
 
 /// The routes that are applied, a line for each.
@@ -179,14 +176,17 @@ fn listed(routes: &Routes) -> String {
     }
 }
 
-/// What a start does not have of the run before.
+/// Describes which state survives a restart.
 fn kept(arguments: &DevArguments) -> String {
     match &arguments.data {
         None => "Everything is in memory, and is gone when this ends.".to_owned(),
         Some(folder) => format!(
-            "The table is in {}. QStash's messages are in memory: messages that waited when the last run ended are gone,\n\
-             and their events stay unfinished in the table (`surehook stranded`).",
-            folder.display()
+            "The table is in {}. QStash keeps everything in memory: of the last run its messages that waited, its dead letters,\n\
+             schedules, queues and topics of your own are gone. The events of those messages stay unfinished in the table:\n\
+             {} --env-file {} stranded",
+            folder.display(),
+            program_name(),
+            arguments.write_env.display(),
         ),
     }
 }
@@ -248,8 +248,13 @@ curl -X POST {producer}/orders -H 'Authorization: Bearer {PRODUCER_TOKEN}' -H 'C
 Ctrl-C stops everything.
 ",
         producer = stack.function_url("producer"),
-        me = std::env::args().next().unwrap_or_else(|| "surehook".to_owned()),
+        me = program_name(),
     );
+}
+
+/// Returns the command by which the user started this process.
+pub(crate) fn program_name() -> String {
+    std::env::args().next().unwrap_or_else(|| "surehook".to_owned())
 }
 
 /// Prints a line for each thing that comes. Where nobody sends, nothing ever comes.

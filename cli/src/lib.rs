@@ -10,6 +10,7 @@ mod follow_up;
 mod input;
 mod load;
 mod operator;
+mod private_file;
 mod progress;
 mod publish;
 mod qstash;

@@ -1,15 +1,14 @@
 //! `surehook qstash`: the QStash server by itself.
 
+use clap::{Args, ValueEnum};
 use std::{
     net::{IpAddr, SocketAddr},
     process::ExitCode,
     time::Duration,
 };
-
-use clap::{Args, ValueEnum};
 use surehook::{config::QStashVariables, outside, qstash::Region};
 use surehook_local::qstash::{
-    Callers, Choices, FASTEST, LATEST_START, News, Pace, Plan, QStash, Rule, SLOWEST, Settings, State, User,
+    Callers, Choices, FASTEST, LATEST_START, News, Pace, Plan, QStash, Rule, SLOWEST, Settings, State, User, Visitors,
 };
 use tokio::{
     net::TcpListener,
@@ -108,7 +107,7 @@ fn address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_name| "it must be an address such as 127.0.0.1; names belong to --host-name".to_owned())
 }
 
-fn host_name(text: &str) -> Result<String, String> {
+pub(crate) fn host_name(text: &str) -> Result<String, String> {
     let is_name = !text.is_empty() && !text.contains(['/', ':', ' ']);
     if is_name { Ok(text.to_owned()) } else { Err("it must be a name alone, without http:// and port".to_owned()) }
 }
@@ -163,7 +162,7 @@ fn settings(arguments: &QstashArguments) -> Result<Settings, Failure> {
         chaos: arguments.chaos.clone(),
         log_entries: arguments.log_entries,
         burst_limit: arguments.burst_limit,
-        host_names: arguments.host_name.clone(),
+        visitors: Visitors::named(&arguments.host_name),
         region: arguments.region,
     })
 }
@@ -251,5 +250,5 @@ fn line(news: &News) -> String {
         State::Cancelled => "cancelled".to_owned(),
     };
     // URLs may be long, lines may not.
-    format!("{}  {}  {what}", news.message_id.get(..12).unwrap_or(&news.message_id), short(&news.url, MOST_OF_A_URL))
+    format!("{}  {}  {what}", news.message_id, short(&news.url, MOST_OF_A_URL))
 }

@@ -11,6 +11,7 @@ use surehook::{
     outside,
     store::{Store, StoreError, schema::create_table},
 };
+use surehook_qstash::Visitors;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::{dynamo_guard, url_of};
@@ -47,11 +48,16 @@ pub enum DynamoError {
 }
 
 impl Dynamo {
-    /// Starts one on a port that others know, where web pages may not call it. The guard passes each request on, which takes time.
-    pub async fn start_guarded(listener: TcpListener, file: Option<&Path>, table: &str) -> Result<Self, DynamoError> {
+    /// Starts one that answers only the requests that the visitors' rules admit. The guard passes each request on, which takes time.
+    pub async fn start_guarded(
+        listener: TcpListener,
+        visitors: Visitors,
+        file: Option<&Path>,
+        table: &str,
+    ) -> Result<Self, DynamoError> {
         let hidden = dynamo_guard::hidden_listener(outside::draw()).await.map_err(DynamoError::Port)?;
         let url = url_of(&listener);
-        let guard = dynamo_guard::serve(listener, url_of(&hidden)).map_err(DynamoError::Client)?;
+        let guard = dynamo_guard::serve(listener, visitors, url_of(&hidden)).map_err(DynamoError::Client)?;
         let mut dynamo = Self::start(hidden, file, table).await?;
         dynamo.tasks.push(tokio::spawn(guard));
         dynamo.url = url;

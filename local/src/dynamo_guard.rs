@@ -1,4 +1,4 @@
-//! What stands between DynamoDB's port and web pages.
+//! Rejects requests of web pages before they reach the embedded DynamoDB.
 //!
 //! The embedded DynamoDB answers pages of every origin. It therefore listens where no page finds it, and [`serve`] passes on the
 //! requests that [`Visitors`] admits.
@@ -38,9 +38,13 @@ pub(crate) async fn hidden_listener(draw: f64) -> std::io::Result<TcpListener> {
 }
 
 /// Passes requests on to the hidden listener's URL until it is dropped.
-pub(crate) fn serve(listener: TcpListener, url: String) -> Result<impl Future<Output = ()>, reqwest::Error> {
+pub(crate) fn serve(
+    listener: TcpListener,
+    visitors: Visitors,
+    url: String,
+) -> Result<impl Future<Output = ()>, reqwest::Error> {
     let hidden = Hidden { http: reqwest::Client::builder().no_proxy().build()?, url };
-    let app = Visitors::default().guard(Router::new().fallback(pass_on).with_state(hidden));
+    let app = visitors.guard(Router::new().fallback(pass_on).with_state(hidden));
     Ok(async move {
         let _ended = axum::serve(listener, app).await;
     })

@@ -14,7 +14,7 @@ use crate::{
     PortInUse, bind,
     dynamo::{Dynamo, DynamoError},
     lambda::{FunctionSpec, Host, InvokeError},
-    qstash::{Pace, Plan, QStash, Settings, TOKEN},
+    qstash::{Pace, Plan, QStash, Settings, TOKEN, Visitors},
     receiver::Receiver,
 };
 
@@ -64,6 +64,11 @@ pub struct StackOptions {
     pub log_entries: usize,
     /// Management calls that QStash takes in a second; `None` is no limit.
     pub burst_limit: Option<u32>,
+    /// Which requests the listeners answer.
+    pub visitors: Visitors,
+    /// Whether web pages that guess DynamoDB's port may call it. The guard passes each request on, which takes time that a measurement
+    /// must not contain.
+    pub has_bare_dynamo: bool,
 }
 
 impl Default for StackOptions {
@@ -85,6 +90,8 @@ impl Default for StackOptions {
             functions: FUNCTIONS.to_vec(),
             log_entries: Settings::default().log_entries,
             burst_limit: None,
+            visitors: Visitors::default(),
+            has_bare_dynamo: false,
         }
     }
 }
@@ -180,21 +187,20 @@ impl Stack {
             std::fs::create_dir_all(folder).map_err(|error| StackError::Data(folder.clone(), error))?;
         }
         let dynamo = on(&runtimes.dynamo, async {
-            match options.dynamo_port {
-                // Nobody else knows the port, and it lives as long as a test.
-                0 => Dynamo::start(dynamo, file.as_deref(), TABLE).await,
-                _ => Dynamo::start_guarded(dynamo, file.as_deref(), TABLE).await,
+            match options.has_bare_dynamo {
+                true => Dynamo::start(dynamo, file.as_deref(), TABLE).await,
+                false => Dynamo::start_guarded(dynamo, options.visitors.clone(), file.as_deref(), TABLE).await,
             }
         })
         .await?;
         let qstash = on(&runtimes.qstash, async { QStash::start(qstash, settings(&options)) }).await;
         let qstash = qstash.map_err(StackError::Client)?;
-        let receiver = on(&runtimes.receiver, async { Receiver::start(receiver) }).await;
+        let receiver = on(&runtimes.receiver, async { Receiver::start(receiver, options.visitors.clone()) }).await;
         let elsewhere = format!("http://127.0.0.1:{}", options.functions_port);
         let functions_url = format!("{}/lambda-url", gateway.as_ref().map_or(elsewhere, crate::url_of));
         let mut environment = environment(&dynamo.url, &qstash, &functions_url, &options);
         environment.extend(options.environment.iter().cloned());
-        let host = on(&runtimes.functions, host(gateway, specs(&options, &environment))).await?;
+        let host = on(&runtimes.functions, host(gateway, &options, &environment)).await?;
         Ok(Self { dynamo, qstash, host, receiver, functions_url, environment })
     }
 
@@ -220,9 +226,13 @@ impl Stack {
 }
 
 /// The functions' host, where there is a port for it. It returns when each function has asked for work.
-async fn host(gateway: Option<TcpListener>, specs: Vec<FunctionSpec>) -> Result<Option<Host>, InvokeError> {
+async fn host(
+    gateway: Option<TcpListener>,
+    options: &StackOptions,
+    environment: &[(String, String)],
+) -> Result<Option<Host>, InvokeError> {
     let Some(gateway) = gateway else { return Ok(None) };
-    let host = Host::start(gateway, specs);
+    let host = Host::start(gateway, options.visitors.clone(), specs(options, environment));
     host.warm().await?;
     Ok(Some(host))
 }
@@ -235,6 +245,7 @@ fn settings(options: &StackOptions) -> Settings {
         plan: Plan { parallelism: options.parallelism, dlq_retention: None, log_retention: None, ..Plan::PAYG },
         log_entries: options.log_entries,
         burst_limit: options.burst_limit,
+        visitors: options.visitors.clone(),
         ..Settings::default()
     }
 }

@@ -40,11 +40,11 @@ const part = encodeURIComponent;
 
 export const readState = () => ask("GET", local("state"));
 // The server filters and searches all that its log has. `next` leads to the messages that are older than these.
-export function readMessages({ filter, search, after }) {
-  const more = [["state", filter], ["search", search], ["after", after]].filter(([, value]) => value);
-  return ask("GET", local("messages", ["&count=200", ...more.map(([name, value]) => `${name}=${part(value)}`)].join("&")));
+// A page of the messages or of the dead letters, which "messages" and "dlq" name.
+export function readRows(of, chosen) {
+  const more = Object.entries(chosen).filter(([, value]) => value);
+  return ask("GET", local(of, ["&count=200", ...more.map(([name, value]) => `${name}=${part(value)}`)].join("&")));
 }
-export const readDead = () => ask("GET", local("dlq", "&count=300"));
 export const readMessage = (id) => ask("GET", local(`messages/${part(id)}`));
 
 export const cancel = ({ messageId }) => ask("DELETE", `/v2/messages/${part(messageId)}`);

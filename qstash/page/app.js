@@ -27,12 +27,13 @@ const live = new api.Live({ opened, heard, lost, lagged: () => loadMessages() })
 
 let route = readRoute();
 let state;
-let dead = [];
+let dead = new Map();
 let filter = "all";
 let search = "";
 let words = [];
 // What the server says of the filter and the search: how many messages there are, and where the older ones begin.
 let found = { total: 0, next: undefined };
+let foundDead = { total: 0, next: undefined };
 let most = ROWS;
 let paused = false;
 let release = true;
@@ -73,7 +74,10 @@ function takeState(read) {
   api.speakAs(route.user, read.users?.[route.user - 1]?.token);
   setClock(read.clock);
   header.show(read);
+  feed.forget(read.oldest);
   if (deadChanged || !loaded.dead) loadDead();
+  // Its entry may have left the dead-letter queue.
+  if (deadChanged) detail.reload();
   draw();
 }
 
@@ -90,7 +94,7 @@ const choice = () => JSON.stringify([route.user, filter, search]);
 
 async function loadMessages(restarted = false) {
   const [chosen, asked, isAll] = [choice(), feed.mark(), filter === "all" && !search];
-  const read = await api.readMessages({ filter, search }).catch(() => undefined);
+  const read = await api.readRows("messages", { state: filter, search }).catch(() => undefined);
   if (!read || chosen !== choice()) return;
   // Only a list of everything says that a message is gone.
   if (isAll) feed.load(read.messages, asked, { restarted, more: read.next });
@@ -103,7 +107,7 @@ async function loadMessages(restarted = false) {
 
 async function loadOlder() {
   const chosen = choice();
-  const read = await api.readMessages({ filter, search, after: found.next }).catch(() => undefined);
+  const read = await api.readRows("messages", { state: filter, search, after: found.next }).catch(() => undefined);
   if (!read || chosen !== choice()) return;
   feed.add(read.messages);
   found = { total: read.total, next: read.next };
@@ -111,11 +115,15 @@ async function loadOlder() {
   draw();
 }
 
-async function loadDead() {
-  const user = route.user;
-  const read = await api.readDead().catch(() => undefined);
-  if (!read || user !== route.user) return;
-  dead = read.messages;
+// Older dead letters that were read stay, and are gone when the choice changes.
+async function loadDead({ after, fresh } = {}) {
+  const chosen = choice();
+  const read = await api.readRows("dlq", { search, after }).catch(() => undefined);
+  if (!read || chosen !== choice()) return;
+  const oldest = read.next && !fresh ? read.messages.at(-1).updatedAt : -Infinity;
+  if (!after) for (const [id, { updatedAt }] of dead) if (updatedAt >= oldest) dead.delete(id);
+  foundDead = { total: read.total, next: !after && dead.size ? foundDead.next : read.next };
+  for (const summary of read.messages) dead.set(summary.dlqId, summary);
   loaded.dead = true;
   draw();
 }
@@ -172,16 +180,20 @@ function drawMessages() {
 }
 
 function drawDead() {
-  const taken = dead.filter((summary) => matches(summary, words));
-  const [shown, total] = [Math.min(taken.length, ROWS), words.length ? taken.length : Math.max(state?.dlq ?? 0, taken.length)];
+  const newestFirst = (one, other) => other.updatedAt - one.updatedAt;
+  const taken = [...dead.values()].filter((summary) => matches(summary, words)).sort(newestFirst);
+  const [shown, total] = [taken.length, Math.max(foundDead.total, taken.length)];
   drawRows("dead", taken, shown < total ? `the newest ${number(shown)} of ${plural(total, "dead letter")}` : plural(total, "dead letter"));
-  showEmpty(loaded.dead && !taken.length && (dead.length ? "nothing" : "dead"));
+  at("older").hidden = !foundDead.next;
+  setText(at("older"), `Show older dead letters (${number(total - shown)} more)`);
+  showEmpty(loaded.dead && !taken.length && (state?.dlq ? "nothing" : "dead"));
 }
 
 function drawRows(tab, taken, said) {
   const held = !release && (paused || lists[tab].held);
   release = false;
-  const waiting = lists[tab].show(taken, { open: route.message, hrefOf: messageLink, held, most });
+  const shownAtMost = tab === "dead" ? Infinity : most;
+  const waiting = lists[tab].show(taken, { open: route.message, hrefOf: messageLink, held, most: shownAtMost });
   at("more").hidden = !waiting;
   setText(at("more"), waiting < ROWS ? `Show ${plural(waiting, "new message")}` : `Show the newest ${ROWS}`);
   setText(at("shown"), said);
@@ -217,6 +229,7 @@ function choose() {
   found = { total: 0, next: undefined };
   redraw();
   loadMessages();
+  loadDead({ fresh: true });
 }
 
 // A person's typing is not sent letter by letter.
@@ -249,7 +262,7 @@ function showRoute() {
   if (before.tab !== route.tab) redraw();
   document.body.classList.toggle("has-message", Boolean(route.message));
   showTab();
-  detail.open(route.message, feed.get(route.message) ?? dead.find(({ messageId }) => messageId === route.message));
+  detail.open(route.message, feed.get(route.message) ?? [...dead.values()].find(({ messageId }) => messageId === route.message));
   draw();
 }
 
@@ -261,7 +274,7 @@ function showTab() {
   at("others").hidden = listed;
   at("pause").hidden = route.tab !== "messages";
   if (!listed) at("more").hidden = true;
-  if (route.tab !== "messages") at("older").hidden = true;
+  if (!listed) at("older").hidden = true;
 }
 
 function changeUser() {
@@ -269,7 +282,8 @@ function changeUser() {
   feed.clear();
   found = { total: 0, next: undefined };
   most = ROWS;
-  [dead, state, loaded] = [[], undefined, { messages: false, dead: false }];
+  dead.clear();
+  [state, loaded] = [undefined, { messages: false, dead: false }];
   release = true;
   live.open();
 }
@@ -285,7 +299,7 @@ function listen() {
   addEventListener("hashchange", showRoute);
   addEventListener("keydown", (event) => event.key === "Escape" && route.message && closeMessage());
   at("search").addEventListener("input", (event) => chooseSearch(event.target.value));
-  at("older").addEventListener("click", loadOlder);
+  at("older").addEventListener("click", () => (route.tab === "dead" ? loadDead({ after: foundDead.next }) : loadOlder()));
   at("pause").addEventListener("click", () => (showPaused(!paused), paused || redraw()));
   at("more").addEventListener("click", redraw);
   scroller.addEventListener("scroll", () => scroller.scrollTop <= 8 && draw(), { passive: true });

@@ -30,15 +30,20 @@ export class Feed {
   // After a restart only the list holds. Otherwise a list with more behind it says nothing about what is older than its last line.
   load(list, asked, { restarted, more }) {
     const listed = new Set(list.map(({ messageId }) => messageId));
-    const oldest = !restarted && more ? list.at(-1).createdAt : -Infinity;
+    const oldest = !restarted && more ? list.at(-1).sequence : -Infinity;
     for (const [id, { summary, at }] of this.#known) {
-      if (!listed.has(id) && at <= asked && summary.createdAt >= oldest) this.#known.delete(id);
+      if (!listed.has(id) && at <= asked && summary.sequence >= oldest) this.#known.delete(id);
     }
     this.add(list);
   }
 
   add(list) {
     for (const summary of list.toReversed()) this.put(summary);
+  }
+
+  // The server's log begins here now.
+  forget(oldest) {
+    for (const [id, { summary }] of this.#known) if (summary.sequence < oldest) this.#known.delete(id);
   }
 
   clear() {

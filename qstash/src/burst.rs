@@ -50,7 +50,7 @@ impl Bursts {
 
 fn is_limited(path: &str) -> bool {
     let unlimited = ["/v1/publish/", "/v2/publish/", "/v2/enqueue/"];
-    path != "/v2/batch" && !unlimited.iter().any(|start| path.starts_with(start))
+    path.trim_end_matches('/') != "/v2/batch" && !unlimited.iter().any(|start| path.starts_with(start))
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn publishing_has_no_limit_and_nothing_has_one_unless_asked_for() {
         let none = Bursts::new(Some(0));
-        for path in ["/v2/publish/t", "/v1/publish/t", "/v2/enqueue/q/t", "/v2/batch"] {
+        for path in ["/v2/publish/t", "/v1/publish/t", "/v2/enqueue/q/t", "/v2/batch", "/v2/batch/"] {
             assert_eq!(none.take(0, path, 0), Ok(()), "{path}");
         }
         assert!(none.take(0, "/v2/topics/t", 0).is_err());

@@ -81,8 +81,8 @@ pub struct Settings {
     pub log_entries: usize,
     /// Management calls that each user has in a second, by the callers' clock; `None` is no limit.
     pub burst_limit: Option<u32>,
-    /// Names besides `localhost` and addresses by which the server may be called.
-    pub host_names: Vec<String>,
+    /// Which requests the server answers. It has a page, and is open if it listens on more than this machine's loopback address.
+    pub visitors: Visitors,
     /// The region that deliveries name; Europe unless given.
     pub region: Option<Region>,
 }
@@ -99,7 +99,7 @@ impl Default for Settings {
             chaos: Vec::new(),
             log_entries: 10_000,
             burst_limit: None,
-            host_names: Vec::new(),
+            visitors: Visitors::default(),
             region: None,
         }
     }
@@ -125,8 +125,8 @@ impl QStash {
         let url = address.map(|address| format!("http://{address}")).unwrap_or_default();
         let visitors = Visitors {
             is_open: address.is_some_and(|address| !address.ip().is_loopback()),
-            host_names: settings.host_names.clone(),
-            flag: Some("--host-name"),
+            has_page: true,
+            ..settings.visitors.clone()
         };
         let server = Server::new(settings)?;
         let app = visitors.guard(api::router(Arc::clone(&server))).into_make_service_with_connect_info::<SocketAddr>();

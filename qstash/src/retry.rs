@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn after_each_failed_attempt_the_wait_is_the_documented_one() {
-        let options = options(&[("Upstash-Retries", "9")]);
+        let options = Options { retries: 9, ..options(&[]) };
         let wait = |attempt: u32| match judged(&options, attempt - 1, &answer(500, &[])) {
             Outcome::Again(Wait::Own(span)) => span.as_millis(),
             other => panic!("{other:?}"),

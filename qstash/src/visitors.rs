@@ -26,7 +26,12 @@ pub struct Visitors {
     pub host_names: Vec<String>,
     /// The flag that adds a name, if the server's command has one.
     pub flag: Option<&'static str>,
+    /// Whether the server shows a page, to which other sites may link.
+    pub has_page: bool,
 }
+
+/// The header of a delivery's signature. A page can't send it to another origin without a preflight, which is rejected.
+const SIGNATURE: &str = "upstash-signature";
 
 /// Why a request is rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +76,11 @@ impl Rejected {
 }
 
 impl Visitors {
+    /// Returns the visitors of a server whose command adds names with `--host-name`.
+    pub fn named(host_names: &[String]) -> Self {
+        Self { host_names: host_names.to_vec(), flag: Some("--host-name"), ..Self::default() }
+    }
+
     /// Checks every request before the router sees it.
     pub fn guard(self, router: Router) -> Router {
         router.layer(middleware::from_fn_with_state(Arc::new(self), only_admitted))
@@ -85,10 +95,13 @@ impl Visitors {
         let host = header(headers, "host")?.unwrap_or_default();
         let origin = header(headers, "origin")?.map(|origin| origin.split_once("://").map_or(origin, |(_, host)| host));
         let site = header(headers, "sec-fetch-site")?.unwrap_or("none");
-        // A link to a page of the server may stand anywhere. A form that posts is no link.
-        let is_link = *method == Method::GET && header(headers, "sec-fetch-mode")? == Some("navigate");
+        // Any site may link to a page of this server. A form's POST is rejected.
+        let is_get = self.has_page && *method == Method::GET;
+        let is_link = is_get && header(headers, "sec-fetch-mode")? == Some("navigate");
         let is_own = ["none", "same-origin"].contains(&site) || is_link;
-        if !is_own || origin.is_some_and(|origin| origin != host) {
+        let is_other = !is_own || origin.is_some_and(|origin| origin != host);
+        // A message may forward the headers of the page that published it.
+        if is_other && !headers.contains_key(SIGNATURE) {
             return Err(Rejected::OtherOrigin);
         }
         let name = name_of(host).to_ascii_lowercase();
@@ -103,7 +116,7 @@ impl Visitors {
             || CONTAINER_HOSTS.contains(&name)
             // A browser always sends a name.
             || name.is_empty();
-        // On a loopback address a bare name may be anybody's.
+        // Any host on the network can have a bare name, so only an open server accepts it.
         let is_neighbour = self.is_open && !name.contains('.');
         is_local || is_neighbour || self.host_names.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
@@ -132,7 +145,7 @@ mod tests {
     use super::*;
 
     fn visitors(is_open: bool) -> Visitors {
-        Visitors { is_open, host_names: vec!["Tunnel.example".to_owned()], flag: None }
+        Visitors { is_open, host_names: vec!["Tunnel.example".to_owned()], flag: None, has_page: true }
     }
 
     fn admits(visitors: &Visitors, given: &[(&'static str, &'static [u8])]) -> bool {
@@ -146,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn it_answers_to_names_that_nobody_else_can_give_it() {
+    fn rejects_names_that_a_page_can_resolve_to_this_machine() {
         let (local, open) = (visitors(false), visitors(true));
         for host in [
             "localhost:8080",
@@ -195,5 +208,25 @@ mod tests {
         }
         let form = [host, ("sec-fetch-site", b"cross-site"), ("sec-fetch-mode", b"navigate")];
         assert!(!admits_by(&Method::POST, &visitors, &form), "a form");
+        let no_page = Visitors { has_page: false, ..visitors };
+        assert!(!admits(&no_page, &form), "a frame or a link to a server that shows no page");
+    }
+
+    #[test]
+    fn a_delivery_may_carry_the_headers_of_the_page_that_published_it() {
+        let delivery: [(&str, &[u8]); 4] = [
+            ("host", b"127.0.0.1:9000"),
+            ("origin", b"http://localhost:3000"),
+            ("sec-fetch-site", b"cross-site"),
+            ("upstash-signature", b"e30.e30.e30"),
+        ];
+        assert!(admits_by(&Method::POST, &visitors(false), &delivery));
+        assert!(!admits_by(&Method::POST, &visitors(false), &delivery[..3]));
+        let renamed: Vec<_> =
+            [("host", &b"evil.example"[..])].into_iter().chain(delivery[1..].iter().copied()).collect();
+        assert!(
+            !admits_by(&Method::POST, &visitors(false), &renamed),
+            "a page whose own name leads here sends any header"
+        );
     }
 }

@@ -6,16 +6,14 @@ use surehook_dlq_processor::{Command, command::Selection};
 use surehook_local::{Stack, StackOptions};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    net::TcpListener,
     process::{Child, ChildStdout},
 };
 
 use crate::support::{bury, event, letters, options, run, stack_with};
 
-/// A stack whose DynamoDB has a port that a page could know.
+/// A stack whose DynamoDB is guarded, as every command but a short `load` has it.
 async fn guarded() -> Stack {
-    let free = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
-    stack_with(StackOptions { dynamo_port: free, ..options() }).await
+    stack_with(StackOptions { has_bare_dynamo: false, ..options() }).await
 }
 
 /// The headers of requests that a page of another site can cause.
@@ -47,6 +45,10 @@ async fn a_page_of_another_site_reaches_no_listener_and_purges_nothing() {
             }
             assert_eq!(request.send().await.unwrap().status(), 403, "{url}: {page:?}");
         }
+    }
+    for url in [&stack.function_url("producer/t"), &stack.receiver.url, &stack.dynamo.url] {
+        let frame = http.get(url).header("sec-fetch-site", "cross-site").header("sec-fetch-mode", "navigate");
+        assert_eq!(frame.send().await.unwrap().status(), 403, "{url}: it shows no page");
     }
     let preflight = http.request(http::Method::OPTIONS, &stack.dynamo.url).header("origin", "https://evil.example");
     let preflight = preflight.header("access-control-request-headers", "x-amz-target").send().await.unwrap();
@@ -129,7 +131,12 @@ async fn a_restart_says_what_is_gone_and_repeats_no_message_id() {
     let mut ids = Vec::new();
     for _again in 0..2 {
         let dev = Dev::start(folder.path(), &["--data", "data"]).await;
-        assert!(dev.banner.contains("messages that waited when the last run ended are gone"), "{}", dev.banner);
+        assert!(
+            dev.banner.contains("of the last run its messages that waited")
+                && dev.banner.contains(" --env-file .env.surehook stranded"),
+            "{}",
+            dev.banner
+        );
         ids.push(dev.publish().await);
     }
     assert_ne!(ids[0], ids[1]);
@@ -151,7 +158,21 @@ async fn dev_shows_the_routes_that_are_applied_the_speed_and_the_method_of_a_req
     assert!(line.starts_with("receiver  200 GET /looked"), "{line}");
     let file = std::fs::read_to_string(folder.path().join(".env.surehook")).unwrap();
     assert!(file.contains("SUREHOOK_SPEED=\"600\""), "`why` says that the times are those of a fast clock: {file}");
+    assert!(file.contains("ROUTES_REFRESH=\"1ms\""), "applied routes are used at once: {file}");
     drop(dev.process);
+}
+
+#[tokio::test]
+async fn dev_answers_to_the_name_of_a_tunnel_that_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Dev::start(folder.path(), &["--host-name", "tunnel.example"]).await;
+    for url in [format!("{}/v2/keys", dev.url("QStash")), dev.url("receiver").to_owned()] {
+        let status = async |host: &str| {
+            reqwest::Client::new().get(&url).header("host", host).send().await.unwrap().status().as_u16()
+        };
+        assert_ne!(status("tunnel.example").await, 403, "{url}");
+        assert_eq!(status("another.example").await, 403, "{url}");
+    }
 }
 
 #[tokio::test]

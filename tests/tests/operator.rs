@@ -212,6 +212,7 @@ async fn bury_with_secrets(stack: &Stack, name: &str) {
 async fn no_command_prints_a_header_that_may_be_secret_without_being_asked() {
     let stack = stack().await;
     connect(&stack, "t", &[]).await;
+    forward(&stack, &SECRET_HEADERS.join("\", \"")).await;
     stack.receiver.react(|_| Reaction::status(422));
     bury_with_secrets(&stack, "secrets").await;
     let id = letters(&stack).await[0]["id"].as_str().unwrap().to_owned();

@@ -4,7 +4,7 @@ use std::{process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use surehook_local::{
-    qstash::TOKEN,
+    qstash::{TOKEN, Visitors},
     receiver::{Reaction, Receiver},
 };
 use tokio::{
@@ -38,7 +38,7 @@ async fn start(arguments: &[&str]) -> Running {
 }
 
 async fn receiver() -> Receiver {
-    Receiver::start(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    Receiver::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), Visitors::default())
 }
 
 impl Running {

@@ -122,6 +122,8 @@ async fn the_next_round_of_a_fast_stack_comes_when_qstash_says_and_not_when_the_
     let (planned, story, now) = (planned().await.unwrap(), why(&stack, event.as_str()).await, outside::now());
     let next = story["next"]["at"].as_i64().unwrap();
     assert!(story["next"]["text"].as_str().unwrap().contains("round 1 of 1"), "{story}");
+    let told = run(&stack, &["why", event.as_str()]).await.out;
+    assert!(told.contains("QStash's time passes 2000 times as fast here: an hour of its waits takes 1.8 s."), "{told}");
     assert!(next > now && next - now < (planned - now) / 1_000, "{next} is not {planned}: {story}");
 }
 

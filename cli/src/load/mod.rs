@@ -18,7 +18,7 @@ mod plan;
 mod report;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 use surehook::{identity::Endpoint, web::EndpointUrl};
@@ -120,6 +120,7 @@ impl LoadArguments {
             concurrency: self.concurrency.into(),
             speed: self.speed,
             log_entries: LOG_ENTRIES,
+            has_bare_dynamo: !self.hold,
             ..StackOptions::default()
         })
     }
@@ -137,6 +138,9 @@ pub(crate) async fn run(arguments: LoadArguments) -> Result<ExitCode, Failure> {
 }
 
 async fn play(arguments: &LoadArguments) -> Result<ExitCode, Failure> {
+    if arguments.hold {
+        dev::check_own(Path::new(ENVIRONMENT_FILE))?;
+    }
     let plan = arguments.plan();
     eprintln!("{}", introduction(arguments, plan.seed));
     let parts = Parts::start()?;
@@ -265,7 +269,6 @@ fn tell(report: &Report, json: bool) -> Result<(), Failure> {
 
 /// The table is gone with the stack, so whoever wants to ask it has the stack held.
 async fn hold_or_advise(stack: &Stack, arguments: &LoadArguments, report: &Report) -> Result<(), Failure> {
-    let me = std::env::args().next().unwrap_or_else(|| "surehook".to_owned());
     if !arguments.hold {
         eprintln!(
             "\nThe guarantee did not hold. Run the same again with `--seed {} --hold`: the stack stays, and `surehook why EVENT` tells an event's story.",
@@ -273,10 +276,10 @@ async fn hold_or_advise(stack: &Stack, arguments: &LoadArguments, report: &Repor
         );
         return Ok(());
     }
-    dev::write_environment(stack, &PathBuf::from(ENVIRONMENT_FILE))?;
+    dev::write_environment(stack, Path::new(ENVIRONMENT_FILE))?;
     eprintln!("\nThe guarantee did not hold. The stack stays until Ctrl-C; what happened to an event:");
     for Listed { event, .. } in &report.offenders {
-        eprintln!("{me} --env-file {ENVIRONMENT_FILE} why {event}");
+        eprintln!("{} --env-file {ENVIRONMENT_FILE} why {event}", dev::program_name());
     }
     std::future::pending().await
 }

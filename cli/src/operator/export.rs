@@ -1,9 +1,8 @@
 //! `surehook dead-letters export`: letters whole, as NDJSON.
 
 use std::{
-    fs::File,
     io::{BufWriter, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -22,6 +21,7 @@ use super::{
 };
 use crate::{
     Failure,
+    private_file::open_private,
     text::{harmless, harmless_json, with_causes},
 };
 
@@ -47,7 +47,7 @@ pub(crate) async fn run(arguments: ExportArguments) -> Result<ExitCode, Failure>
     let asker = Asker::new(&arguments.operator).await?;
     let mut output: Box<dyn Write> = match &arguments.output {
         Some(file) => {
-            let created = private(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            let created = open_private(file).map_err(|error| format!("{}: {error}", file.display()))?;
             Box::new(BufWriter::new(created))
         }
         None => Box::new(std::io::stdout().lock()),
@@ -77,21 +77,6 @@ pub(crate) async fn run(arguments: ExportArguments) -> Result<ExitCode, Failure>
     output.flush()?;
     eprintln!("{written} dead {} written", plural(written, "letter"));
     Ok(if passed_over == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Opens a file that its owner alone can read, because bodies and headers are other people's. A file that exists is emptied.
-fn private(path: &Path) -> std::io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
-    // An older file keeps its mode, and a pipe has none.
-    #[cfg(unix)]
-    if file.metadata()?.is_file() {
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    }
-    Ok(file)
 }
 
 async fn whole(asker: &Asker, id: &str, reveal: bool) -> Result<Shown, Failure> {

@@ -41,7 +41,7 @@ pub(crate) async fn run(arguments: WhyArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// On the development stack, waits pass faster than the times above would have it.
+/// Prints the speed of QStash's time, because the times above are those of a wall clock.
 fn print_speed(speed: f64) {
     if speed != 1.0 {
         println!(

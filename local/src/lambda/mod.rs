@@ -40,13 +40,13 @@ pub struct Host {
 
 impl Host {
     /// Starts a host for some functions. Processes start with the first invocation, or with [`Host::warm`].
-    pub fn start(listener: TcpListener, specs: Vec<FunctionSpec>) -> Self {
+    pub fn start(listener: TcpListener, visitors: Visitors, specs: Vec<FunctionSpec>) -> Self {
         let url = url_of(&listener);
         let logs = broadcast::channel(4_096).0;
         let functions: BTreeMap<String, Arc<Function>> =
             specs.into_iter().map(|spec| (spec.name.clone(), Arc::new(Function::new(spec, logs.clone())))).collect();
         let functions = Arc::new(functions);
-        let app = Visitors::default().guard(gateway::router(Arc::clone(&functions)));
+        let app = visitors.guard(gateway::router(Arc::clone(&functions)));
         let task = tokio::spawn(async move {
             let _ended = axum::serve(listener, app).await;
         });

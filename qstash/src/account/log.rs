@@ -98,6 +98,11 @@ impl Log {
         self.entries.iter().rev()
     }
 
+    /// The sequence of the oldest entry; 0 for an empty log.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.entries.front().map_or(0, |entry| entry.sequence)
+    }
+
     /// The last entry of each message, the newest first.
     pub(crate) fn latest(&self) -> impl Iterator<Item = &Entry> {
         let mut seen = HashSet::new();

@@ -194,15 +194,21 @@ fn look(server: &Server, query: &str, path: &[&str]) -> Result<Reply, Reply> {
     let wanted = Wanted::read(query)?;
     match path {
         ["state"] => Ok(Reply::ok(state(server, index))),
-        ["messages"] => Ok(Reply::ok(server.read(index, |account, _| rows::messages(account, &wanted, shown)))),
-        ["dlq"] => Ok(Reply::ok(server.read(index, |account, _| rows::dead(account, &wanted, shown)))),
+        ["messages"] => server.read(index, |account, _| rows::messages(account, &wanted, shown)),
+        ["dlq"] => server.read(index, |account, _| rows::dead(account, &wanted, shown)),
         ["messages", id] => server.read(index, |account, _| detail(account, id, shown)),
         _ => Err(Reply::not_found("endpoint")),
     }
 }
 
 fn detail(account: &Account, id: &str, clock: &Clock) -> Result<Reply, Reply> {
-    let entries: Vec<&Entry> = account.log.of(id).collect();
+    let dead = account.dead_after(None).find(|(_, dead)| dead.message.id == id);
+    // The log forgets earlier than the dead-letter queue.
+    let dead = dead.map(|(id, dead)| Entry::of_dead(*id, dead));
+    let mut entries: Vec<&Entry> = account.log.of(id).collect();
+    if entries.is_empty() {
+        entries.extend(&dead);
+    }
     let mut shown = views::detail(&entries, clock);
     if let (Some(shown), Some(last)) = (&mut shown, entries.last()) {
         rows::forget_dead(account, last, shown);
@@ -226,6 +232,7 @@ fn state(server: &Server, index: usize) -> Value {
             "users": users,
             "counts": account.counts,
             "listed": rows::counts(account),
+            "oldest": account.log.oldest(),
             "pending": account.pending.len(),
             "active": account.running,
             "dlq": account.dlq.len(),

@@ -73,7 +73,8 @@ async fn front(State(server): State<Arc<Server>>, request: Request) -> Response<
 
 /// How large a body may be, in bytes: what the plan allows a message to be, and all messages of a batch together.
 fn largest(parts: &Parts, server: &Server) -> usize {
-    if parts.uri.path() == "/v2/batch" { BATCH_BYTES } else { server.settings.plan.message_size }
+    let path = with_lower_case_endpoint(parts.uri.path());
+    if path.trim_end_matches('/') == "/v2/batch" { BATCH_BYTES } else { server.settings.plan.message_size }
 }
 
 async fn read(body: Body, most: usize, quota: u16) -> Result<Bytes, Reply> {
@@ -104,7 +105,7 @@ fn answer(server: &Arc<Server>, parts: &Parts, body: Bytes) -> Reply {
         return Reply::error(StatusCode::FORBIDDEN, "the token is read-only: it may be used for GET only");
     }
     let now = server.clock.moment().callers_now;
-    if let Err(too_many) = server.bursts.take(user, parts.uri.path(), now) {
+    if let Err(too_many) = server.bursts.take(user, &with_lower_case_endpoint(parts.uri.path()), now) {
         return Reply::too_many(too_many);
     }
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());

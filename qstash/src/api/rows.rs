@@ -1,10 +1,12 @@
 //! The rows of the page. Counters, list and search are all about the messages that the log still has.
 
+use std::str::FromStr;
+
 use serde_json::{Value, json};
 
 use super::{Reply, parameter, views};
 use crate::{
-    account::{Account, Entry},
+    account::{Account, DlqId, Entry},
     clock::Clock,
     message::State,
 };
@@ -34,8 +36,8 @@ fn class(state: State) -> &'static str {
 pub(super) struct Wanted {
     class: Option<String>,
     words: Vec<String>,
-    /// The place in the log behind which the page goes on.
-    after: Option<u64>,
+    /// The place behind which the page goes on: of messages their place in the log, of DLQ entries their id.
+    after: Option<String>,
     count: usize,
 }
 
@@ -45,16 +47,20 @@ impl Wanted {
         if let Some(class) = class.as_deref().filter(|class| !CLASSES.contains(class)) {
             return Err(Reply::bad_request(format!("\"{class}\" is no filter; there are all, {}", CLASSES.join(", "))));
         }
-        let number = |name| parameter(query, name).map(|text| text.parse::<u64>()).transpose();
-        let bad = |_error| Reply::bad_request("count and after are whole numbers");
-        let count = number("count").map_err(bad)?.and_then(|count| usize::try_from(count).ok());
+        let count = parameter(query, "count").map(|text| text.parse::<usize>()).transpose();
+        let count = count.map_err(|_error| Reply::bad_request("count is a whole number"))?;
         let search = parameter(query, "search").unwrap_or_default().to_lowercase();
         Ok(Self {
             class,
             words: search.split_whitespace().map(str::to_owned).collect(),
-            after: number("after").map_err(bad)?,
+            after: parameter(query, "after"),
             count: count.unwrap_or(MAX_ROWS).min(MAX_ROWS),
         })
+    }
+
+    fn after<T: FromStr>(&self) -> Result<Option<T>, Reply> {
+        let read = self.after.as_deref().map(str::parse).transpose();
+        read.map_err(|_error| Reply::bad_request("after is what an answer of this list has as its next"))
     }
 
     fn takes(&self, entry: &Entry, clock: &Clock) -> bool {
@@ -74,20 +80,22 @@ impl Wanted {
 }
 
 /// Returns messages that something happened to, the last first, and how many there are. `next` is the place to go on from.
-pub(super) fn messages(account: &Account, wanted: &Wanted, clock: &Clock) -> Value {
+pub(super) fn messages(account: &Account, wanted: &Wanted, clock: &Clock) -> Result<Reply, Reply> {
+    let after = wanted.after::<u64>()?;
     let found: Vec<&Entry> = account.log.latest().filter(|entry| wanted.takes(entry, clock)).collect();
-    let begin = wanted.after.map_or(0, |after| found.partition_point(|entry| entry.sequence >= after));
+    let begin = after.map_or(0, |after| found.partition_point(|entry| entry.sequence >= after));
     let page = &found[begin..found.len().min(begin + wanted.count)];
     let is_last = begin + page.len() == found.len();
     let next = page.last().filter(|_| !is_last).map(|entry| entry.sequence);
     let rows: Vec<Value> = page.iter().map(|entry| row(account, entry, clock)).collect();
-    json!({ "messages": rows, "total": found.len(), "next": next })
+    Ok(Reply::ok(json!({ "messages": rows, "total": found.len(), "next": next })))
 }
 
 /// Returns a message's row. A failed message that is no longer in the dead-letter queue can't be retried from there.
 pub(super) fn row(account: &Account, entry: &Entry, clock: &Clock) -> Value {
     let mut row = views::summary(entry, clock);
     forget_dead(account, entry, &mut row);
+    row["sequence"] = json!(entry.sequence);
     row
 }
 
@@ -101,21 +109,25 @@ pub(super) fn forget_dead(account: &Account, entry: &Entry, view: &mut Value) {
 
 /// Counts the messages of each filter.
 pub(super) fn counts(account: &Account) -> Value {
-    let mut counts = serde_json::Map::new();
-    for name in ["all"].into_iter().chain(CLASSES) {
-        counts.insert(name.to_owned(), json!(0));
-    }
+    let mut counts = [0_u64; CLASSES.len()];
     for entry in account.log.latest() {
-        for name in ["all", class(entry.state)] {
-            counts[name] = json!(counts[name].as_u64().unwrap_or_default() + 1);
-        }
+        let at = CLASSES.iter().position(|name| *name == class(entry.state));
+        at.into_iter().for_each(|at| counts[at] += 1);
     }
-    Value::Object(counts)
+    let each = CLASSES.iter().zip(counts).map(|(name, count)| ((*name).to_owned(), json!(count)));
+    let all = ("all".to_owned(), json!(counts.iter().sum::<u64>()));
+    Value::Object(each.chain([all]).collect())
 }
 
-/// Returns DLQ entries, the newest first.
-pub(super) fn dead(account: &Account, wanted: &Wanted, clock: &Clock) -> Value {
-    let rows = account.dead_after(None).rev().take(wanted.count);
-    let rows: Vec<Value> = rows.map(|(id, dead)| views::summary(&Entry::of_dead(*id, dead), clock)).collect();
-    json!({ "messages": rows, "total": account.dlq.len() })
+/// Returns DLQ entries, the newest first, and how many there are. `next` is the place to go on from.
+pub(super) fn dead(account: &Account, wanted: &Wanted, clock: &Clock) -> Result<Reply, Reply> {
+    let after = wanted.after::<DlqId>()?;
+    let entries = account.dead_after(None).rev().map(|(id, dead)| (*id, Entry::of_dead(*id, dead)));
+    let found: Vec<(DlqId, Entry)> = entries.filter(|(_, entry)| wanted.finds(entry, clock)).collect();
+    let begin = after.map_or(0, |after| found.partition_point(|(id, _)| *id >= after));
+    let page = &found[begin..found.len().min(begin + wanted.count)];
+    let is_last = begin + page.len() == found.len();
+    let next = page.last().filter(|_| !is_last).map(|(id, _)| id.to_string());
+    let rows: Vec<Value> = page.iter().map(|(_, entry)| views::summary(entry, clock)).collect();
+    Ok(Reply::ok(json!({ "messages": rows, "total": found.len(), "next": next })))
 }

@@ -1,7 +1,7 @@
 //! `/_surehook`: a clock that is stepped, messages that are hurried, a fresh start, and who may call at all.
 
 use serde_json::{Value, json};
-use surehook_qstash::{Callers, Pace, Rule, Settings, USERS};
+use surehook_qstash::{Callers, Pace, Rule, Settings, USERS, Visitors};
 
 use crate::support::{DAY, HOUR, Reply, START, Wire, stepped};
 
@@ -64,7 +64,12 @@ async fn three_days(seed: u64) -> Vec<Value> {
     wire.receiver.answer(|received| Reply::status(if received.target == "/bad" { 503 } else { 200 }));
     let (callback, failure) = (wire.to("/cb"), wire.to("/failed"));
     let callbacks = [("Upstash-Callback", callback.as_str()), ("Upstash-Failure-Callback", &failure)];
-    wire.publish_to("/bad", &[&callbacks[..], &[("Upstash-Retries", "6")]].concat()).await.expect(201);
+    wire.publish_to(
+        "/bad",
+        &[&callbacks[..], &[("Upstash-Retries", "5"), ("Upstash-Retry-Delay", "43200000")]].concat(),
+    )
+    .await
+    .expect(201);
     // What a call sets off and the next call would otherwise come into the log in either order.
     wire.settle().await;
     for number in 0..10 {
@@ -202,7 +207,8 @@ async fn pages_of_other_origins_may_not_call() {
 
 #[tokio::test]
 async fn foreign_names_can_not_be_made_to_point_at_the_server() {
-    let wire = Wire::with(Settings { host_names: vec!["dev.example".to_owned()], ..stepped() }).await;
+    let visitors = Visitors { host_names: vec!["dev.example".to_owned()], ..Visitors::default() };
+    let wire = Wire::with(Settings { visitors, ..stepped() }).await;
     for (host, status) in [
         ("localhost", 200),
         ("localhost:8080", 200),

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Reply, Wire};
+use surehook_qstash::Settings;
+
+use crate::support::{Reply, Wire, stepped};
 
 /// A server with five delivered messages, and two failed ones.
 async fn with_seven() -> Wire {
@@ -60,4 +62,24 @@ async fn a_failed_message_that_has_left_the_dead_letter_queue_has_no_entry_to_re
     assert_eq!([&failed[0]["dlqId"], &failed[1]["dlqId"]], [&Value::Null, &left["dlqId"]]);
     let detail = wire.get(&format!("/_surehook/messages/{}", gone["messageId"].as_str().unwrap())).await;
     assert_eq!((&detail["state"], &detail["dlqId"]), (&json!("FAILED"), &Value::Null));
+}
+
+#[tokio::test]
+async fn older_dead_letters_are_reached_and_found_and_shown_when_the_log_has_forgotten_them() {
+    let wire = Wire::with(Settings { log_entries: 1, ..stepped() }).await;
+    wire.receiver.answer_all(500);
+    for path in ["/1", "/2", "/3"] {
+        wire.publish_to(path, &[("Upstash-Retries", "0")]).await.expect(201);
+        wire.settle().await;
+    }
+    let first = wire.get("/_surehook/dlq?count=2").await;
+    assert_eq!((urls(&first), &first["total"]), (vec!["3".to_owned(), "2".to_owned()], &json!(3)));
+    let rest = wire.get(&format!("/_surehook/dlq?count=2&after={}", first["next"].as_str().unwrap())).await;
+    assert_eq!((urls(&rest), &rest["next"]), (vec!["1".to_owned()], &Value::Null));
+    let found = wire.get(&format!("/_surehook/dlq?search={}", wire.to("/1"))).await;
+    assert_eq!((urls(&found), &found["total"]), (vec!["1".to_owned()], &json!(1)));
+    let row = &rest["messages"][0];
+    let detail = wire.get(&format!("/_surehook/messages/{}", row["messageId"].as_str().unwrap())).await;
+    assert_eq!((&detail["state"], &detail["dlqId"]), (&json!("FAILED"), &row["dlqId"]));
+    assert_eq!(wire.call("GET", "/_surehook/dlq?after=x", &[], b"").await.status, 400);
 }

@@ -39,6 +39,7 @@ use std::{
 use surehook_local::{
     Stack, StackOptions,
     lambda::{FunctionSpec, Host},
+    qstash::Visitors,
 };
 use tokio::net::TcpListener;
 
@@ -82,7 +83,7 @@ impl Deployed {
             environment.extend(of(name));
             spec(name, environment)
         });
-        let host = Host::start(listener, specs.collect());
+        let host = Host::start(listener, Visitors::default(), specs.collect());
         let log = Log::follow(host.logs());
         host.warm().await.unwrap();
         stack.host = Some(host);

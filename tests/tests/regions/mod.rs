@@ -31,7 +31,7 @@ use surehook::{
 use surehook_local::{
     Stack, StackOptions,
     lambda::{FunctionSpec, Host},
-    qstash::{Pace, Plan, QStash, Settings, User},
+    qstash::{Pace, Plan, QStash, Settings, User, Visitors},
     receiver::Reaction,
     stack::FUNCTIONS,
 };
@@ -175,7 +175,7 @@ impl World {
             let variables = self.side(*region).variables();
             self.stack.environment.extend(variables);
         }
-        let host = Host::start(listener, FUNCTIONS.map(|name| self.spec(name)).into());
+        let host = Host::start(listener, Visitors::default(), FUNCTIONS.map(|name| self.spec(name)).into());
         host.warm().await.unwrap();
         self.stack.host = Some(host);
     }

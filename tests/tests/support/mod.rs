@@ -43,6 +43,7 @@ pub(crate) fn options() -> StackOptions {
     StackOptions {
         program: Some(PathBuf::from(env!("CARGO_BIN_EXE_surehook-under-test"))),
         speed: 100_000.0,
+        has_bare_dynamo: true,
         ..StackOptions::default()
     }
 }

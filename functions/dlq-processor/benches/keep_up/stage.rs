@@ -49,7 +49,9 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn set(work: Work, size: usize, count: usize) -> Self {
-        let stack = Stack::start(StackOptions { parallelism: 1_000, ..StackOptions::default() }).await.unwrap();
+        let stack = Stack::start(StackOptions { parallelism: 1_000, has_bare_dynamo: true, ..StackOptions::default() })
+            .await
+            .unwrap();
         let endpoint = network::serve(Router::new().fallback(answer)).await;
         let stage = Self { stack, endpoint, work, count };
         match work {
