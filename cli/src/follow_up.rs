@@ -1,4 +1,4 @@
-//! Commands that are printed for the operator to run next: they work as they are printed, with the file that holds the variables.
+//! Adds `--env-file` to the commands that are printed for the operator to run next, if the variables of this process came from that file.
 
 use std::{
     path::{Path, PathBuf},

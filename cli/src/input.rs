@@ -18,7 +18,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Returns once the operator agrees. `yes` answers in advance; any other answer than yes ends the command. Without a terminal
-/// there is no answer, so the command ends too: a script must say what it wants.
+/// there is no answer, so the command ends too.
 pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());

@@ -175,6 +175,17 @@ const CHECKS = {
     await page.keyboard.press("Escape");
   },
 
+  async "an open message loses Retry when its entry leaves the dead-letter queue elsewhere"() {
+    shop.answer("/orders/elsewhere", { status: 500 });
+    const id = await server.publish(`${shop.url}/orders/elsewhere`, { "Upstash-Retries": "0" });
+    await rowIn(id, "Failed").waitFor();
+    await openMessage(id);
+    await button("Retry").waitFor();
+    await server.deleteDead(id);
+    await button("Retry").waitFor({ state: "detached" });
+    await page.keyboard.press("Escape");
+  },
+
   async "Cancel stops a message that waits"() {
     made.waiting = await server.publish(`${shop.url}/orders/later`, { "Upstash-Delay": "2h", "Upstash-Label": "order-1004" });
     await rowIn(made.waiting, "Created").waitFor();

@@ -68,6 +68,14 @@ export class Server {
     return JSON.parse(text).messageId;
   }
 
+  // Deletes the entry of a message in the dead-letter queue, as another client would.
+  async deleteDead(messageId) {
+    const all = { Authorization: `Bearer ${this.token}` };
+    const listed = JSON.parse((await send(this.url, "GET", `/v2/dlq?messageId=${messageId}`, all)).text);
+    const { status, text } = await send(this.url, "DELETE", `/v2/dlq/${listed.messages[0].dlqId}`, all);
+    assert.equal(status, 200, text);
+  }
+
   page() {
     return send(this.url, "GET", "/", {});
   }

@@ -101,7 +101,8 @@ async function loadMessages(restarted = false) {
   else feed.add(read.messages);
   found = { total: read.total, next: read.next };
   loaded.messages = true;
-  release = true;
+  // A person who has scrolled since then keeps the place; one who has paused the list sees what was asked for.
+  if (restarted || paused) release = true;
   draw();
 }
 
@@ -225,9 +226,13 @@ function chooseFilter(name) {
 
 // Other rows are asked for, and those that are known already are shown at once.
 function choose() {
+  redraw();
+  readChosen();
+}
+
+function readChosen() {
   most = ROWS;
   found = { total: 0, next: undefined };
-  redraw();
   loadMessages();
   loadDead({ fresh: true });
 }
@@ -239,7 +244,7 @@ function chooseSearch(text) {
   words = search.toLowerCase().split(/\s+/).filter(Boolean);
   redraw();
   clearTimeout(searchTimer);
-  searchTimer = setTimeout(choose, STATE_AFTER_NEWS);
+  searchTimer = setTimeout(readChosen, STATE_AFTER_NEWS);
 }
 
 function redraw() {

@@ -1,6 +1,7 @@
 //! Conflicts: content that came under the id of another event.
 
 use serde_json::{Value, json};
+use surehook::identity::EventKey;
 use surehook_local::{Stack, receiver::Reaction};
 
 use crate::{
@@ -124,4 +125,19 @@ async fn a_replay_as_new_that_was_cut_short_is_finished_by_the_sweep() {
     stack.qstash.idle().await;
     assert_eq!((received(&stack, &body(2)).len(), letters(&stack).await.len()), (1, 0));
     assert_eq!(stack.store().record(&key).await.unwrap().unwrap().status, surehook::ledger::Status::Done);
+}
+
+/// The consumer looks at the first event's record first. If that ended, the replayed event would be delivered once more under it.
+#[tokio::test]
+async fn the_record_of_the_first_event_outlives_that_of_the_event_that_is_replayed_as_new() {
+    let (stack, id, _) = collided().await;
+    let (own, _) = surehook::ledger::DeadLetter::parse_id(&id).unwrap();
+    let shown = run(&stack, &["dead-letters", "show", &id, "--json"]).await.json();
+    let first = EventKey::parse(shown["conflict"]["with"].as_str().unwrap()).unwrap();
+    let ends = async |key: &EventKey| stack.store().record(key).await.unwrap().unwrap().expires_at.unwrap();
+    let before = ends(&first).await;
+    run(&stack, &["dead-letters", "replay", &id, "--as-new"]).await;
+    stack.qstash.idle().await;
+    let retention = before - surehook::outside::now() / 1_000;
+    assert!(ends(&first).await >= ends(&own).await + retention / 2, "longer than it was ({before}) by far");
 }

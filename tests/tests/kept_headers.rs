@@ -7,7 +7,7 @@ use surehook_local::{
     stack::TABLE,
 };
 
-use crate::support::{accepted, apply, connect, event, letters, operate, publish_with, received, stack};
+use crate::support::{accepted, apply, connect, event, letters, operate, publish_with, received, run, stack};
 
 /// Values that the sender of these tests sends along.
 const HEADERS: [(&str, &str); 4] = [
@@ -90,4 +90,38 @@ async fn a_header_that_comes_twice_keeps_all_its_values_on_deliveries_and_replay
     assert_eq!(accepted(&stack, &body), 1);
     let sent = received(&stack, &body);
     assert_eq!(sent.iter().map(|sent| values(sent, "x-tag")).collect::<Vec<_>>(), ["one,two"; 2]);
+}
+
+/// The dead letter is older than the first route of its source.
+#[tokio::test]
+async fn applying_routes_warns_of_a_header_that_stored_dead_letters_lack() {
+    let stack = stack().await;
+    connect(&stack, "t", &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let apply_document = async |document: String| {
+        let file = folder.path().join("routes.toml");
+        std::fs::write(&file, document).unwrap();
+        run(&stack, &["routes", "apply", file.to_str().unwrap()]).await
+    };
+    let forwarding = route(&stack, "\"Authorization\"");
+    let kept = "[[source]]\nname = \"strapi\"\nrecipe = \"strapi\"\nunmatched = \"keep\"\n";
+    for document in [forwarding.clone(), kept.to_owned()] {
+        let ran = apply_document(document).await;
+        assert!(ran.code == Some(0) && !ran.err.contains("already lack"), "there is no dead letter: {ran:?}");
+    }
+    let other =
+        "[[route]]\nname = \"o\"\nsource = \"payload\"\nurl = \"http://127.0.0.1:9/\"\nforward = [\"X-Api-Key\"]\n";
+    publish_with(&stack, "t", &HEADERS, &event("unmatched")).await;
+    stack.qstash.idle().await;
+    assert_eq!(letters(&stack).await.len(), 1);
+    let ran = apply_document(format!("{kept}{forwarding}{other}")).await;
+    let warnings: Vec<&str> = ran.err.lines().filter(|line| line.contains("already lack")).collect();
+    assert_eq!(
+        warnings,
+        [
+            "warning: dead letters of payload that are stored already lack the header x-api-key, which no earlier version \
+          used; replays send them without it"
+        ],
+        "version 1 forwards the other: {ran:?}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Why a fact is not known. The kind decides how bad that is.
+//! Why a fact is not known. The variant decides the severity.
 
 use std::error::Error;
 

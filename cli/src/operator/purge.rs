@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use surehook::ledger::DeadLetter;
 use surehook_dlq_processor::{Command, Reply, Selection};
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     letters::{enclose, plural, table_of},
     print_json,
     selection::SelectionArguments,
+    show::shown,
     unexpected,
 };
 use crate::{Failure, follow_up::runnable, input::confirm, text::harmless};
@@ -48,6 +50,10 @@ pub(crate) async fn run(arguments: PurgeArguments) -> Result<ExitCode, Failure> 
 /// Says what will be removed, and how many.
 async fn announce(asker: &Asker, selection: &mut Selection) -> Result<u64, Failure> {
     if !selection.ids.is_empty() {
+        for id in &mut selection.ids {
+            *id = whole_id(asker, id).await;
+        }
+        selection.ids.dedup();
         eprintln!("{}", selection.ids.iter().map(|id| harmless(id)).collect::<Vec<_>>().join("\n"));
         return Ok(selection.ids.len() as u64);
     }
@@ -57,6 +63,14 @@ async fn announce(asker: &Asker, selection: &mut Selection) -> Result<u64, Failu
         letters => eprintln!("{}\n\n{letters} dead {}", table_of(&causes), plural(letters, "letter")),
     }
     Ok(causes.letters)
+}
+
+/// Returns the whole id of a letter, so that the question names what is removed. What is not found is refused later, with the reason.
+async fn whole_id(asker: &Asker, id: &str) -> String {
+    match shown(asker, id, false).await {
+        Ok(letter) if DeadLetter::parse_id(id).is_none() => letter.head.id,
+        _ => id.to_owned(),
+    }
 }
 
 async fn purge(asker: &Asker, mut selection: Selection, json: bool) -> Result<ExitCode, Failure> {

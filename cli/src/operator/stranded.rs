@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use surehook::identity::EventKey;
 use surehook_dlq_processor::{Command, Reply, reply::StrandedEvent};
 
 use super::{Asker, OperatorArguments, letters::plural, print_json, table::table, unexpected};
@@ -51,7 +52,10 @@ pub(crate) async fn run(arguments: StrandedArguments) -> Result<ExitCode, Failur
 }
 
 async fn dismiss(asker: &Asker, arguments: StrandedArguments) -> Result<ExitCode, Failure> {
-    let events = arguments.dismiss;
+    let mut events = Vec::new();
+    for event in arguments.dismiss {
+        events.push(whole_key(asker, event).await);
+    }
     let number = events.len() as u64;
     let listed: Vec<String> = events.iter().map(|event| harmless(event)).collect();
     let which = plural(number, "this event").replace("this events", "these events");
@@ -67,6 +71,17 @@ async fn dismiss(asker: &Asker, arguments: StrandedArguments) -> Result<ExitCode
         false => println!("{} dismissed, {} not", done.ids.len(), done.refused.len()),
     }
     Ok(if done.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Returns the whole key of an event, so that the question names what is ended. An id that is not known is refused later.
+async fn whole_key(asker: &Asker, event: String) -> String {
+    if EventKey::parse(&event).is_some() {
+        return event;
+    }
+    match asker.ask(Command::Why { subject: event.clone(), deep: false }).await {
+        Ok(Reply::Story(story)) => story.event,
+        _ => event,
+    }
 }
 
 fn print(events: &[StrandedEvent]) {

@@ -6,7 +6,10 @@ use surehook::{
     config::{Reader, Variables},
     outside,
     routes::{DEFAULT_TIMEOUT, Route, Routes, diff},
-    store::{LedgerError, Store},
+    store::{
+        LedgerError, Store,
+        shelves::{Order, Walk},
+    },
 };
 use surehook_consumer::deliver::connect::is_out_of_bounds;
 
@@ -23,7 +26,7 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
     let current = store.routes(true).await?;
     let routes = compile(file, &document, &current)?;
     warn(&routes, may_be_private()?);
-    warn_of_dropped(&routes, &current);
+    warn_of_dropped(&store, &routes, &current).await?;
     let standing = store.applied_routes(current.version).await?;
     let is_same = routes == Routes { version: routes.version, ..current.clone() };
     if is_same && standing.is_some_and(|standing| standing.document == document) {
@@ -52,7 +55,7 @@ pub(super) async fn roll_back(to: Option<u64>) -> Result<(), Failure> {
     let to = to.ok_or("there is no version before the one that stands")?;
     let old = version(&store, to).await?;
     let routes = old.routes.restored(&current)?;
-    warn_of_dropped(&routes, &current);
+    warn_of_dropped(&store, &routes, &current).await?;
     print_changes(&diff::changes(&current, &routes));
     put(&store, &routes, &old.document).await?;
     tell_secrets(&current, &old.routes, &routes);
@@ -105,13 +108,22 @@ fn may_be_private() -> Result<bool, Failure> {
     Ok(may)
 }
 
-/// Warns of headers that dead letters were stored without, because no version before forwards them.
-fn warn_of_dropped(routes: &Routes, current: &Routes) {
-    for (route, header) in routes.newly_forwarded(current) {
+/// Warns of headers that stored dead letters lack, because no earlier version needed them. Without dead letters there is nothing to warn
+/// of.
+async fn warn_of_dropped(store: &Store, routes: &Routes, current: &Routes) -> Result<(), Failure> {
+    let newly_kept = routes.newly_kept(current);
+    if newly_kept.is_empty() || store.shelves(Walk::all(Order::NewestFirst)).await?.next().await?.is_none() {
+        return Ok(());
+    }
+    for (source, header) in newly_kept {
         eprintln!(
-            "warning: route {route}: dead letters that are stored already lack the header {header}, which no version before              forwards; replays send them without it"
+            "warning: dead letters of {} that are stored already lack the header {}, which no earlier version used; replays \
+             send them without it",
+            harmless(&source),
+            harmless(&header)
         );
     }
+    Ok(())
 }
 
 /// What is allowed, and probably not meant.

@@ -79,12 +79,17 @@ impl<H: Handler> Consumer<H> {
         Outcome::SecretMissing(source.name.clone())
     }
 
-    /// What was claimed before was admitted then, as long as its record lives.
+    /// Returns whether an event was claimed before: it was admitted then. A conflict that was replayed as a new event has a record of its
+    /// own.
     async fn was_admitted(&self, named: &Named, now: Millis) -> Result<bool, StoreError> {
-        let record = self.store.record(&named.event.key).await?.filter(|record| !record.is_expired(now));
         // Its type may stand in a header, which somebody else could have changed.
         let is_same = |record: &Record| record.content == named.content && record.event_type == named.event.event_type;
-        Ok(record.is_some_and(|record| record.attempts > 0 && is_same(&record)))
+        let was_claimed = |record: &Record| record.attempts > 0 && !record.is_expired(now) && is_same(record);
+        let key = &named.event.key;
+        let record = self.store.record(key).await?;
+        let is_other = record.as_ref().is_some_and(|record| record.content != named.content);
+        let record = if is_other { self.store.record(&key.of_conflict(&named.content)).await? } else { record };
+        Ok(record.is_some_and(|record| was_claimed(&record)))
     }
 
     /// How much longer an event may have been on its way than its tolerance. Nobody whom we believe says when QStash got it: it may have

@@ -38,7 +38,7 @@ fn may_begin_key(text: &str) -> bool {
 }
 
 impl Processor {
-    /// Returns the event of which a dead letter's id begins so.
+    /// Returns the event whose dead letters' ids have this beginning.
     pub(crate) async fn event_of_letter(&self, beginning: &str) -> Result<Option<EventKey>, ProcessorError> {
         if !may_begin_key(beginning) {
             return Ok(None);
@@ -46,7 +46,7 @@ impl Processor {
         only(beginning, self.dead_events(beginning).await?)
     }
 
-    /// Returns the event that waits and whose key begins so.
+    /// Returns the waiting event whose key has this beginning.
     pub(crate) async fn event_that_waits(&self, beginning: &str) -> Result<Option<EventKey>, ProcessorError> {
         if !may_begin_key(beginning) {
             return Ok(None);
@@ -54,7 +54,7 @@ impl Processor {
         only(beginning, self.waiting_events(|key, _| key.as_str().starts_with(beginning)).await?)
     }
 
-    /// Returns the event of a key that begins so, dead or waiting.
+    /// Returns the event, dead or waiting, whose key has this beginning.
     pub(crate) async fn event_of_beginning(&self, beginning: &str) -> Result<Option<EventKey>, ProcessorError> {
         if !may_begin_key(beginning) {
             return Ok(None);
@@ -64,8 +64,8 @@ impl Processor {
         only(beginning, found)
     }
 
-    /// Returns the message whose id begins so, or whose entry in QStash's dead-letter queue has an id that begins so. Messages are known of
-    /// waiting events and of that queue.
+    /// Returns the message whose id has this beginning, or that of its entry in QStash's dead-letter queue. Messages are known of waiting
+    /// events and of that queue.
     pub(crate) async fn message_of_beginning(&self, beginning: &str) -> Result<Option<String>, ProcessorError> {
         if beginning.len() < MIN_LENGTH {
             return Ok(None);
@@ -106,6 +106,9 @@ impl Processor {
         let waiting = store.stranded(Millis::MAX, MAX_WAITING).await?;
         let unconfirmed = store.unconfirmed(MAX_WAITING).await?;
         let mut found = BTreeSet::new();
+        if waiting.len().max(unconfirmed.len()) >= MAX_WAITING {
+            return Err(ProcessorError::TooManyToSearch);
+        }
         for event in waiting.into_iter().chain(unconfirmed) {
             let message = event.record.as_ref().map(|record| record.message_id.as_str()).unwrap_or_default();
             if is_meant(&event.key, message) {
@@ -115,6 +118,7 @@ impl Processor {
         Ok(found)
     }
 
+    /// Returns messages of QStash's dead-letter queue. Where it is longer than this reads, the only one found may not be the only one.
     async fn failed_messages(&self, beginning: &str) -> Result<BTreeSet<String>, ProcessorError> {
         let mut found = BTreeSet::new();
         for region in self.path.qstash.each() {
@@ -129,6 +133,9 @@ impl Processor {
                 if cursor.is_none() {
                     break;
                 }
+            }
+            if cursor.is_some() {
+                return Err(ProcessorError::TooManyToSearch);
             }
         }
         Ok(found)

@@ -5,6 +5,7 @@
 //! same content comes, so that it is delivered once, as an event of its own. A sender can't choose such a key, and can't open its record.
 
 use surehook::{
+    Millis,
     identity::{EventKey, Identified},
     ledger::{DeadLetter, Record, Status},
     web::Moment,
@@ -19,24 +20,31 @@ pub(crate) fn collided_with<'a>(letter: &DeadLetter, named: Option<&'a Identifie
 }
 
 impl Processor {
-    /// Returns whether the consumer handles a letter as an event of its own; an error if that is not what the operator asked for. A
-    /// replay that has begun is always finished.
+    /// Returns the event with which a letter collides, if the consumer handles the letter as an event of its own; an error if that is not
+    /// what the operator asked for. A replay that has begun is always finished.
     pub(crate) async fn check_conflict(
         &self,
         letter: &DeadLetter,
         named: Option<&Identified>,
         as_new: bool,
         moment: Moment,
-    ) -> Result<bool, ProcessorError> {
+    ) -> Result<Option<EventKey>, ProcessorError> {
         let with = self.collides_with(letter, named, moment).await?;
         if letter.replaying.is_some() {
-            return Ok(with.is_some());
+            return Ok(with);
         }
         match with {
             Some(with) if !as_new => Err(ProcessorError::Conflict(with)),
             None if as_new => Err(ProcessorError::NoConflict),
-            with => Ok(with.is_some()),
+            with => Ok(with),
         }
+    }
+
+    /// Has the record of the first event outlive that of the event that is replayed as new at `due`. The consumer looks at the first
+    /// record first. If it ended earlier, the replayed event would be claimed under it and delivered once more.
+    pub(crate) async fn keep_original(&self, with: &EventKey, due: Millis) -> Result<(), ProcessorError> {
+        let expires_at = (due + 2 * self.policy.retention) / 1_000;
+        Ok(self.path.store.keep_record(with, expires_at).await?)
     }
 
     /// Returns the event with which a letter collides now: its record must live, and be of other content.
@@ -56,9 +64,10 @@ impl Processor {
         &self,
         letter: &DeadLetter,
         named: Option<&Identified>,
+        now: Millis,
     ) -> Result<Option<Conflict>, ProcessorError> {
         let Some(with) = collided_with(letter, named) else { return Ok(None) };
-        let record = self.path.store.record(with).await?;
+        let record = self.path.store.record(with).await?.filter(|record| !record.is_expired(now));
         let status = record.as_ref().map(|record: &Record| record.status).map(Status::word);
         Ok(Some(Conflict { with: with.to_string(), status: status.map(str::to_owned) }))
     }

@@ -100,11 +100,11 @@ impl Processor {
     }
 
     /// One letter, whole but for the rest of a large body.
-    pub async fn show(&self, id: &str, reveal: bool) -> Result<Shown, ProcessorError> {
+    pub async fn show(&self, id: &str, reveal: bool, now: surehook::Millis) -> Result<Shown, ProcessorError> {
         let (letter, mut body) = self.find(id).await?;
         let record = self.path.store.record(letter.about.as_ref().unwrap_or(&letter.key)).await?;
         let routes = self.path.store.routes(true).await?;
-        let conflict = self.conflict_of(&letter, named_today(&letter, &body, &routes).as_ref()).await?;
+        let conflict = self.conflict_of(&letter, named_today(&letter, &body, &routes).as_ref(), now).await?;
         let body_is_whole = body.len() <= MOST_SHOWN && !letter.redacted;
         body.truncate(body.len().min(MOST_SHOWN));
         let (text, base64) = if letter.redacted { (None, None) } else { start_of(body, body_is_whole) };

@@ -134,6 +134,9 @@ pub enum ProcessorError {
     /// The function's time is over.
     #[error("there was no time left for it: ask again")]
     NoTime,
+    /// The lists in which the beginning of an id is looked for are too long to be read.
+    #[error("too many events wait to find one by the beginning of its id: write the whole id")]
+    TooManyToSearch,
     /// What was asked about is not known here.
     #[error(
         "nothing is known of \"{0}\": it is no event key or dead letter of this table, and QStash has it neither waiting, nor in \
@@ -251,7 +254,9 @@ impl Processor {
             Command::Sweep => Box::pin(self.sweep(moment, draw)).await.map(Reply::Swept),
             Command::List { filter, limit, after } => self.list(&filter, limit, after, moment).await.map(Reply::Listed),
             Command::Causes { filter, after } => self.causes(&checked(filter)?, after, moment).await.map(Reply::Caused),
-            Command::Show { id, reveal } => self.show(&id, reveal).await.map(|shown| Reply::Shown(Box::new(shown))),
+            Command::Show { id, reveal } => {
+                self.show(&id, reveal, moment.now).await.map(|shown| Reply::Shown(Box::new(shown)))
+            }
             Command::Body { id, offset } => self.body(&id, offset).await.map(Reply::Part),
             Command::Replay { selection, dry_run, limit, after, rate, as_new } => {
                 let bulk = Bulk { selection, dry_run, limit, after };

@@ -104,9 +104,12 @@ impl Processor {
         let Replays { pace, ref routes, as_new } = *replays;
         let (letter, body) = self.find(id).await?;
         let named = named_today(&letter, &body, routes);
-        let is_conflict = self.check_conflict(&letter, named.as_ref(), as_new, moment).await?;
+        let conflict = self.check_conflict(&letter, named.as_ref(), as_new, moment).await?;
         self.check_route(&letter, &body, named.as_ref(), routes).await?;
         let (mut record, now) = (None, moment.at_present());
+        if let Some(with) = &conflict {
+            self.keep_original(with, pace.due(now)).await?;
+        }
         if letter.replaying.is_none() {
             self.check_entry(&letter).await?;
             let begun = self.path.store.begin_replay_due(&letter, now, pace.due(now)).await;
@@ -114,7 +117,7 @@ impl Processor {
         }
         // The consumer completes this letter's own record, unless its endpoint is not ours or it was buried before its source was
         // configured. That of a conflict is completed once it was replayed as a new event.
-        let claimed = is_conflict || named.is_some_and(|named| named.key == letter.key);
+        let claimed = conflict.is_some() || named.is_some_and(|named| named.key == letter.key);
         let terms = Terms { pace, routes: routes.version };
         if letter.redacted {
             self.retry(&letter, terms, moment).await?;

@@ -5,8 +5,8 @@ use surehook::{identity::EventKey, ledger::DeadLetter, qstash::DlqEntry, routes:
 use crate::{Processor, ProcessorError};
 
 impl Processor {
-    /// Returns the event that a subject names, and the message if that is what was asked about. What is no whole id may be the beginning
-    /// of one.
+    /// Returns the event that a subject names, and the message if that is what was asked about. A subject that is no complete id is looked
+    /// for as the beginning of one.
     pub(crate) async fn event_of(
         &self,
         subject: &str,

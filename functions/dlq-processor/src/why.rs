@@ -135,7 +135,7 @@ impl Processor {
         {
             letters.extend(self.path.store.heads(&apart).await?);
         }
-        let conflict = self.conflict_of_letters(&letters, &routes).await?;
+        let conflict = self.conflict_of_letters(&letters, &routes, moment.now).await?;
         Ok(self.tell_story(&Known { key, record, letters, qstash, logs, routes, conflict }, moment.now))
     }
 
@@ -144,10 +144,11 @@ impl Processor {
         &self,
         letters: &[DeadLetter],
         routes: &Routes,
+        now: Millis,
     ) -> Result<Option<Conflict>, ProcessorError> {
         let Some(head) = letters.last().filter(|head| !head.redacted && head.path.is_some()) else { return Ok(None) };
         let Some((letter, body)) = self.path.store.letter(&head.key, head.fence).await? else { return Ok(None) };
-        self.conflict_of(&letter, named_today(&letter, &body, routes).as_ref()).await
+        self.conflict_of(&letter, named_today(&letter, &body, routes).as_ref(), now).await
     }
 
     pub(crate) async fn at_qstash(&self, message: &str) -> AtQStash {

@@ -153,9 +153,9 @@ impl FailurePath {
             false => event.identified.key.of_conflict(content),
         };
         let record = self.living_record(&event.identified.key, now).await?;
-        // A worker claims a conflict's own record only if an operator has replayed its letter as a new event. From then on it fails and is
-        // retried as any event.
-        event.conflict &= record.as_ref().is_none_or(|record| record.attempts == 0);
+        // A conflict's own record is open only if an operator has replayed its letter as a new event. From then on it fails and is retried
+        // as any event.
+        event.conflict &= !record.as_ref().is_some_and(|record| record.is_replayed_conflict(now));
         Ok((event, record))
     }
 

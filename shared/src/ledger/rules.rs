@@ -219,6 +219,12 @@ pub fn bury(record: Option<&Record>, burial: &Burial) -> Result<Record, Refused>
     bury_until(record, burial, None)
 }
 
+/// Has a record that expires live until `expires_at` (seconds) at least. `None` if it does, and if it does not expire.
+pub fn kept_until(record: Option<&Record>, expires_at: i64) -> Option<Record> {
+    let ends_before = record.filter(|record| record.expires_at.is_some_and(|at| at < expires_at));
+    ends_before.map(|record| Record { expires_at: Some(expires_at), ..record.clone() })
+}
+
 /// The same for a dead letter that expires with its record at `expires_at` (seconds).
 pub fn bury_until(record: Option<&Record>, burial: &Burial, expires_at: Option<i64>) -> Result<Record, Refused> {
     bury_for_good(record, burial).map(|dead| Record { expires_at, ..dead })

@@ -1,13 +1,16 @@
 //! Headers that carry secrets, and which of them the table keeps.
 //!
-//! A *credential* opens a door for anyone who has it: a token, a password, a cookie. A *proof* is valid for the bytes of its own request
+//! A *credential* authenticates any caller that presents it: a token, a password, a cookie. A *proof* is valid for the bytes of its own request
 //! alone: a signature, the producer's seal. Both are hidden unless an operator reveals them. The table keeps proofs, because an event
 //! that is replayed must still prove its sender, and a credential only if a version of the routes has forwarded it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Routes;
-use crate::qstash::lenient::{Headers, bare_name};
+use crate::{
+    qstash::lenient::{Headers, bare_name},
+    web::shown_headers::is_shown,
+};
 
 /// Words that make a header a credential wherever they stand in its name.
 const CREDENTIAL: [&str; 11] = [
@@ -25,23 +28,26 @@ const CREDENTIAL: [&str; 11] = [
 ];
 /// Ends of words that do: `x-auth`, `x-functions-key`, but not `x-author`.
 const CREDENTIAL_ENDS: [&str; 2] = ["auth", "key"];
-/// A header that names an event and opens nothing. The producer takes the id of an event from it.
-pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Words that make a header a proof.
 const PROOF: [&str; 3] = ["signature", "hmac", "surehook-seal"];
 
-/// Returns whether a header carries a credential, by its name.
+/// Returns whether a header carries a credential, by its name. Headers that are printed without being asked for, such as
+/// `idempotency-key` and `x-event-key`, carry none.
 pub fn is_credential(name: &str) -> bool {
     let name = bare_name(name);
     let ends = |word: &str| CREDENTIAL_ENDS.iter().any(|end| word.ends_with(end));
     let is_named = CREDENTIAL.iter().any(|word| name.contains(word)) || name.split(['-', '_']).any(ends);
-    is_named && name != IDEMPOTENCY_KEY
+    is_named && !is_proof(&name) && !is_shown(&name)
+}
+
+fn is_proof(name: &str) -> bool {
+    PROOF.iter().any(|word| name.contains(word))
 }
 
 /// Returns whether a header carries a credential or a proof, by its name.
 pub fn is_secret(name: &str) -> bool {
     let name = bare_name(name);
-    is_credential(&name) || PROOF.iter().any(|word| name.contains(word))
+    is_credential(&name) || is_proof(&name)
 }
 
 /// Returns headers without the values of those that are not kept. Their names stay, so that an operator sees what is missing.
@@ -55,7 +61,8 @@ impl Routes {
     /// forwarded them, or if the source needs them to name an event or to verify its sender.
     pub fn keeps_header(&self, source: &str, name: &str) -> bool {
         let name = bare_name(name);
-        let is_needed = || self.known(source).is_some_and(|source| source.needs_header(&name));
+        let is_needed =
+            || self.known(source).is_some_and(|source| source.needed_headers().any(|needed| needed == name));
         !is_credential(&name) || self.has_forwarded(source, &name) || is_needed()
     }
 
@@ -78,15 +85,14 @@ impl Routes {
         all
     }
 
-    /// Returns the routes that forward a credential which no version before has forwarded, each with the header's name. Dead letters
-    /// of their sources that stand already do not have it.
-    pub fn newly_forwarded<'r>(&'r self, previous: &Self) -> Vec<(&'r str, &'r str)> {
-        let is_new = |source: &str, name: &str| is_credential(name) && !previous.has_forwarded(source, name);
-        let routes = self.routes.iter().filter(|route| previous.routes.iter().any(|old| old.source == route.source));
-        let each = routes.flat_map(|route| route.forward.iter().map(move |name| (route, name)));
-        each.filter(|(route, name)| is_new(&route.source, name))
-            .map(|(route, name)| (route.name.as_str(), name.as_str()))
-            .collect()
+    /// Returns the credentials that these routes use and that the routes before had dead letters stored without, each with its source.
+    /// A route forwards them, or a source names and verifies its events by them.
+    pub fn newly_kept(&self, previous: &Self) -> BTreeSet<(String, String)> {
+        let forwarded = self.routes.iter().flat_map(|route| route.forward.iter().map(|name| (&route.source, name)));
+        let needed = self.sources.iter().flat_map(|source| source.needed_headers().map(|name| (&source.name, name)));
+        let used = forwarded.map(|(source, name)| (source.clone(), name.clone()));
+        let used = used.chain(needed.map(|(source, name)| (source.clone(), name.to_owned())));
+        used.filter(|(source, name)| !previous.keeps_header(source, name)).collect()
     }
 }
 
@@ -128,7 +134,9 @@ mod tests {
         ] {
             assert!(is_credential(name) && is_secret(name), "{name}");
         }
-        for name in ["X-Hub-Signature-256", "X-Shopify-Hmac-Sha256", "Surehook-Seal", "Stripe-Signature"] {
+        for name in
+            ["X-Hub-Signature-256", "X-Shopify-Hmac-Sha256", "Surehook-Seal", "Stripe-Signature", "X-Auth-Signature"]
+        {
             assert!(!is_credential(name) && is_secret(name), "{name}");
         }
         for name in [
@@ -140,6 +148,7 @@ mod tests {
             "X-Strapi-Event",
             "Content-Type",
             "Webhook-Id",
+            "X-Event-Key",
         ] {
             assert!(!is_secret(name), "{name}");
         }
@@ -173,9 +182,12 @@ mod tests {
     fn a_route_that_forwards_a_header_that_was_dropped_is_found() {
         let first = compiled("", &Routes::default());
         let second = compiled("\"Authorization\", \"X-Tenant\"", &first);
-        assert_eq!(second.newly_forwarded(&first), [("r", "authorization")]);
-        assert_eq!(first.newly_forwarded(&Routes::default()), [], "there were no events of the source");
+        let newly = |routes: &Routes, previous: &Routes| routes.newly_kept(previous).into_iter().collect::<Vec<_>>();
+        let of_s = |name: &str| ("s".to_owned(), name.to_owned());
+        assert_eq!(newly(&second, &first), [of_s("authorization")]);
+        let needed = [of_s("x-proof-token")];
+        assert_eq!(newly(&first, &Routes::default()), needed, "letters may be older than their source");
         let third = compiled("", &second);
-        assert_eq!(compiled("\"Authorization\"", &third).newly_forwarded(&third), [], "they were kept");
+        assert_eq!(newly(&compiled("\"Authorization\"", &third), &third), [], "they were kept");
     }
 }

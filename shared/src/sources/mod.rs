@@ -179,10 +179,10 @@ impl Source {
         self.signature.as_ref().map_or(Ok(()), |signature| signature.judge(stamp, arrived, delay))
     }
 
-    /// Returns whether its events can't be named, typed or verified without a header.
-    pub fn needs_header(&self, name: &str) -> bool {
+    /// Returns the headers without which its events can't be named, typed or verified.
+    pub fn needed_headers(&self) -> impl Iterator<Item = &str> {
         let signed = self.signature.iter().flat_map(|signature| signature.headers());
-        signed.chain(self.naming_headers()).any(|needed| needed == name)
+        signed.chain(self.naming_headers())
     }
 
     /// The headers that name and type its events.

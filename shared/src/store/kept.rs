@@ -201,7 +201,7 @@ fn header_map(headers: &BTreeMap<String, Vec<String>>) -> HeaderMap {
 /// its request alone.
 fn kept_headers(source: &Source, headers: &HeaderMap) -> HeaderMap {
     let mut room = MAX_HEADERS;
-    let is_kept = |name: &str| source.needs_header(name) || !is_secret(name);
+    let is_kept = |name: &str| source.needed_headers().any(|needed| needed == name) || !is_secret(name);
     let kept = headers.iter().filter(|(name, _)| is_kept(name.as_str()));
     let kept = kept.filter(|(name, value)| {
         let size = name.as_str().len() + value.len();

@@ -48,6 +48,15 @@ impl Store {
         Err(LedgerError::Refused(Refused::Changed(None)))
     }
 
+    /// Has the record of an event live until `expires_at` (seconds) at least. A record that does not expire is left alone.
+    ///
+    /// # Errors
+    ///
+    /// If the table can't be read or written, or if others change the record all the time.
+    pub async fn keep_record(&self, key: &EventKey, expires_at: i64) -> Result<(), LedgerError> {
+        self.change(key, |old| Ok(rules::kept_until(old, expires_at))).await
+    }
+
     /// Gives destinations that refused a waiting event for good another chance. An event that does not wait is left alone.
     pub async fn reopen(&self, key: &EventKey, now: Millis, due: Millis) -> Result<(), LedgerError> {
         self.change(key, |old| Ok(rules::reopen(old, now, due).ok())).await

@@ -20,12 +20,12 @@ impl Outcome {
             Self::SenderRefused(refusal) => Some(refusal.to_string()),
             // The same for every topic, so that it tells neither which topics exist nor what their senders prove.
             Self::Unauthorized(_) => Some(
-                "the sender is not authenticated: post to /<topic> with `Authorization: Bearer <token>`, or with the signature that the \
-                 topic's source asks for; the function's log and `surehook sources recheck` have the reason"
+                "the sender is not authenticated. Post to /<topic> with `Authorization: Bearer <token>`, or with the signature that the \
+                 topic's source asks for. The function's log and `surehook sources recheck` have the reason"
                     .to_owned(),
             ),
             Self::NotTaken => {
-                Some("nothing of this batch was taken: mend what is wrong with the others first".to_owned())
+                Some("nothing of this batch was taken: correct the others first".to_owned())
             }
             Self::StoreAway => Some("the table does not answer now: send it again".to_owned()),
             Self::QStashAway => {

@@ -64,7 +64,7 @@ const OF_SENDERS: [&str; 22] = [
     "x-webhook-retry",
 ];
 /// Headers of QStash, of Surehook and of AWS.
-const OF_US: [&str; 24] = [
+const OF_PLATFORM: [&str; 24] = [
     "surehook-event",
     "surehook-retry-after",
     "surehook-routes",
@@ -97,7 +97,7 @@ const FORWARD: &str = "upstash-forward-";
 pub fn is_shown(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let name = name.strip_prefix(FORWARD).unwrap_or(&name);
-    [&OF_HTTP[..], &OF_SENDERS, &OF_US].iter().any(|list| list.contains(&name))
+    [&OF_HTTP[..], &OF_SENDERS, &OF_PLATFORM].iter().any(|list| list.contains(&name))
 }
 
 /// Returns headers as they may be printed: with `reveal` as they are, otherwise with [`HIDDEN`] for each value that may be a secret.

@@ -1,6 +1,10 @@
 //! What builds and deploys: pinned actions, hashed packages, one list of stages, and roles within a boundary.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
@@ -66,6 +70,28 @@ fn python_packages_are_locked_by_version_and_hash() {
             let hashes: Vec<&str> = package.split("--hash=sha256:").skip(1).map(str::trim).collect();
             assert!(package.contains("=="), "{locked}: {package}");
             assert!(!hashes.is_empty() && hashes.iter().all(|hash| is_hexadecimal(hash, 64)), "{locked}: {package}");
+        }
+    }
+}
+
+/// The stages share one environment, so two versions of one package would replace each other.
+#[test]
+fn lists_of_python_packages_agree_on_what_they_share() {
+    let mut versions = BTreeMap::<String, Vec<(String, BTreeSet<String>)>>::new();
+    for path in files(".ci/requirements", ".txt") {
+        let mut own = BTreeMap::<String, BTreeSet<String>>::new();
+        for line in text(&path).lines().filter(|line| line.starts_with(|first: char| first.is_ascii_alphanumeric())) {
+            let (name, version) = line.split_once("==").unwrap_or_else(|| panic!("{path}: {line}"));
+            own.entry(name.to_owned()).or_default().insert(version.split(' ').next().unwrap().to_owned());
+        }
+        for (name, found) in own {
+            versions.entry(name).or_default().push((path.clone(), found));
+        }
+    }
+    for (name, found) in versions {
+        let (path, first) = &found[0];
+        for (other, version) in &found {
+            assert_eq!(first, version, "{name} in {path} and {other}");
         }
     }
 }

@@ -10,14 +10,14 @@ use crate::doctor::{
 const AWS_KEEPS: i64 = 100;
 /// The smallest reservation that the template takes. With fewer, a burst of a few events is throttled.
 const MIN_RESERVED: i64 = 5;
-/// The limit of an account that AWS has not raised yet is below this. Most accounts have 1,000.
+/// An account whose limit AWS has not raised has this or less, and can reserve nothing. Most accounts have 1,000.
 const LOW_LIMIT: i64 = 100;
 
 pub(super) fn judge(facts: &Facts, report: &mut Report) {
     let found = match &facts.concurrency {
         None => return,
         Some(Ok(found)) => found,
-        // The stack works without; only the credentials of this shell lack a permission.
+        // The stack works without this permission, so its absence is a warning.
         Some(Err(why)) => {
             let why = Unknown::Unanswered(why.to_string());
             return unknown(report, "concurrency-unknown", "the account's limit of concurrent executions", &why);
