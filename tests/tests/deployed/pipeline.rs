@@ -244,3 +244,25 @@ fn the_documented_deploy_role_reaches_every_service_of_the_template() {
         assert!(allowed.iter().any(|action| action.starts_with(&format!("{service}:"))), "{service}");
     }
 }
+
+/// A resource that was renamed would be out of the role's reach, and the next deployment would fail.
+#[test]
+fn the_policies_name_resources_of_the_template() {
+    let template = text("template.yaml");
+    let is_resource = |id: &str| {
+        let event = id.strip_prefix("DlqProcessor").filter(|event| !event.is_empty());
+        template.contains(&format!("\n  {id}:\n"))
+            || event.is_some_and(|event| template.contains(&format!("\n        {event}:\n          Type: Schedule")))
+    };
+    let named: BTreeSet<&str> = OPERATIONS
+        .split("surehook-")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("-*").map(|(id, _)| id))
+        .filter(|id| id.starts_with(char::is_uppercase) && id.chars().all(char::is_alphanumeric))
+        .collect();
+    assert!(named.len() >= 8, "{named:?}");
+    for id in named {
+        assert!(is_resource(id), "template.yaml has no {id}");
+    }
+    assert!(!is_resource("ConsumersRole") && !is_resource("DlqProcessorSweeps"));
+}
