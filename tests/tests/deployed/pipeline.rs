@@ -252,6 +252,7 @@ fn the_policies_name_resources_of_the_template() {
     let is_resource = |id: &str| {
         let event = id.strip_prefix("DlqProcessor").filter(|event| !event.is_empty());
         template.contains(&format!("\n  {id}:\n"))
+            || template.contains(&format!("QueueLogicalId: {id} "))
             || event.is_some_and(|event| template.contains(&format!("\n        {event}:\n          Type: Schedule")))
     };
     let named: BTreeSet<&str> = OPERATIONS
