@@ -262,6 +262,7 @@ async fn apply_warns_of_private_addresses_and_plain_http() {
 #[tokio::test]
 async fn apply_warns_of_a_header_that_stored_dead_letters_lack() {
     let desk = Desk::new().await;
+    crate::support::bury(&desk.stack, &crate::support::event("a letter"), "503").await;
     let forward = |names: &str| {
         format!(
             "[[route]]\nname = \"shop\"\nsource = \"strapi\"\nurl = \"https://shop.example/\"\nforward = [{names}]\n"
@@ -272,7 +273,7 @@ async fn apply_warns_of_a_header_that_stored_dead_letters_lack() {
     for names in versions {
         let applied = desk.on("apply", &forward(names)).await;
         assert_eq!(applied.code, Some(0), "{applied:?}");
-        warned.push(applied.err.contains("route shop: dead letters that are stored already lack the header x-api-key"));
+        warned.push(applied.err.contains("dead letters of strapi that are stored already lack the header x-api-key"));
     }
     assert_eq!(warned, [false, false, true, false, false]);
 }
