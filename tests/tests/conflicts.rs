@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use surehook::identity::EventKey;
-use surehook_local::{Stack, receiver::Reaction};
+use surehook_local::{Stack, qstash::Fault, receiver::Reaction};
 
 use crate::{
     failure_path::refuse,
@@ -140,4 +140,17 @@ async fn the_record_of_the_first_event_outlives_that_of_the_event_that_is_replay
     stack.qstash.idle().await;
     let retention = before - surehook::outside::now() / 1_000;
     assert!(ends(&first).await >= ends(&own).await + retention / 2, "longer than it was ({before}) by far");
+}
+
+/// Its messages never reached the consumer, so that no worker has claimed the record yet.
+#[tokio::test]
+async fn a_conflict_that_is_replayed_as_new_is_tried_in_more_rounds_before_it_is_ever_claimed() {
+    let (stack, id, _) = collided().await;
+    stack.qstash.set_faults(&[Fault::LoseCallback, Fault::CutBefore]);
+    run(&stack, &["dead-letters", "replay", &id, "--as-new"]).await;
+    stack.qstash.idle().await;
+    stack.qstash.set_faults(&[]);
+    operate(&stack, json!({"command": "sweep"})).await;
+    stack.qstash.idle().await;
+    assert_eq!((received(&stack, &body(2)).len(), letters(&stack).await.len()), (1, 0));
 }

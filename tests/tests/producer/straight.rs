@@ -6,6 +6,7 @@ use http::HeaderMap;
 use serde_json::json;
 use surehook::{
     digest::Sha256,
+    ledger::Claim,
     outside,
     sources::{
         SourceSecrets,
@@ -21,6 +22,7 @@ use super::{SECRETS, document, github, stack_with_senders, stripe, stripe_event}
 use crate::support::{
     apply,
     consumer::{consumer, with_handler},
+    ledger::claim,
     letters, operate, signature_at,
 };
 
@@ -171,6 +173,27 @@ async fn a_retry_days_later_is_not_refused_although_the_secret_was_replaced() {
     assert_eq!(call(&replaced, request, later).await.outcome.word(), "processed");
     let forged = delivery(&stack, "stripe", later, &headers, &stripe_event("evt_2"));
     assert_eq!(call(&replaced, forged, later).await.outcome.word(), "sender-refused");
+}
+
+#[tokio::test]
+async fn a_retry_of_a_conflict_that_was_replayed_as_new_is_not_refused_although_the_secret_was_replaced() {
+    let stack = stack_with_senders().await;
+    let (now, body) = (outside::now(), stripe_event("evt_1"));
+    let first = judging(&stack, SECRETS, Taking).await;
+    let answer = call(&first, delivery(&stack, "stripe", now, &stripe(now / 1_000, &body), &body), now).await;
+    let key = answer.event.unwrap();
+    let record = stack.store().record(&key).await.unwrap().unwrap();
+    let other = body.replace("evt_1\"", "evt_1\", \"other\": 1");
+    let content = Sha256::of(other.as_bytes()).base64url();
+    assert_eq!(record.content, Sha256::of(body.as_bytes()).base64url());
+    // An attempt of its own began, and its worker died.
+    let claim = Claim { content: content.clone(), event_type: record.event_type.clone(), ..claim("w", now - DAY) };
+    stack.store().claim(&key.of_conflict(&content), &claim).await.unwrap();
+    let replaced = judging(&stack, r#"{"gh": "x", "st": "another"}"#, Taking).await;
+    for (body, word) in [(&other, "processed"), (&other.replace("other", "third"), "sender-refused")] {
+        let request = delivery(&stack, "stripe", now, &stripe(now / 1_000, &other), body);
+        assert_eq!(call(&replaced, request, now).await.outcome.word(), word);
+    }
 }
 
 /// Named after a defect: what was claimed and then found stale was believed the second time, whoever had signed it.
