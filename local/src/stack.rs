@@ -66,8 +66,8 @@ pub struct StackOptions {
     pub burst_limit: Option<u32>,
     /// Which requests the listeners answer.
     pub visitors: Visitors,
-    /// Whether web pages that guess DynamoDB's port may call it. The guard passes each request on, which takes time that a measurement
-    /// must not contain.
+    /// Whether DynamoDB answers without the guard, so that web pages that guess its port may call it. The guard passes each request on,
+    /// which takes time that a measurement must not contain.
     pub has_bare_dynamo: bool,
 }
 

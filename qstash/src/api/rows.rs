@@ -8,7 +8,7 @@ use super::{Reply, parameter, views};
 use crate::{
     account::{Account, DlqId, Entry},
     clock::Clock,
-    message::State,
+    message::{Dead, State},
 };
 
 /// Rows of one answer, unless the page asks for fewer.
@@ -122,12 +122,13 @@ pub(super) fn counts(account: &Account) -> Value {
 /// Returns DLQ entries, the newest first, and how many there are. `next` is the place to go on from.
 pub(super) fn dead(account: &Account, wanted: &Wanted, clock: &Clock) -> Result<Reply, Reply> {
     let after = wanted.after::<DlqId>()?;
-    let entries = account.dead_after(None).rev().map(|(id, dead)| (*id, Entry::of_dead(*id, dead)));
-    let found: Vec<(DlqId, Entry)> = entries.filter(|(_, entry)| wanted.finds(entry, clock)).collect();
-    let begin = after.map_or(0, |after| found.partition_point(|(id, _)| *id >= after));
+    let is_found = |id: DlqId, dead: &Dead| wanted.words.is_empty() || wanted.finds(&Entry::of_dead(id, dead), clock);
+    let found: Vec<(&DlqId, &Dead)> =
+        account.dead_after(None).rev().filter(|(id, dead)| is_found(**id, dead)).collect();
+    let begin = after.map_or(0, |after| found.partition_point(|(id, _)| **id >= after));
     let page = &found[begin..found.len().min(begin + wanted.count)];
     let is_last = begin + page.len() == found.len();
     let next = page.last().filter(|_| !is_last).map(|(id, _)| id.to_string());
-    let rows: Vec<Value> = page.iter().map(|(_, entry)| views::summary(entry, clock)).collect();
+    let rows: Vec<Value> = page.iter().map(|(id, dead)| views::summary(&Entry::of_dead(**id, dead), clock)).collect();
     Ok(Reply::ok(json!({ "messages": rows, "total": found.len(), "next": next })))
 }

@@ -38,8 +38,8 @@ pub(crate) fn judge(facts: &Facts) -> Report {
     report
 }
 
-/// Reports a fact that is not known, because silence would look like health. A rejected call (401, 403, no such table) is an error. A setting that is missing
-/// is reported by the rule of settings alone.
+/// Reports a fact that is not known, because silence would look like health. A rejected call (401, 403, no such table) is an error. A
+/// setting that is missing is reported by the rule of settings alone.
 fn unknown(report: &mut Report, code: &'static str, what: &str, why: &Unknown) {
     let problem = format!("{what} could not be read: {why}");
     let finding = match why {
