@@ -174,7 +174,7 @@ function drawMessages() {
   const taken = feed.sorted().filter((summary) => FILTERS[filter].takes(summary) && matches(summary, words));
   const shown = Math.min(taken.length, most);
   const total = Math.max(search ? found.total : (state?.listed[filter] ?? 0), shown);
-  drawRows("messages", taken, shown < total ? `${number(shown)} of ${plural(total, "message")}` : plural(total, "message"));
+  drawRows("messages", taken, most, shown < total ? `${number(shown)} of ${plural(total, "message")}` : plural(total, "message"));
   at("older").hidden = shown >= total || (!found.next && taken.length <= most);
   setText(at("older"), `Show older messages (${number(total - shown)} more)`);
   showEmpty(loaded.messages && !taken.length && (state?.listed.all ? "nothing" : "messages"));
@@ -184,17 +184,16 @@ function drawDead() {
   const newestFirst = (one, other) => other.updatedAt - one.updatedAt;
   const taken = [...dead.values()].filter((summary) => matches(summary, words)).sort(newestFirst);
   const [shown, total] = [taken.length, Math.max(foundDead.total, taken.length)];
-  drawRows("dead", taken, shown < total ? `the newest ${number(shown)} of ${plural(total, "dead letter")}` : plural(total, "dead letter"));
+  drawRows("dead", taken, shown, shown < total ? `the newest ${number(shown)} of ${plural(total, "dead letter")}` : plural(total, "dead letter"));
   at("older").hidden = !foundDead.next;
   setText(at("older"), `Show older dead letters (${number(total - shown)} more)`);
   showEmpty(loaded.dead && !taken.length && (state?.dlq ? "nothing" : "dead"));
 }
 
-function drawRows(tab, taken, said) {
+function drawRows(tab, taken, atMost, said) {
   const held = !release && (paused || lists[tab].held);
   release = false;
-  const shownAtMost = tab === "dead" ? Infinity : most;
-  const waiting = lists[tab].show(taken, { open: route.message, hrefOf: messageLink, held, most: shownAtMost });
+  const waiting = lists[tab].show(taken, { open: route.message, hrefOf: messageLink, held, most: atMost });
   at("more").hidden = !waiting;
   setText(at("more"), waiting < ROWS ? `Show ${plural(waiting, "new message")}` : `Show the newest ${ROWS}`);
   setText(at("shown"), said);

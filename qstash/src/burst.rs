@@ -48,9 +48,14 @@ impl Bursts {
     }
 }
 
+/// Returns whether a path is that of the call for batches. SDKs may end it with a slash.
+pub(crate) fn is_batch(path: &str) -> bool {
+    path.trim_end_matches('/') == "/v2/batch"
+}
+
 fn is_limited(path: &str) -> bool {
     let unlimited = ["/v1/publish/", "/v2/publish/", "/v2/enqueue/"];
-    path.trim_end_matches('/') != "/v2/batch" && !unlimited.iter().any(|start| path.starts_with(start))
+    !is_batch(path) && !unlimited.iter().any(|start| path.starts_with(start))
 }
 
 #[cfg(test)]

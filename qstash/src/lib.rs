@@ -37,6 +37,7 @@ use std::{net::SocketAddr, sync::Arc};
 use surehook::{Millis, qstash::Region};
 use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
 
+pub use api::is_too_large;
 pub use chaos::{Fault, Rule, RuleError};
 pub use choices::{ChoiceError, Choices};
 pub use clock::{Callers, FASTEST, LATEST_START, Pace, SLOWEST};

@@ -65,12 +65,13 @@ async fn announce(asker: &Asker, selection: &mut Selection) -> Result<u64, Failu
     Ok(causes.letters)
 }
 
-/// Returns the whole id of a letter, so that the question names what is removed. What is not found is refused later, with the reason.
+/// Returns the whole id of a dead letter, so that the question names each dead letter that it removes. `purge` rejects an id that is not
+/// found, with the reason.
 async fn whole_id(asker: &Asker, id: &str) -> String {
-    match shown(asker, id, false).await {
-        Ok(letter) if DeadLetter::parse_id(id).is_none() => letter.head.id,
-        _ => id.to_owned(),
+    if DeadLetter::parse_id(id).is_some() {
+        return id.to_owned();
     }
+    shown(asker, id, false).await.map_or_else(|_unknown| id.to_owned(), |letter| letter.head.id)
 }
 
 async fn purge(asker: &Asker, mut selection: Selection, json: bool) -> Result<ExitCode, Failure> {

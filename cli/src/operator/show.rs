@@ -65,7 +65,7 @@ async fn newest(asker: &Asker, id: String) -> Result<String, Failure> {
     let Reply::Listed(page) = asker.ask(Command::List { filter, limit: 1, after: None }).await? else {
         return Err(unexpected());
     };
-    // What names no cause may be the beginning of an event's key.
+    // The text may also be the beginning of an event's key.
     Ok(page.letters.into_iter().next().map_or(id, |head| head.id))
 }
 
@@ -151,7 +151,7 @@ fn print_attempt(attempt: &FailedAttempt) {
     }
 }
 
-/// What a conflict is, and with which event.
+/// Explains a conflict, and names the other event.
 pub(super) fn explained(conflict: &Conflict) -> String {
     let Conflict { with, status } = conflict;
     let status = status.as_deref().unwrap_or("without a record by now");

@@ -19,7 +19,7 @@ use surehook::{
     web::{Answer, Incoming, Outcome},
 };
 
-use crate::{Consumer, Delivery, Handler, Named, away};
+use crate::{Consumer, Delivery, Event, Handler, Named, away};
 
 impl<H: Handler> Consumer<H> {
     /// Admits an event, or says why not.
@@ -82,14 +82,13 @@ impl<H: Handler> Consumer<H> {
     /// Returns whether an event was claimed before: it was admitted then. A conflict that was replayed as a new event has a record of its
     /// own.
     async fn was_admitted(&self, named: &Named, now: Millis) -> Result<bool, StoreError> {
-        // Its type may stand in a header, which somebody else could have changed.
-        let is_same = |record: &Record| record.content == named.content && record.event_type == named.event.event_type;
-        let was_claimed = |record: &Record| record.attempts > 0 && !record.is_expired(now) && is_same(record);
-        let key = &named.event.key;
+        let Named { event: Event { key, event_type, .. }, content } = named;
+        let was_admitted =
+            |record: &Record| !record.is_expired(now) && record.has_admitted(content, event_type.as_deref());
         let record = self.store.record(key).await?;
-        let is_other = record.as_ref().is_some_and(|record| record.content != named.content);
-        let record = if is_other { self.store.record(&key.of_conflict(&named.content)).await? } else { record };
-        Ok(record.is_some_and(|record| was_claimed(&record)))
+        let is_other = record.as_ref().is_some_and(|record| record.content != *content);
+        let record = if is_other { self.store.record(&key.of_conflict(content)).await? } else { record };
+        Ok(record.is_some_and(|record| was_admitted(&record)))
     }
 
     /// How much longer an event may have been on its way than its tolerance. Nobody whom we believe says when QStash got it: it may have

@@ -7,7 +7,7 @@
 use surehook::{
     Millis,
     identity::{EventKey, Identified},
-    ledger::{DeadLetter, Record, Status},
+    ledger::DeadLetter,
     web::Moment,
 };
 
@@ -29,7 +29,7 @@ impl Processor {
         as_new: bool,
         moment: Moment,
     ) -> Result<Option<EventKey>, ProcessorError> {
-        let with = self.collides_with(letter, named, moment).await?;
+        let with = self.collides_with(letter, named, moment.now).await?;
         if letter.replaying.is_some() {
             return Ok(with);
         }
@@ -52,10 +52,10 @@ impl Processor {
         &self,
         letter: &DeadLetter,
         named: Option<&Identified>,
-        moment: Moment,
+        now: Millis,
     ) -> Result<Option<EventKey>, ProcessorError> {
         let Some((named, with)) = named.zip(collided_with(letter, named)) else { return Ok(None) };
-        let record = self.path.store.record(with).await?.filter(|record| !record.is_expired(moment.now));
+        let record = self.path.store.living_record(with, now).await?;
         Ok(record.filter(|record| record.content != named.content).map(|_| with.clone()))
     }
 
@@ -67,8 +67,8 @@ impl Processor {
         now: Millis,
     ) -> Result<Option<Conflict>, ProcessorError> {
         let Some(with) = collided_with(letter, named) else { return Ok(None) };
-        let record = self.path.store.record(with).await?.filter(|record| !record.is_expired(now));
-        let status = record.as_ref().map(|record: &Record| record.status).map(Status::word);
-        Ok(Some(Conflict { with: with.to_string(), status: status.map(str::to_owned) }))
+        let record = self.path.store.living_record(with, now).await?;
+        let status = record.map(|record| record.status.word().to_owned());
+        Ok(Some(Conflict { with: with.to_string(), status }))
     }
 }

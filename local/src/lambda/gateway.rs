@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, request::Parts};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use surehook::outside;
+use surehook_qstash::is_too_large;
 
 use super::{InvokeError, description, function::Functions};
 
@@ -48,10 +49,6 @@ async fn front(State(functions): State<Functions>, request: Request) -> Response
             "use /lambda-url/<function>/… or /2015-03-31/functions/<function>/invocations",
         ),
     }
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
 /// A function's name without that of its stack, which `surehook --stack local` puts before it, as the template does.

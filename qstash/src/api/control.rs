@@ -202,13 +202,11 @@ fn look(server: &Server, query: &str, path: &[&str]) -> Result<Reply, Reply> {
 }
 
 fn detail(account: &Account, id: &str, clock: &Clock) -> Result<Reply, Reply> {
-    let dead = account.dead_after(None).find(|(_, dead)| dead.message.id == id);
+    let logged: Vec<&Entry> = account.log.of(id).collect();
     // The log forgets earlier than the dead-letter queue.
-    let dead = dead.map(|(id, dead)| Entry::of_dead(*id, dead));
-    let mut entries: Vec<&Entry> = account.log.of(id).collect();
-    if entries.is_empty() {
-        entries.extend(&dead);
-    }
+    let dead = || account.dead_after(None).find(|(_, dead)| dead.message.id == id);
+    let dead = if logged.is_empty() { dead().map(|(id, dead)| Entry::of_dead(*id, dead)) } else { None };
+    let entries: Vec<&Entry> = logged.into_iter().chain(&dead).collect();
     let mut shown = views::detail(&entries, clock);
     if let (Some(shown), Some(last)) = (&mut shown, entries.last()) {
         rows::forget_dead(account, last, shown);

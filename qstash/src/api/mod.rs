@@ -26,6 +26,7 @@ use tokio::time::timeout;
 
 use crate::{
     account::{Account, Refused},
+    burst::is_batch,
     choices::BATCH_BYTES,
     clock::Moment,
     page,
@@ -61,20 +62,21 @@ async fn front(State(server): State<Arc<Server>>, request: Request) -> Response<
     if server.is_closed() {
         return Reply::error(StatusCode::SERVICE_UNAVAILABLE, "the server has ended").into_response();
     }
-    let body = match read(body, largest(&parts, &server), server.choices.quota_status).await {
+    // The rest stays raw: a destination is appended byte for byte.
+    let path = with_lower_case_endpoint(parts.uri.path());
+    let body = match read(body, largest(&path, &server), server.choices.quota_status).await {
         Ok(body) => body,
         Err(reply) => return reply.into_response(),
     };
     if let Some(response) = control::answer(&server, &parts, &body).await {
         return response;
     }
-    page::file(parts.uri.path()).unwrap_or_else(|| answer(&server, &parts, body).into_response())
+    page::file(parts.uri.path()).unwrap_or_else(|| answer(&server, &parts, &path, body).into_response())
 }
 
 /// How large a body may be, in bytes: what the plan allows a message to be, and all messages of a batch together.
-fn largest(parts: &Parts, server: &Server) -> usize {
-    let path = with_lower_case_endpoint(parts.uri.path());
-    if path.trim_end_matches('/') == "/v2/batch" { BATCH_BYTES } else { server.settings.plan.message_size }
+fn largest(path: &str, server: &Server) -> usize {
+    if is_batch(path) { BATCH_BYTES } else { server.settings.plan.message_size }
 }
 
 async fn read(body: Body, most: usize, quota: u16) -> Result<Bytes, Reply> {
@@ -90,11 +92,12 @@ async fn read(body: Body, most: usize, quota: u16) -> Result<Bytes, Reply> {
     }
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
+/// Returns whether a body was longer than its reader takes.
+pub fn is_too_large(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
-fn answer(server: &Arc<Server>, parts: &Parts, body: Bytes) -> Reply {
+fn answer(server: &Arc<Server>, parts: &Parts, path: &str, body: Bytes) -> Reply {
     if server.chaos().is_away() {
         return Reply::error(StatusCode::SERVICE_UNAVAILABLE, "service unavailable (chaos)");
     }
@@ -105,7 +108,7 @@ fn answer(server: &Arc<Server>, parts: &Parts, body: Bytes) -> Reply {
         return Reply::error(StatusCode::FORBIDDEN, "the token is read-only: it may be used for GET only");
     }
     let now = server.clock.moment().callers_now;
-    if let Err(too_many) = server.bursts.take(user, &with_lower_case_endpoint(parts.uri.path()), now) {
+    if let Err(too_many) = server.bursts.take(user, path, now) {
         return Reply::too_many(too_many);
     }
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
@@ -118,8 +121,7 @@ fn answer(server: &Arc<Server>, parts: &Parts, body: Bytes) -> Reply {
         body,
         caller_ip: peer.unwrap_or_else(|| "127.0.0.1".to_owned()),
     };
-    // The raw path: a destination is appended to it byte for byte.
-    call.route(parts.uri.path()).unwrap_or_else(|refused| refused)
+    call.route(path).unwrap_or_else(|refused| refused)
 }
 
 /// Whose token it is, in the header or in the query, and whether it may change anything.
@@ -137,7 +139,6 @@ fn user(parts: &Parts) -> Option<(usize, bool)> {
 
 impl Call<'_> {
     fn route(self, path: &str) -> Result<Reply, Reply> {
-        let path = &*with_lower_case_endpoint(path);
         // Guides of senders still show the old version of the publish call.
         if let Some(destination) = path.strip_prefix("/v2/publish/").or_else(|| path.strip_prefix("/v1/publish/")) {
             return self.publish(destination);

@@ -63,6 +63,13 @@ impl Wanted {
         read.map_err(|_error| Reply::bad_request("after is what an answer of this list has as its next"))
     }
 
+    /// Returns a page of a list that begins with the rows that were shown before, and the last row of the page if more follow.
+    fn page<'a, T>(&self, found: &'a [T], was_shown: impl Fn(&T) -> bool) -> (&'a [T], Option<&'a T>) {
+        let rest = &found[found.partition_point(was_shown)..];
+        let page = &rest[..rest.len().min(self.count)];
+        (page, page.last().filter(|_| page.len() < rest.len()))
+    }
+
     fn takes(&self, entry: &Entry, clock: &Clock) -> bool {
         self.class.as_deref().is_none_or(|wanted| wanted == class(entry.state)) && self.finds(entry, clock)
     }
@@ -83,10 +90,8 @@ impl Wanted {
 pub(super) fn messages(account: &Account, wanted: &Wanted, clock: &Clock) -> Result<Reply, Reply> {
     let after = wanted.after::<u64>()?;
     let found: Vec<&Entry> = account.log.latest().filter(|entry| wanted.takes(entry, clock)).collect();
-    let begin = after.map_or(0, |after| found.partition_point(|entry| entry.sequence >= after));
-    let page = &found[begin..found.len().min(begin + wanted.count)];
-    let is_last = begin + page.len() == found.len();
-    let next = page.last().filter(|_| !is_last).map(|entry| entry.sequence);
+    let (page, last) = wanted.page(&found, |entry| after.is_some_and(|after| entry.sequence >= after));
+    let next = last.map(|entry| entry.sequence);
     let rows: Vec<Value> = page.iter().map(|entry| row(account, entry, clock)).collect();
     Ok(Reply::ok(json!({ "messages": rows, "total": found.len(), "next": next })))
 }
@@ -125,10 +130,8 @@ pub(super) fn dead(account: &Account, wanted: &Wanted, clock: &Clock) -> Result<
     let is_found = |id: DlqId, dead: &Dead| wanted.words.is_empty() || wanted.finds(&Entry::of_dead(id, dead), clock);
     let found: Vec<(&DlqId, &Dead)> =
         account.dead_after(None).rev().filter(|(id, dead)| is_found(**id, dead)).collect();
-    let begin = after.map_or(0, |after| found.partition_point(|(id, _)| **id >= after));
-    let page = &found[begin..found.len().min(begin + wanted.count)];
-    let is_last = begin + page.len() == found.len();
-    let next = page.last().filter(|_| !is_last).map(|(id, _)| id.to_string());
+    let (page, last) = wanted.page(&found, |(id, _)| after.is_some_and(|after| **id >= after));
+    let next = last.map(|(id, _)| id.to_string());
     let rows: Vec<Value> = page.iter().map(|(id, dead)| views::summary(&Entry::of_dead(**id, dead), clock)).collect();
     Ok(Reply::ok(json!({ "messages": rows, "total": found.len(), "next": next })))
 }

@@ -108,10 +108,8 @@ pub(super) struct Event {
 impl Event {
     /// Whether a worker has admitted this event, and not another that bears its name.
     pub(super) fn was_admitted(&self, record: Option<&Record>) -> bool {
-        let is_same = |record: &Record| {
-            record.content == self.identified.content && record.event_type == self.identified.event_type
-        };
-        record.is_some_and(|record| record.attempts > 0 && is_same(record))
+        let Identified { content, event_type, .. } = &self.identified;
+        record.is_some_and(|record| record.has_admitted(content, event_type.as_deref()))
     }
 }
 

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use crate::{
     Millis,
-    identity::EventKey,
     ledger::{Failure, Record, Refused, Status},
     qstash::{ClientError, Clients, DlqEntry, client::EVENT_HEADER, duration, lenient},
     retry::{self, BuryReason, Decision, FailureClass, RetryPolicy},
@@ -139,7 +138,7 @@ impl FailurePath {
 
     async fn look_up(&self, case: &Case<'_>, now: Millis) -> Result<(Event, Option<Record>), StoreError> {
         let mut event = self.name_event(case);
-        let record = self.living_record(&event.identified.key, now).await?;
+        let record = self.store.living_record(&event.identified.key, now).await?;
         let content = &event.identified.content;
         event.conflict = record.as_ref().is_some_and(|record| record.content != *content);
         let is_unproved = event.is_refused || (event.signs && !event.conflict && !event.was_admitted(record.as_ref()));
@@ -152,16 +151,11 @@ impl FailurePath {
             true => event.identified.key.of_unproved(&case.entry.message_id),
             false => event.identified.key.of_conflict(content),
         };
-        let record = self.living_record(&event.identified.key, now).await?;
+        let record = self.store.living_record(&event.identified.key, now).await?;
         // A conflict's own record is open only if an operator has replayed its letter as a new event. From then on it fails and is retried
         // as any event.
         event.conflict &= !record.as_ref().is_some_and(|record| record.is_replayed_conflict(now));
         Ok((event, record))
-    }
-
-    /// A record whose life has ended says nothing about an event that comes now.
-    async fn living_record(&self, key: &EventKey, now: Millis) -> Result<Option<Record>, StoreError> {
-        Ok(self.store.record(key).await?.filter(|record| !record.is_expired(now)))
     }
 
     fn decide(&self, case: &Case<'_>, event: &Event, now: Millis, draw: f64) -> Decision {

@@ -160,6 +160,12 @@ impl Record {
         self.status == Status::Retryable && self.last_error.as_ref().is_some_and(is_class)
     }
 
+    /// Returns whether a worker has admitted the event of this content and type. The type may stand in a header, which others could have
+    /// changed.
+    pub fn has_admitted(&self, content: &str, event_type: Option<&str>) -> bool {
+        self.attempts > 0 && self.content == content && self.event_type.as_deref() == event_type
+    }
+
     /// Returns whether the record of a conflict is that of an event of its own. It is dead until an operator replays its letter as a new
     /// event, and again if that fails.
     pub fn is_replayed_conflict(&self, now: Millis) -> bool {

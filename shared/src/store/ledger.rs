@@ -233,6 +233,12 @@ impl Store {
         output.item().map(to_record).transpose()
     }
 
+    /// Reads an event's record, consistently. A record whose life has ended says nothing about an event that comes now, so it counts as
+    /// missing.
+    pub async fn living_record(&self, key: &EventKey, now: Millis) -> Result<Option<Record>, StoreError> {
+        Ok(self.record(key).await?.filter(|record| !record.is_expired(now)))
+    }
+
     /// The size of a record as DynamoDB charges it: names and values of its attributes, in bytes.
     pub async fn record_size(&self, key: &EventKey) -> Result<usize, StoreError> {
         Ok(self.record(key).await?.map_or(0, |record| size_of_item(&from_record(key, &record))))

@@ -3,7 +3,7 @@
 //! The list names headers that hold no secret. A list of secret names can't be complete, because senders choose the names, so every
 //! header that is not listed here is hidden.
 
-use crate::qstash::lenient::Headers;
+use crate::qstash::lenient::{Headers, bare_name};
 
 /// Stands for each hidden value, in JSON too.
 pub const HIDDEN: &str = "(hidden)";
@@ -90,14 +90,10 @@ const OF_PLATFORM: [&str; 24] = [
     "x-amzn-requestid",
     "x-amzn-trace-id",
 ];
-/// The prefix with which QStash passes a header on.
-const FORWARD: &str = "upstash-forward-";
-
 /// Returns whether the value of a header is printed without being asked for.
 pub fn is_shown(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let name = name.strip_prefix(FORWARD).unwrap_or(&name);
-    [&OF_HTTP[..], &OF_SENDERS, &OF_PLATFORM].iter().any(|list| list.contains(&name))
+    let name = bare_name(name);
+    [&OF_HTTP[..], &OF_SENDERS, &OF_PLATFORM].iter().any(|list| list.contains(&name.as_str()))
 }
 
 /// Returns headers as they may be printed: with `reveal` as they are, otherwise with [`HIDDEN`] for each value that may be a secret.

@@ -15,7 +15,7 @@ use crate::handler::{Attempt, Effects, HandlerError};
 /// What each of very many destinations may say in an error, in bytes.
 const SHORTEST_SAID: usize = 16;
 
-/// What became of the delivery to one destination.
+/// The result of a delivery to one destination.
 #[derive(Debug)]
 pub(super) struct Delivered<'a> {
     pub(super) route: &'a Route,

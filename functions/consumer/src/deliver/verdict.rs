@@ -31,7 +31,7 @@ pub enum Verdict {
     Refused {
         /// The status of its answer; 0 if it was not asked.
         status: u16,
-        /// What was wrong.
+        /// The destination's words, or the reason why it was not asked.
         reason: String,
     },
     /// It may accept the event later.
